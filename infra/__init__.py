@@ -1,0 +1,1 @@
+"""Where it runs and what was run: command line, manifests, cluster, workflow, lineage."""

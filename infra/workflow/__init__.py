@@ -1,0 +1,1 @@
+"""Corpora, stages and evaluations as a graph: one node, one fingerprint, one job, one MLflow run."""

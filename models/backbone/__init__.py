@@ -1,0 +1,1 @@
+"""Text and speech history to the next patch: semantic encoder, LLM, AR flow-matching head."""

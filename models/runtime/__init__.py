@@ -1,0 +1,1 @@
+"""A bundle on disk to speech: load, prompt, generate, stream."""

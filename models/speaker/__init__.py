@@ -1,0 +1,1 @@
+"""Who speaks: CAM++ x-vectors and their front ends."""

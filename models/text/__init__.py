@@ -1,0 +1,1 @@
+"""Text to token ids, templates and language tags."""

@@ -1,0 +1,1 @@
+"""How good a checkpoint is: prompts and texts in, speech and scores out."""

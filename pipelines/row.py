@@ -1,0 +1,142 @@
+"""The record of a segment: typed, versioned, flat; and the clip, a record with its waveform while a worker holds it.
+
+Scores are facts: a transform writes them once and nobody overwrites them. Verdicts live elsewhere (`select.py`).
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA = "speechseg/1"
+
+Wave = NDArray[np.float32]
+
+
+def by(transform: str, default: Any = None) -> Any:
+    """A field that only `transform` may set; None until it has run."""
+    return field(default=default, metadata={"by": transform})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A file as delivered: where it is, what came with it, under which license."""
+
+    uri: str
+    """Path of the file."""
+    name: str
+    """Path relative to the corpus root, with forward slashes: stable across machines, part of nothing but messages."""
+    bytes: int
+    sha256: str | None = None
+    text: str | None = None
+    language: str | None = None
+    speaker: str | None = None
+    license: str = "unknown"
+    source: str = ""
+    """Where it was obtained: a URL or a sentence."""
+    start_seconds: float | None = None
+    """With `end_seconds`: the interval of the file that the text belongs to, where the corpus gives one."""
+    end_seconds: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One interval of a recording, one speaker; with its text, an utterance. One row of the annotations and index."""
+
+    schema: str = SCHEMA
+    key: str
+    """26 letters and digits, from what the segment is (see `segment_key`); the sample's key in the shard."""
+    corpus: str
+    recording: str
+    """Name of the recording, relative to the corpus root."""
+    recording_sha256: str
+    license: str
+    source: str
+    start_sample: int
+    end_sample: int
+    """Half-open interval, in samples of the recording at `rate_hz`, channels averaged."""
+    rate_hz: int
+    """Native rate of the recording: never upsampled."""
+    channels: int
+    seconds: float
+    given_text: str | None = None
+    given_language: str | None = None
+    given_speaker: str | None = None
+
+    # one block a transform
+    speech_ratio: float | None = by("segment")
+    edge_active: bool | None = by("segment")
+    """Speech in the first or last 40 ms: the cut may have hit a word."""
+    enhanced: str | None = by("enhance")
+    """None: not asked; "no": not needed; otherwise the backend that changed the waveform."""
+    text: str | None = by("transcribe")
+    """What is spoken, as written by `text_by`; None where nobody knows the language."""
+    text_by: str | None = by("transcribe")
+    """`given`, or the recognizer's name; `untranscribed` where `text` is None."""
+    heard_text: str | None = by("transcribe")
+    """What the recognizer heard, when it ran beside a given text."""
+    heard_cer: float | None = by("transcribe")
+    """Character error rate of `heard_text` against the given text."""
+    text_tts: str | None = by("text")
+    language: str | None = by("language")
+    language_by: str | None = by("language")
+    bandwidth_hz: float | None = by("bandwidth")
+    bandwidth_cliff: bool | None = by("bandwidth")
+    loudness_lufs: float | None = by("loudness")
+    peak: float | None = by("loudness")
+    clipped_ratio: float | None = by("loudness")
+    snr_db: float | None = by("loudness")
+    mos_overall: float | None = by("mos")
+    mos_signal: float | None = by("mos")
+    mos_background: float | None = by("mos")
+    mos_by: str | None = by("mos")
+    speaker: str | None = by("speaker")
+    """Cluster of voices inside the recording, or the given speaker."""
+    speaker_cosine_mean: float | None = by("speaker")
+    speaker_cosine_min: float | None = by("speaker")
+    speaker_split_gain: float | None = by("speaker")
+    xvector: tuple[float, ...] | None = by("speaker")
+    description: str | None = by("describe")
+    pitch_hz: float | None = by("describe")
+
+    @property
+    def chars_per_second(self) -> float | None:
+        """Speaking rate in written characters, spaces left out; None without text."""
+        return None if self.text is None else len(self.text.replace(" ", "")) / self.seconds
+
+
+def segment_key(recording_sha256: str, *, start_sample: int, end_sample: int) -> str:
+    """Content-derived key of a segment: the same on every machine, never a dot or a slash in it."""
+    text = f"{recording_sha256}:{start_sample}:{end_sample}"
+    return hashlib.sha256(text.encode()).hexdigest()[:26]
+
+
+@dataclass
+class Clip:
+    """A segment and its waveform, mono float32 at the segment's native rate; lives inside one worker only."""
+
+    segment: Segment
+    wave_S: Wave
+    views: dict[int, Wave] = field(default_factory=dict, repr=False)
+
+    def at(self, rate_hz: int) -> Wave:
+        """The waveform at another rate (soxr, high quality), made once."""
+        if rate_hz == self.segment.rate_hz:
+            return self.wave_S
+        if rate_hz not in self.views:
+            import soxr
+
+            self.views[rate_hz] = soxr.resample(self.wave_S, self.segment.rate_hz, rate_hz).astype(np.float32)
+        return self.views[rate_hz]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """What a transform returns in place of a clip it cannot go on with: a fact for the ledger, not an exception."""
+
+    segment: Segment
+    reason: str
+    """`class:detail`, class one of dropped, failed: `dropped:no_speech`, `failed:decode: ...`."""
