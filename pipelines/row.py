@@ -4,8 +4,9 @@ Scores are facts: a transform writes them once and nobody overwrites them. Verdi
 """
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,11 @@ class Clip:
     wave_S: Wave
     views: dict[int, Wave] = field(default_factory=dict, repr=False)
 
+    def with_(self, wave_S: Wave | None = None, **facts: Any) -> "Clip":
+        """A clip with more facts in its segment, and another waveform where one is given (the views are then made anew)."""
+        segment = replace(self.segment, **facts)
+        return Clip(segment, self.wave_S, self.views) if wave_S is None else Clip(segment, wave_S)
+
     def at(self, rate_hz: int) -> Wave:
         """The waveform at another rate (soxr, high quality), made once."""
         if rate_hz == self.segment.rate_hz:
@@ -133,6 +139,21 @@ class Clip:
         return self.views[rate_hz]
 
 
+@dataclass
+class Decoded:
+    """A recording and its waveform, mono float32; lives inside one worker only. What `probe` makes and `segment` takes."""
+
+    recording: Recording
+    """With `sha256` of the file's bytes."""
+    wave_S: Wave
+    rate_hz: int
+    """Native rate, or 48000 where the native rate is higher."""
+    channels: int
+    """Of the file; `wave_S` is their mean."""
+    offset_samples: int = 0
+    """Where `wave_S` begins in the recording: above 0 where the corpus gives an interval of the file."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
     """What a transform returns in place of a clip it cannot go on with: a fact for the ledger, not an exception."""
@@ -140,3 +161,56 @@ class Rejected:
     segment: Segment
     reason: str
     """`class:detail`, class one of dropped, failed: `dropped:no_speech`, `failed:decode: ...`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unusable:
+    """What `probe` or `segment` returns in place of a recording: nothing of it can become a segment."""
+
+    recording: Recording
+    reason: str
+    """As in `Rejected`."""
+    seconds: float
+    """Duration as far as it is known (0 where the header cannot be read): hours are conserved by it."""
+
+
+class Transform(Protocol):
+    """What a file of pipelines/transforms exposes as `Transform`, beside its `Config`; made once a worker, as `Transform(cfg)`.
+
+    Making it loads its models: a model that cannot load raises, and the job stops. `probe` (recordings to `Decoded`) and
+    `segment` (`Decoded` to clips) have signatures of their own; all others are called with the clips of whole recordings.
+    """
+
+    def __call__(self, clips: Sequence[Clip]) -> list["Clip | Rejected"]:
+        """One result for each clip, in order. Sets only the fields that are `by` this transform, with `clip.with_(...)`.
+
+        A clip that cannot be worked on becomes `Rejected`. A ValueError, ArithmeticError, LookupError or RuntimeError is
+        blamed on the clip that raised it (the batch is repeated clip by clip); any other exception stops the job.
+        """
+
+
+def as_row(segment: Segment) -> dict[str, Any]:
+    """The segment as plain data, in the order of its fields; `xvector` as a list of float32 values."""
+    row = {item.name: getattr(segment, item.name) for item in fields(segment)}
+    if segment.xvector is not None:
+        row["xvector"] = [float(value) for value in np.asarray(segment.xvector, dtype=np.float32)]
+    return row
+
+
+def segment_of(row: dict[str, Any]) -> Segment:
+    """The segment in a row of the annotations or the index; other columns are left out."""
+    facts = {item.name: row[item.name] for item in fields(Segment) if item.name in row}
+    if facts.get("xvector") is not None:
+        facts["xvector"] = tuple(facts["xvector"])
+    return Segment(**facts)
+
+
+def score_owner(score: str) -> str | None:
+    """The transform that sets the score (a field or property of Segment); None for what every segment has."""
+    if score == "chars_per_second":
+        return "transcribe"
+    for item in fields(Segment):
+        if item.name == score:
+            owner: str | None = item.metadata.get("by")
+            return owner
+    raise ValueError(f"no score {score!r} in a segment")
