@@ -8,12 +8,18 @@
 A bundle may be partial while it is being trained: an AudioVAE stage has no backbone yet.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from models.runtime import files
+from models.runtime.files import BundleError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,9 +29,12 @@ if TYPE_CHECKING:
     from models.backbone.config import ModelConfig
     from models.speaker.campplus import SpeakerEncoder
 
+__all__ = ["Bundle", "BundleError", "load_bundle", "new_bundle", "save_bundle"]
 
-class BundleError(ValueError):
-    """A folder that is not a usable bundle. The message is a sentence that names files and tensors."""
+FORMAT = "stipple-bundle/1"
+CORE, VOCODER, SPEAKER = "model.safetensors", "vocoder.safetensors", "speaker_encoder.safetensors"
+TENSOR_FILE = re.compile(r"(model|vocoder|speaker_encoder|training/[A-Za-z0-9_]+)\.safetensors|latent_stats\.pt")
+CONFIG, LLM_CONFIG, STATS, CARD = "config.json", "llm_config.json", "latent_stats.pt", "stipple.json"
 
 
 @dataclass
@@ -45,13 +54,34 @@ class Bundle:
     """stipple.json: where it came from."""
 
 
-def new_bundle(config: "ModelConfig", *, seed: int, tokenizer: Path | None = None, speaker: Path | None = None) -> Bundle:
+def new_bundle(
+    config: "ModelConfig", *, seed: int, tokenizer: Path | None = None, speaker: Path | None = None
+) -> Bundle:
     """A bundle with seeded random weights and no backbone.
 
     `tokenizer`: a folder with an official tokenizer; None builds the byte-level one (models.text.tokens).
     `speaker`: an official `speaker_encoder.safetensors`; None draws random weights (an untrained CAM++).
+
+    Raises: BundleError when a given file is not what it should be.
     """
-    raise NotImplementedError
+    from models.audiovae.vae import AudioVAE
+    from models.speaker.campplus import SpeakerEncoder
+    from models.text.tokens import byte_tokenizer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        audiovae = AudioVAE(config.vocoder)
+        torch.manual_seed(seed + 1)
+        campplus = SpeakerEncoder(embedding_size=config.campplus_embedding_size)
+    if speaker is not None:
+        files.fill({speaker.name: (campplus, files.read_tensors(speaker))}, where=speaker.parent)
+    words = byte_tokenizer() if tokenizer is None else files.read_tokenizer(tokenizer)
+    return Bundle(
+        config=config.with_vocabulary(len(words)),
+        audiovae=audiovae.eval(),
+        speaker=campplus.eval(),
+        tokenizer=words,
+    )
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -59,9 +89,88 @@ def load_bundle(path: str | Path) -> Bundle:
 
     Raises: BundleError, naming every missing file, or every missing, unexpected or misshapen tensor.
     """
-    raise NotImplementedError
+    from models.audiovae.vae import AudioVAE
+    from models.backbone.backbone import Backbone
+    from models.backbone.config import ModelConfig
+    from models.speaker.campplus import SpeakerEncoder
+
+    root = Path(path)
+    card = files.read_card(root, CARD)
+    present = check_files(root, card)
+    tokenizer = files.read_tokenizer(root)
+    raw, raw_llm = files.read_json(root / CONFIG), files.read_json(root / LLM_CONFIG)
+    try:
+        config = ModelConfig.from_dicts(raw, raw_llm).with_vocabulary(len(tokenizer))
+    except (TypeError, ValueError, KeyError) as error:
+        raise BundleError(f"{root}: {CONFIG} or {LLM_CONFIG} cannot be used: {error}") from None
+    with torch.random.fork_rng(devices=[]):
+        audiovae = AudioVAE(config.vocoder)
+        speaker = SpeakerEncoder(embedding_size=config.campplus_embedding_size)
+        backbone = Backbone(config) if CORE in present else None
+    networks: dict[str, nn.Module] = {VOCODER: audiovae, SPEAKER: speaker}
+    if backbone is not None:
+        networks[CORE] = backbone
+    files.fill({name: (net, files.read_tensors(root / name)) for name, net in networks.items()}, where=root)
+    mean_D, var_D = files.read_stats(root / STATS, width=config.latent_dim) if STATS in present else (None, None)
+    return Bundle(
+        config=config,
+        audiovae=audiovae.eval(),
+        speaker=speaker.eval(),
+        tokenizer=tokenizer,
+        backbone=None if backbone is None else backbone.eval(),
+        latent_mean_D=mean_D,
+        latent_var_D=var_D,
+        training={Path(name).stem: files.read_tensors(root / name) for name in present if name.startswith("training/")},
+        card={key: value for key, value in card.items() if key not in ("format", "files")},
+    )
+
+
+def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
+    """Names of the files with tensors that the bundle has, after making sure that none is missing.
+
+    An official directory has all of them; one of ours says in its card which it has.
+
+    Raises: BundleError naming every missing file.
+    """
+    if not root.exists():
+        hint = "; a hub id is not looked up: download it first, and give the folder" if not root.is_absolute() else ""
+        raise BundleError(f"there is no bundle at {root}{hint}")
+    if not root.is_dir():
+        raise BundleError(f"{root} is a file; a bundle is a folder with {CONFIG}, {VOCODER} and others")
+    if card and card.get("format") != FORMAT:
+        raise BundleError(f"{root}/{CARD}: its format is {card.get('format')!r}, and this version reads {FORMAT!r}")
+    listed = {str(name) for name in card["files"]} if card else {CORE, VOCODER, SPEAKER, STATS}
+    strange = sorted(name for name in listed if not TENSOR_FILE.fullmatch(name))
+    if strange:
+        raise BundleError(f"{root}/{CARD} lists files that no bundle has: {', '.join(strange)}")
+    needed = {CONFIG, LLM_CONFIG, VOCODER, SPEAKER} | listed
+    missing = sorted(name for name in needed if not (root / name).is_file())
+    if not files.has_tokenizer(root):
+        missing.append("tokenizer.json (or vocab.json with merges.txt)")
+    if missing:
+        raise BundleError(f"{root} is not a whole bundle; missing: {', '.join(missing)}")
+    return listed
 
 
 def save_bundle(bundle: Bundle, path: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
-    """Write the official layout (and our two additions) into the empty or absent folder `path`."""
-    raise NotImplementedError
+    """Write the official layout (and our two additions) into the empty or absent folder `path`, all of it or nothing.
+
+    Raises: BundleError when the folder has something in it, or cannot be written.
+    """
+    core, llm = bundle.config.to_dicts()
+    tensors = {VOCODER: bundle.audiovae.state_dict(), SPEAKER: bundle.speaker.state_dict()}
+    if bundle.backbone is not None:
+        tensors[CORE] = bundle.backbone.state_dict()
+    for part, state in bundle.training.items():
+        tensors[f"training/{part}.safetensors"] = state
+    names = sorted([*tensors, STATS] if bundle.latent_mean_D is not None else tensors)
+    with files.whole_or_nothing(Path(path)) as folder:
+        files.write_json(folder / CONFIG, core)
+        files.write_json(folder / LLM_CONFIG, llm)
+        for name, state in tensors.items():
+            files.write_tensors(folder / name, state)
+        if bundle.latent_mean_D is not None:
+            torch.save({"mean": bundle.latent_mean_D, "var": bundle.latent_var_D}, folder / STATS)
+        bundle.tokenizer.save_pretrained(str(folder))
+        facts = {**json.loads(json.dumps(bundle.card)), **(card or {}), "format": FORMAT, "files": names}
+        files.write_json(folder / CARD, facts)
