@@ -1,0 +1,86 @@
+"""The `stipple` command: a table of commands, each a module by name, loaded only when it is chosen."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "run": ("infra.workflow.cli", "run a workflow: make what is missing, skip what is made"),
+    "check": ("infra.check", "validate manifests; nothing is run"),
+    "doctor": ("infra.doctor", "say what this machine can and cannot run, and the fix"),
+    "recordings": ("infra.workflow.single", "catalog a folder of recordings, or make synthetic ones"),
+    "corpus": ("pipelines.cli", "build and inspect corpora"),
+    "train": ("training.cli", "run one training stage"),
+    "eval": ("pipelines.evaluation.cli", "score a checkpoint"),
+    "say": ("infra.say", "speak a line of text with a bundle"),
+    "lineage": ("infra.lineage_cli", "show what a model was made from; ship journals to MLflow"),
+}
+"""Command -> the module that does it (it exposes SUMMARY, add_arguments(parser), main(args) -> int), and SUMMARY."""
+
+MISTAKES = {
+    "infra.manifest.ManifestError": 2,
+    "infra.workflow.node.Refused": 1,
+    "pipelines.shards.CorpusError": 1,
+    "models.runtime.bundle.BundleError": 1,
+}
+"""Errors whose message is a sentence for a person -> exit code. By name, so that none of them is imported here."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 130 stopped by the person."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = words[0] if words and words[0] in COMMANDS else None
+    parser = build_parser(only=chosen)
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return int(importlib.import_module(COMMANDS[args.command][0]).main(args))
+    except KeyboardInterrupt:
+        return tell("stopped", code=130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        known = sentence_of(error)
+        if known is None:
+            raise
+        return tell(known[0], code=known[1])
+
+
+def build_parser(*, only: str | None = None) -> argparse.ArgumentParser:
+    """The whole parser; with `only`, that command's arguments (and module) alone."""
+    parser = argparse.ArgumentParser(
+        prog="stipple",
+        description="From raw recordings to a streaming voice: corpora, seven training stages, and their lineage.",
+        epilog="`stipple COMMAND --help` says more. Data goes to stdout, progress to stderr. "
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or manifest.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (module, summary) in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary)
+        if name == only:
+            importlib.import_module(module).add_arguments(sub)
+    return parser
+
+
+def sentence_of(error: BaseException) -> tuple[str, int] | None:
+    """What to tell the person, and the exit code; None where the error is ours and deserves its traceback."""
+    for kind in type(error).__mro__:
+        code = MISTAKES.get(f"{kind.__module__}.{kind.__qualname__}")
+        if code is not None:
+            return str(error), code
+    if isinstance(error, OSError):
+        from infra.storage import os_error_sentence
+
+        told = os_error_sentence(error)
+        return (told, 1) if told else None
+    return None
+
+
+def tell(sentence: str, *, code: int) -> int:
+    """Print a sentence where people look for it, and hand back the exit code."""
+    print(f"stipple: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,124 @@
+"""The machines: what a cluster manifest says, and the one place where Ray is started or joined."""
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import Field
+
+from infra.log import clock, hush, say
+from infra.manifest import Manifest
+from infra.storage import ROOT
+
+INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray where the driver itself is a submitted job: its runtime environment is then already there."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+"""Ray reads these from the environment alone. The health check paces `ray.train.report` (2 s by default)."""
+
+
+class ClusterManifest(Manifest):
+    """Where it runs: this machine alone (`local`), the cluster this process belongs to (`auto`), or an address."""
+
+    address: str = "local"
+    cpus: int | None = Field(default=None, ge=1)
+    """CPUs that a local Ray may use; all of them by default. A joined cluster knows its own."""
+    gpus: int | None = Field(default=None, ge=0)
+    object_store_mb: int | None = Field(default=200, ge=80)
+    temp_dir: Path | None = None
+    """Where a local Ray keeps sockets and logs: a short path, since sockets may have 107 characters."""
+    worker_output: bool = False
+    """Copy what workers print to this terminal."""
+
+
+class Cluster:
+    """Ray, started or joined on the first `connect()`, by whichever thread comes first; left by `close()`."""
+
+    def __init__(self, manifest: ClusterManifest) -> None:
+        self.manifest = manifest
+        self.session: Path | None = None
+        self.lock = threading.Lock()
+        self.ours = False
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close(keep_logs=kind is not None)
+
+    def connect(self) -> None:
+        """Start or join Ray, once."""
+        with self.lock:
+            if self.ours:
+                return
+            import time
+
+            os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+            import ray
+
+            hush("ray", "ray.data", "ray.train", "ray.tune")
+            if ray.is_initialized():
+                return
+            began = time.monotonic()
+            context = ray.init(**options(self.manifest))
+            self.ours = True
+            if self.manifest.address == "local":
+                self.session = Path(context["session_dir"])
+            where = "on this machine" if self.manifest.address == "local" else f"at {self.manifest.address}"
+            say(f"Ray {ray.__version__} {where} after {clock(time.monotonic() - began)}")
+
+    def close(self, *, keep_logs: bool = False) -> None:
+        """Leave the cluster; a local Ray ends, and its session folder goes with it unless something failed."""
+        with self.lock:
+            if not self.ours:
+                return
+            import ray
+
+            ray.shutdown()
+            self.ours = False
+            if self.session is not None and not keep_logs:
+                shutil.rmtree(self.session, ignore_errors=True)
+
+
+def options(manifest: ClusterManifest) -> dict[str, Any]:
+    """Keyword arguments of `ray.init` for a cluster; a joined one may be told neither CPUs nor folders."""
+    chosen: dict[str, Any] = {
+        "address": manifest.address,
+        "log_to_driver": manifest.worker_output,
+        "logging_level": logging.ERROR,
+    }
+    if manifest.address == "local":
+        folder = manifest.temp_dir or Path(tempfile.gettempdir()) / f"stipple-ray-{os.getuid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        chosen |= {"include_dashboard": False, "_temp_dir": str(folder)}
+        chosen |= {"num_cpus": manifest.cpus, "num_gpus": manifest.gpus}
+        if manifest.object_store_mb is not None:
+            chosen["object_store_memory"] = manifest.object_store_mb * 2**20
+    elif INSIDE_A_JOB not in os.environ:
+        chosen["runtime_env"] = {"working_dir": str(ROOT)}
+    return chosen
+
+
+def sweep(folder: Path) -> None:
+    """Remove session folders whose process has ended: Ray names them `session_<time>_<pid>` and leaves them behind."""
+    for session in folder.glob("session_*_*"):
+        owner = session.name.rpartition("_")[2]
+        if (
+            not session.is_symlink()
+            and owner.isdecimal()
+            and not Path(f"/proc/{owner}").exists()
+            and sys.platform == "linux"
+        ):
+            shutil.rmtree(session, ignore_errors=True)

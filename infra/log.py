@@ -1,0 +1,56 @@
+"""Progress for the person who watches: lines on stderr, a little color on terminals, and quiet libraries."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import TextIO
+
+COLORS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
+
+
+def paint(text: str, color: str, *, stream: TextIO | None = None) -> str:
+    """Color for a terminal; plain where the output is no terminal, or where NO_COLOR is set (no-color.org)."""
+    stream = stream or sys.stderr
+    if os.environ.get("NO_COLOR") or not stream.isatty():  # noqa: TID251 - NO_COLOR is a convention of terminals
+        return text
+    return f"\033[{COLORS[color]}m{text}\033[0m"
+
+
+def say(line: str) -> None:
+    """One line of progress, whole, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def sayer(name: str, *, width: int = 0) -> Callable[[str], None]:
+    """A `say` whose lines begin with the name of a node."""
+    prefix = paint(f"{name:<{width}}", "dim")
+
+    def tell(line: str) -> None:
+        say(f"{prefix}  {line}")
+
+    return tell
+
+
+def hush(*loggers: str) -> None:
+    """Let these libraries speak only of errors, and keep their deprecation notes from the person."""
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=rf"{name}(\..*)?")
+
+
+def clock(seconds: float) -> str:
+    """`7.3 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def ago(moment: float) -> str:
+    """How long ago a time.time() was, in words."""
+    return f"{clock(max(0.0, time.time() - moment))} ago"

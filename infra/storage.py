@@ -1,0 +1,154 @@
+"""Files that are whole or absent: atomic writes, digests of trees, room on the disk, one owner at a time."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.workflow.node import Refused
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout: where the code that runs lies."""
+
+
+def root_of(manifest: Path) -> Path:
+    """What relative paths of a manifest are relative to: the checkout it lies in, or else its own folder."""
+    folder = manifest.resolve().parent
+    for parent in (folder, *folder.parents):
+        if (parent / "pyproject.toml").is_file():
+            return parent
+    return folder
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `path` whole or not at all, through a power cut: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode() if isinstance(data, str) else data
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: object) -> None:
+    """`write_atomic` of readable JSON."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The table in `path`; None where there is no such file or it is torn (a torn file of ours was never committed)."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file under `folder` durable, so that a commit never points at bytes that a power cut can take."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    sync_folder(folder)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(root: Path) -> str:
+    """sha256 over the relative names and the contents of all files under `root` (or of the one file)."""
+    if root.is_file():
+        return file_digest(root)
+    whole = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        whole.update(f"{path.relative_to(root).as_posix()}\0{file_digest(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def empty_folder(folder: Path) -> None:
+    """Make `folder` exist and hold nothing."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def require_free(folder: Path, *, megabytes: int, what: str) -> None:
+    """Refuse before the work where the disk has no room for it."""
+    at = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(at).free // 2**20
+    if free < megabytes:
+        raise Refused(
+            f"{folder}: {free} MB free, but {what} needs {megabytes} MB; free some space, or name another store"
+        )
+
+
+def os_error_sentence(error: OSError) -> str | None:
+    """A sentence for what the machine refuses (full disk, rights, ports); None for errors that are our own."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}: free some space and run the same command again; it goes on where it stopped"
+    if error.errno == errno.EFBIG:
+        return f"a file would grow over this system's limit{where}: raise it (ulimit -f) and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use: stop what listens on it, or name another port"
+    if error.errno == errno.EMFILE:
+        return "too many open files: raise the limit (ulimit -n 4096) and run the same command again"
+    return None
+
+
+@contextlib.contextmanager
+def owned(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
+    """Hold the lock file `path`: yields True once it is ours. The lock goes with the process, however that ends.
+
+    With `waiting`, waits for another holder after telling who it is; without, yields False at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                yield False
+                return
+            file.seek(0)
+            waiting(file.read().strip() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield True
