@@ -1,0 +1,207 @@
+"""Causal building blocks of the AudioVAE; each can run on a whole signal or on chunks with a carried state."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.audiovae.config import FILTER_TAPS
+
+Carry = dict[tuple[nn.Module, str], Tensor]
+"""State of a stream: what each layer remembers of its input. None in its place: the whole signal at once."""
+
+
+def with_history(x_BCL: Tensor, width: int, *, carry: Carry | None, key: tuple[nn.Module, str]) -> Tensor:
+    """`x` with its last `width` columns of history on the left; zeros where nothing came before."""
+    if carry is None:
+        return functional.pad(x_BCL, (width, 0))
+    history = carry.get(key)
+    if history is None:
+        history = x_BCL.new_zeros((*x_BCL.shape[:-1], width))
+    joined = torch.cat([history, x_BCL], dim=-1)
+    carry[key] = joined[..., joined.shape[-1] - width :].clone()
+    return joined
+
+
+class WeightNormConv(nn.Module):
+    """Conv1d whose weight is g * v / |v|, stored as `weight_g`, `weight_v`: the layout of released encoders."""
+
+    def __init__(self, inside: int, outside: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.stride, self.dilation, self.reach = stride, dilation, (kernel - 1) * dilation
+        fresh = nn.Conv1d(inside, outside, kernel).weight.detach()
+        self.weight_v = nn.Parameter(fresh)
+        self.weight_g = nn.Parameter(fresh.norm(dim=(1, 2), keepdim=True))
+        self.bias = nn.Parameter(torch.zeros(outside))
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that is used."""
+        return cast(Tensor, self.weight_v * (self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True)))
+
+    def forward(self, padded_BCL: Tensor) -> Tensor:
+        """Convolve an input that is already padded."""
+        return functional.conv1d(padded_BCL, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
+
+
+class CausalConv(nn.Conv1d):
+    """Conv1d that sees the past only: (kernel - 1) * dilation zeros, or the carried history, on the left."""
+
+    def __init__(self, inside: int, outside: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> None:
+        super().__init__(inside, outside, kernel, dilation=dilation, bias=bias)
+        self.reach = (kernel - 1) * dilation
+
+    def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:
+        """Shapes: (B, C, L) -> (B, C', L)."""
+        return super().forward(with_history(x_BCL, self.reach, carry=carry, key=(self, "input")))
+
+
+class CausalUp(nn.ConvTranspose1d):
+    """ConvTranspose1d with kernel 2u and stride u, whose last u samples are dropped."""
+
+    def __init__(self, inside: int, outside: int, rate: int) -> None:
+        super().__init__(inside, outside, 2 * rate, stride=rate)
+        self.rate = rate
+
+    def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:  # type: ignore[override]
+        """Shapes: (B, C, L) -> (B, C', L * rate)."""
+        if carry is None:
+            return super().forward(x_BCL)[..., : -self.rate]
+        joined = with_history(x_BCL, 1, carry=carry, key=(self, "input"))
+        return super().forward(joined)[..., self.rate : -self.rate]
+
+
+class RecurrentSkip(nn.Module):
+    """Unidirectional LSTM with a residual around it."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, num_layers=layers, batch_first=True)
+
+    def forward(self, x_BFH: Tensor, carry: Carry | None = None) -> Tensor:
+        """Shapes: (B, F, H) -> (B, F, H)."""
+        state = None
+        if carry is not None and (self, "hidden") in carry:
+            state = (carry[self, "hidden"], carry[self, "cell"])
+        y_BFH, (hidden, cell) = self.lstm(x_BFH, state)
+        if carry is not None:
+            carry[self, "hidden"], carry[self, "cell"] = hidden, cell
+        return cast(Tensor, y_BFH + x_BFH)
+
+
+class RecurrentBlock(nn.Sequential):
+    """Linear to 4 D, LSTM with skip, Linear back to D; the same on both sides of the latent."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), RecurrentSkip(4 * width, layers), nn.Linear(4 * width, width))
+
+    def forward(self, x_BFD: Tensor, carry: Carry | None = None) -> Tensor:
+        """Shapes: (B, F, D) -> (B, F, D)."""
+        widen, recur, narrow = self
+        return cast(Tensor, narrow(recur(widen(x_BFD), carry)))
+
+
+class SnakeBeta(nn.Module):
+    """x + sin^2(x e^alpha) / (e^beta + 1e-9), alpha and beta per channel (BigVGAN, log scale)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_BCPL: Tensor) -> Tensor:
+        """The channel axis is the second, whatever follows it."""
+        shape = (1, -1) + (1,) * (x_BCPL.dim() - 2)
+        alpha, beta = self.alpha.exp().view(shape), self.beta.exp().view(shape)
+        return x_BCPL + torch.sin(x_BCPL * alpha).square() / (beta + 1e-9)
+
+
+def kaiser_sinc(taps: int = FILTER_TAPS, *, cutoff: float = 0.25, half_width: float = 0.3) -> Tensor:
+    """Low-pass filter of unit sum: a sinc at `cutoff` (of the rate) under a Kaiser window of the stated transition."""
+    attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
+    if attenuation > 50:
+        beta = 0.1102 * (attenuation - 8.7)
+    else:
+        beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
+    time = torch.arange(-(taps // 2), taps // 2, dtype=torch.float64) + 0.5
+    window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
+    shape = window * 2 * cutoff * torch.sinc(2 * cutoff * time)
+    return (shape / shape.sum()).float().view(1, 1, taps)
+
+
+class Filter(nn.Module):
+    """A low-pass filter: one fixed buffer for all channels, or one trained filter a channel."""
+
+    filter: Tensor
+
+    def __init__(self, trained_channels: int | None) -> None:
+        super().__init__()
+        if trained_channels is None:
+            self.register_buffer("filter", kaiser_sinc())
+        else:
+            self.filter = nn.Parameter(kaiser_sinc().repeat(trained_channels, 1, 1))
+
+
+class Lowpass(nn.Module):
+    """Holds the filter under the name that released files give it: `lowpass.filter`."""
+
+    def __init__(self, trained_channels: int | None) -> None:
+        super().__init__()
+        self.lowpass = Filter(trained_channels)
+
+
+class AliasFree(nn.Module):
+    """SnakeBeta at twice the rate, causal: up by 2, activate, low-pass and down by 2 (BigVGAN's Activation1d).
+
+    Both resamplers are computed by phases: the doubled signal is kept as its even and odd samples, which are never
+    interleaved. With f the 12 taps, x the input:
+        even[t] = 2 sum_k f[2k] x[t-k]        odd[t] = 2 sum_k f[2k+1] x[t-k]
+        y[t] = sum_j f[2j+1] even[t-5+j] + f[2j] odd[t-6+j]
+    Before the start x is 0, and the activated signal repeats its first sample (even[0]).
+    """
+
+    def __init__(self, channels: int, *, trained_filters: bool = False) -> None:
+        super().__init__()
+        trained = channels if trained_filters else None
+        self.act = SnakeBeta(channels)
+        self.upsample = Filter(trained)
+        self.downsample = Lowpass(trained)
+
+    def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:
+        """Shapes: (B, C, L) -> (B, C, L)."""
+        reach = FILTER_TAPS // 2 - 1
+        up_G2K = 2 * self.upsample.filter.view(-1, reach + 1, 2).transpose(1, 2).flip(-1)
+        down_G2K = self.downsample.lowpass.filter.view(-1, reach + 1, 2).flip(-1).transpose(1, 2)
+        phases = by_phase(with_history(x_BCL, reach, carry=carry, key=(self, "input")), up_G2K)
+        phases = self.act(phases)
+        even, odd = phases[:, :, 0], phases[:, :, 1]
+        history = None if carry is None else carry.get((self, "doubled"))
+        if history is None:
+            history = even[..., None, :1].expand(-1, -1, 2, reach + 1)
+        joined = torch.cat([history, torch.stack([even, odd], dim=2)], dim=-1)
+        if carry is not None:
+            carry[self, "doubled"] = joined[..., joined.shape[-1] - reach - 1 :].clone()
+        aligned = torch.stack([joined[:, :, 0, 1:], joined[:, :, 1, :-1]], dim=2)
+        return from_phases(aligned, down_G2K)
+
+
+def by_phase(x_BCL: Tensor, taps_G2K: Tensor) -> Tensor:
+    """Correlate every channel with two sets of taps: (B, C, L + K - 1) -> (B, C, 2, L). G is 1 or C."""
+    batch, channels, length = x_BCL.shape
+    if taps_G2K.shape[0] == 1:
+        y = functional.conv1d(x_BCL.reshape(batch * channels, 1, length), taps_G2K.transpose(0, 1))
+    else:
+        y = functional.conv1d(x_BCL, taps_G2K.reshape(2 * channels, 1, -1), groups=channels)
+    return y.view(batch, channels, 2, -1)
+
+
+def from_phases(x_BC2L: Tensor, taps_G2K: Tensor) -> Tensor:
+    """Correlate both phases of every channel and add: (B, C, 2, L + K - 1) -> (B, C, L). G is 1 or C."""
+    batch, channels, _, length = x_BC2L.shape
+    if taps_G2K.shape[0] == 1:
+        y = functional.conv1d(x_BC2L.reshape(batch * channels, 2, length), taps_G2K)
+    else:
+        y = functional.conv1d(x_BC2L.reshape(batch, 2 * channels, length), taps_G2K, groups=channels)
+    return y.view(batch, channels, -1)

@@ -1,0 +1,62 @@
+"""The AudioVAE's encoder: a strided residual stack, 1920 samples to a frame, two frames of look-ahead."""
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.audiovae.blocks import WeightNormConv
+from models.audiovae.config import STEM_CHANNELS, AudioVAEConfig
+
+UNITS = 6
+"""Residual units of a stage; unit j dilates by 2^j."""
+
+
+class Padded(nn.Module):
+    """A convolution with zeros around it; its weights lie under `layer`, as released files name them."""
+
+    def __init__(self, layer: WeightNormConv, left: int, right: int) -> None:
+        super().__init__()
+        self.layer, self.left, self.right = layer, left, right
+
+    def forward(self, x_BCL: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(functional.pad(x_BCL, (self.left, self.right))))
+
+
+class ResidualStack(nn.Module):
+    """Six units x + conv(act(conv(act(x)))), causal, kernel 3, the first of each pair dilated."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for number in range(UNITS):
+            unit = nn.ModuleDict()  # the numbers are those of released files
+            unit["2"] = WeightNormConv(channels, channels, 3, dilation=2**number)
+            unit["5"] = WeightNormConv(channels, channels, 3)
+            self.layers.append(unit)
+
+    def forward(self, x_BCL: Tensor) -> Tensor:
+        for unit in self.layers:
+            y_BCL = x_BCL
+            for conv in cast(nn.ModuleDict, unit).values():
+                y_BCL = conv(functional.pad(functional.leaky_relu(y_BCL, 0.01), (cast(WeightNormConv, conv).reach, 0)))
+            x_BCL = x_BCL + y_BCL
+        return x_BCL
+
+
+class Encoder(nn.Module):
+    """Waveform to one vector a frame, before the recurrent block."""
+
+    def __init__(self, config: AudioVAEConfig) -> None:
+        super().__init__()
+        channels, ahead = config.downsample_channels, config.num_encoder_lookahead
+        layers: list[nn.Module] = [Padded(WeightNormConv(1, STEM_CHANNELS, 3), 2, 0), nn.LeakyReLU(0.2)]
+        for inside, outside, rate in zip(channels, channels[1:], config.downsample_rates, strict=False):
+            strided = WeightNormConv(inside, outside, 2 * rate, stride=rate)
+            layers += [Padded(strided, 2 * rate - 1, 0), ResidualStack(outside), nn.LeakyReLU(0.2)]
+        layers.append(Padded(WeightNormConv(channels[-1], config.latent_dim, 2 * ahead + 1), ahead, ahead))
+        self.generator = nn.Sequential(*layers)
+
+    def forward(self, wave_BS: Tensor) -> Tensor:
+        """Shapes: (B, S) -> (B, D, F) with F = ceil(S / hop)."""
+        return cast(Tensor, self.generator(wave_BS.unsqueeze(1)))
