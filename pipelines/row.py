@@ -124,7 +124,7 @@ class Clip:
     views: dict[int, Wave] = field(default_factory=dict, repr=False)
 
     def with_(self, wave_S: Wave | None = None, **facts: Any) -> "Clip":
-        """A clip with more facts in its segment, and another waveform where one is given (the views are then made anew)."""
+        """A clip with more facts in its segment; with another waveform where one is given (the views are made anew)."""
         segment = replace(self.segment, **facts)
         return Clip(segment, self.wave_S, self.views) if wave_S is None else Clip(segment, wave_S)
 
@@ -141,7 +141,7 @@ class Clip:
 
 @dataclass
 class Decoded:
-    """A recording and its waveform, mono float32; lives inside one worker only. What `probe` makes and `segment` takes."""
+    """A recording and its waveform, mono float32, inside one worker only: what `probe` makes and `segment` takes."""
 
     recording: Recording
     """With `sha256` of the file's bytes."""
@@ -175,17 +175,17 @@ class Unusable:
 
 
 class Transform(Protocol):
-    """What a file of pipelines/transforms exposes as `Transform`, beside its `Config`; made once a worker, as `Transform(cfg)`.
+    """What a file of pipelines/transforms exposes as `Transform`, beside its `Config`; made once a worker.
 
-    Making it loads its models: a model that cannot load raises, and the job stops. `probe` (recordings to `Decoded`) and
-    `segment` (`Decoded` to clips) have signatures of their own; all others are called with the clips of whole recordings.
+    Making it loads its models: a model that cannot load raises, and the job stops. `probe` (recordings to `Decoded`)
+    and `segment` (`Decoded` to clips) have signatures of their own; all others get the clips of whole recordings.
     """
 
     def __call__(self, clips: Sequence[Clip]) -> list["Clip | Rejected"]:
-        """One result for each clip, in order. Sets only the fields that are `by` this transform, with `clip.with_(...)`.
+        """One result a clip, in order. Sets only the fields that are `by` this transform, with `clip.with_(...)`.
 
-        A clip that cannot be worked on becomes `Rejected`. A ValueError, ArithmeticError, LookupError or RuntimeError is
-        blamed on the clip that raised it (the batch is repeated clip by clip); any other exception stops the job.
+        A clip that cannot be worked on becomes `Rejected`. A ValueError, ArithmeticError, LookupError or RuntimeError
+        is blamed on the clip that raised it (the batch is repeated clip by clip); any other exception stops the job.
         """
 
 
