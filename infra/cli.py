@@ -22,7 +22,8 @@ MISTAKES = {
     "infra.manifest.ManifestError": 2,
     "infra.workflow.node.Refused": 1,
     "pipelines.shards.CorpusError": 1,
-    "models.runtime.bundle.BundleError": 1,
+    "models.runtime.files.BundleError": 1,
+    "models.runtime.prompt.RequestError": 1,
 }
 """Errors whose message is a sentence for a person -> exit code. By name, so that none of them is imported here."""
 
