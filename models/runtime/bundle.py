@@ -11,7 +11,7 @@ A bundle may be partial while it is being trained: an AudioVAE stage has no back
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.backbone.config import ModelConfig
     from models.speaker.campplus import SpeakerEncoder
 
-__all__ = ["Bundle", "BundleError", "load_bundle", "new_bundle", "save_bundle"]
+__all__ = ["Bundle", "BundleError", "find_bundle", "load_bundle", "new_bundle", "save_bundle"]
 
 FORMAT = "stipple-bundle/1"
 CORE, VOCODER, SPEAKER = "model.safetensors", "vocoder.safetensors", "speaker_encoder.safetensors"
@@ -70,14 +70,14 @@ def new_bundle(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        audiovae = AudioVAE(config.vocoder)
+        audiovae = AudioVAE(config.audiovae)
         torch.manual_seed(seed + 1)
-        campplus = SpeakerEncoder(embedding_size=config.campplus_embedding_size)
+        campplus = SpeakerEncoder()
     if speaker is not None:
         files.fill({speaker.name: (campplus, files.read_tensors(speaker))}, where=speaker.parent)
     words = byte_tokenizer() if tokenizer is None else files.read_tokenizer(tokenizer)
     return Bundle(
-        config=config.with_vocabulary(len(words)),
+        config=with_vocabulary(config, len(words)),
         audiovae=audiovae.eval(),
         speaker=campplus.eval(),
         tokenizer=words,
@@ -100,12 +100,12 @@ def load_bundle(path: str | Path) -> Bundle:
     tokenizer = files.read_tokenizer(root)
     raw, raw_llm = files.read_json(root / CONFIG), files.read_json(root / LLM_CONFIG)
     try:
-        config = ModelConfig.from_dicts(raw, raw_llm).with_vocabulary(len(tokenizer))
+        config = with_vocabulary(ModelConfig.from_dicts(raw, raw_llm), len(tokenizer))
     except (TypeError, ValueError, KeyError) as error:
         raise BundleError(f"{root}: {CONFIG} or {LLM_CONFIG} cannot be used: {error}") from None
     with torch.random.fork_rng(devices=[]):
-        audiovae = AudioVAE(config.vocoder)
-        speaker = SpeakerEncoder(embedding_size=config.campplus_embedding_size)
+        audiovae = AudioVAE(config.audiovae)
+        speaker = SpeakerEncoder()
         backbone = Backbone(config) if CORE in present else None
     networks: dict[str, nn.Module] = {VOCODER: audiovae, SPEAKER: speaker}
     if backbone is not None:
@@ -123,6 +123,25 @@ def load_bundle(path: str | Path) -> Bundle:
         training={Path(name).stem: files.read_tensors(root / name) for name in present if name.startswith("training/")},
         card={key: value for key, value in card.items() if key not in ("format", "files")},
     )
+
+
+def with_vocabulary(config: "ModelConfig", words: int) -> "ModelConfig":
+    """The configuration with as many token embeddings as the tokenizer has entries, whatever its file says."""
+    return replace(config, llm={**config.llm, "vocab_size": words})
+
+
+def find_bundle(path: str | Path) -> Path:
+    """The bundle's own folder, given it or an artifact of a training stage that holds it (in bundle/ or out/bundle/).
+
+    Raises: BundleError when there is none.
+    """
+    root = Path(path)
+    for folder in (root, root / "bundle", root / "out" / "bundle"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if not root.is_dir():
+        check_files(root, {})
+    raise BundleError(f"there is no bundle in {root}: neither it nor bundle/ nor out/bundle/ in it has a {CONFIG}")
 
 
 def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
