@@ -67,7 +67,7 @@ class Decoder(nn.Module):
 
     def forward(self, x_BDF: Tensor, carry: Carry | None = None) -> Tensor:
         """Shapes: (B, D, F) -> (B, F * hop); of a stream, the frames whose look-ahead has come."""
-        x = self.conv_pre(x_BDF, carry)
+        x: Tensor = self.conv_pre(x_BDF, carry)
         if x.shape[-1] == 0:
             return x.new_zeros((x.shape[0], 0))
         for stage in range(len(self.ups)):
@@ -80,4 +80,4 @@ class Decoder(nn.Module):
         x_BCL = cast(nn.ModuleList, self.ups[stage])[0](x_BCL, carry)
         first = stage * self.blocks_a_stage
         blocks = self.resblocks[first : first + self.blocks_a_stage]
-        return torch.stack([block(x_BCL, carry) for block in blocks]).sum(0) / self.blocks_a_stage
+        return torch.stack([cast(Tensor, block(x_BCL, carry)) for block in blocks]).mean(0)
