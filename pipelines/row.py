@@ -177,8 +177,11 @@ class Unusable:
 class Transform(Protocol):
     """What a file of pipelines/transforms exposes as `Transform`, beside its `Config`; made once a worker.
 
-    Making it loads its models: a model that cannot load raises, and the job stops. `probe` (recordings to `Decoded`)
-    and `segment` (`Decoded` to clips) have signatures of their own; all others get the clips of whole recordings.
+    Making it is cheap (models load on the first call) but finds out that weights are missing: then it raises
+    `models.frozen.WeightsError`, and the job stops with its sentence. An attribute `fingerprint: str`, where there is
+    one, says which weights it uses; it is part of the resume key, beside the settings and the source code.
+    `probe` (recordings to `Decoded`) and `segment` (`Decoded` to clips) have signatures of their own; all others get
+    the clips of whole recordings, of one recording or of many.
     """
 
     def __call__(self, clips: Sequence[Clip]) -> list["Clip | Rejected"]:

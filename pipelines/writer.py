@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from infra.manifest import canonical
+from infra.storage import file_digest, write_json
 from pipelines.row import SCHEMA, Segment, Wave
 from pipelines.shards import FORMAT, CorpusError, index_digest, open_corpus, read_card, shard_name
 
@@ -134,11 +134,6 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     part.replace(path)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
 def finish(root: Path, *, name: str, shards: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     """Write the index, then corpus.json, which makes the folder a corpus. Returns the digest."""
     import pyarrow
@@ -160,7 +155,7 @@ def finish(root: Path, *, name: str, shards: Sequence[Mapping[str, Any]], facts:
         **facts,
         "shards": [{key: value for key, value in shard.items() if key != "rows"} for shard in shards],
     }
-    write_text(root / "corpus.json", json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_json(root / "corpus.json", card)
     return digest
 
 
@@ -173,7 +168,7 @@ def verify(root: Path) -> list[str]:
         path = root / "shards" / entry["name"]
         if not path.is_file():
             wrong.append(f"{entry['name']}: is missing")
-        elif (found := sha256_of(path)) != entry["sha256"]:
+        elif (found := file_digest(path)) != entry["sha256"]:
             wrong.append(f"{entry['name']}: its sha256 is {found[:16]}, but corpus.json says {entry['sha256'][:16]}")
     extra = {path.name for path in (root / "shards").glob("*")} - {entry["name"] for entry in card["shards"]}
     wrong += [f"{name}: is not a shard of this corpus" for name in sorted(extra)]
@@ -183,9 +178,3 @@ def verify(root: Path) -> list[str]:
         if sample.record["key"] != row["key"] or len(sample.wave_S) != length or sample.rate_hz != row["rate_hz"]:
             wrong.append(f"{row['key']}: the sample is not the one that the index describes")
     return wrong
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, in hex, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

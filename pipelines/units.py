@@ -1,0 +1,85 @@
+"""Work units: recordings that one worker takes together, cut the same way every time."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from infra.manifest import canonical, digest
+from pipelines.manifest import CorpusManifest, Units
+from pipelines.row import Recording
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Recordings to be worked on by one worker, and a name that tells this work from all other."""
+
+    id: str
+    recordings: tuple[Recording, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of the files, each counted once."""
+        return sum({recording.uri: recording.bytes for recording in self.recordings}.values())
+
+    def to_json(self) -> str:
+        """As text, to travel to a worker."""
+        return json.dumps({"id": self.id, "recordings": [asdict(recording) for recording in self.recordings]})
+
+    @staticmethod
+    def from_json(text: str) -> "Unit":
+        """What `to_json` made."""
+        data = json.loads(text)
+        return Unit(data["id"], tuple(Recording(**recording) for recording in data["recordings"]))
+
+
+def filled_in(recording: Recording, *, manifest: CorpusManifest) -> Recording:
+    """The recording, with what the manifest says of all of them where it says nothing itself."""
+    return replace(
+        recording,
+        license=recording.license if recording.license != "unknown" else manifest.license,
+        source=recording.source or manifest.source,
+        language=recording.language or manifest.language,
+    )
+
+
+def plan_units(recordings: Iterable[Recording], *, limits: Units) -> list[Unit]:
+    """Cut recordings, in order of their names, into units; a recording over the limit is a unit of its own.
+
+    Raises: ValueError where two recordings have the same name and interval.
+    """
+    ordered = sorted(recordings, key=place)
+    for before, after in zip(ordered, ordered[1:], strict=False):
+        if place(before) == place(after):
+            raise ValueError(f"{after.name}: there are two recordings of this name")
+    units: list[Unit] = []
+    taken: list[Recording] = []
+    size = 0
+    for recording in ordered:
+        more = recording.bytes if not taken or taken[-1].uri != recording.uri else 0
+        if taken and (size + more > limits.max_mb * 1e6 or len(taken) >= limits.max_recordings):
+            units.append(unit_of(taken))
+            taken, size, more = [], 0, recording.bytes
+        taken.append(recording)
+        size += more
+    return [*units, unit_of(taken)] if taken else units
+
+
+def place(recording: Recording) -> tuple[str, float]:
+    """What orders recordings, and tells one from another."""
+    return recording.name, recording.start_seconds or 0.0
+
+
+def unit_of(recordings: list[Recording]) -> Unit:
+    """A unit named by what the recordings are and when their files were last written."""
+    told: list[Any] = [{**asdict(recording), "uri": written(recording.uri)} for recording in recordings]
+    return Unit(digest(canonical(told))[:24], tuple(recordings))
+
+
+def written(uri: str) -> int | None:
+    """When the file was last written, in nanoseconds; None where there is none."""
+    try:
+        return os.stat(uri).st_mtime_ns
+    except (OSError, ValueError):
+        return None
