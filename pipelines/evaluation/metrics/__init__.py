@@ -1,1 +1,83 @@
-"""How speech is scored: one file a metric. A metric is `Config` and `measure(utterances, cfg)`."""
+"""How speech is scored: one file a metric. A metric is `Config` and `measure(utterances, cfg) -> list[Column]`.
+
+It gives every utterance a value, or a sentence that says why there is none: nothing vanishes from a mean unsaid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Wave = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """Something to be scored: what was made, what it should say, and what it is held against."""
+
+    key: str
+    text: str | None = None
+    language: str | None = None
+    wave_S: Wave | None = None
+    """None: it could not be made; `problem` says why, and it counts as missing everywhere."""
+    rate_hz: int = 48000
+    against_S: Wave | None = None
+    """The input of a reconstruction, or the prompt whose voice the speech should have."""
+    against_rate_hz: int = 48000
+    aligned: bool = False
+    """Does every sample of `against` belong to the same moment of `wave`? True of reconstructions only."""
+    finish: str | None = None
+    making_seconds: float | None = None
+    problem: str | None = None
+    views: dict[tuple[str, int], Wave] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of what was made."""
+        return None if self.wave_S is None else len(self.wave_S) / self.rate_hz
+
+    def at(self, rate_hz: int) -> Wave | None:
+        """What was made, at another rate."""
+        return self._view("wave", self.wave_S, self.rate_hz, rate_hz)
+
+    def against(self, rate_hz: int) -> Wave | None:
+        """What it is held against, at another rate."""
+        return self._view("against", self.against_S, self.against_rate_hz, rate_hz)
+
+    def _view(self, name: str, wave_S: Wave | None, from_hz: int, to_hz: int) -> Wave | None:
+        if wave_S is None or from_hz == to_hz:
+            return wave_S
+        if (name, to_hz) not in self.views:
+            import soxr
+
+            self.views[name, to_hz] = soxr.resample(wave_S, from_hz, to_hz).astype(np.float32)
+        return self.views[name, to_hz]
+
+
+Score = float | str
+"""A value, or the sentence that says why there is none."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure over all utterances, in their order."""
+
+    name: str
+    scores: Sequence[Score]
+    better: Literal["higher", "lower", "neither"]
+    how: str
+    """What was measured with what: a sentence for the report."""
+    unit: str = ""
+
+
+def pair_at(utterance: Utterance, rate_hz: int) -> tuple[Wave, Wave] | str:
+    """What was made and what it is held against, cut to the same length; or why there is no such pair."""
+    wave_S, against_S = utterance.at(rate_hz), utterance.against(rate_hz)
+    if wave_S is None:
+        return utterance.problem or "missing"
+    if against_S is None or not utterance.aligned:
+        return "nothing to compare it with, sample by sample"
+    samples = min(len(wave_S), len(against_S))
+    return wave_S[:samples], against_S[:samples]
