@@ -73,11 +73,11 @@ class Decoder(nn.Module):
         for stage in range(len(self.ups)):
             x = self.upsampled(x, stage, carry)
         x = self.conv_post(self.activation_post(x, carry), carry)
-        return cast(Tensor, (torch.tanh(x) if self.tanh else x.clamp(-1.0, 1.0)).squeeze(1))
+        return (torch.tanh(x) if self.tanh else x.clamp(-1.0, 1.0)).squeeze(1)
 
     def upsampled(self, x_BCL: Tensor, stage: int, carry: Carry | None) -> Tensor:
         """One stage: up by its rate, then the mean of its residual blocks."""
         x_BCL = cast(nn.ModuleList, self.ups[stage])[0](x_BCL, carry)
         first = stage * self.blocks_a_stage
         blocks = self.resblocks[first : first + self.blocks_a_stage]
-        return torch.stack([cast(Tensor, block(x_BCL, carry)) for block in blocks]).mean(0)
+        return torch.stack([block(x_BCL, carry) for block in blocks]).mean(0)
