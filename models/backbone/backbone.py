@@ -1,0 +1,261 @@
+"""The backbone: semantic encoder, LLM, flow-matching head, stop head. Training sees all patches at once; speech, one.
+
+A generation carries two explicit states: `State` (LLM and semantic encoder) and `HeadCache` (the head's history for one
+sampler and voice). One patch is: `stop_probability(hidden)`, `sample_patch(cache, hidden, noise)`,
+`append_patches(cache, hidden, patch)`, and `next_hidden(state, raw patch)`.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from models.backbone import layout
+from models.backbone.attention import KeyValues, chunk_mask
+from models.backbone.config import ModelConfig
+from models.backbone.dit import DiT, Modulation
+from models.backbone.flow import Sampler, guided
+from models.backbone.llm import LanguageModel
+from models.backbone.semantic_encoder import SemanticEncoder, SemanticState
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+
+@dataclass
+class State:
+    """What a generation carries through LLM and semantic encoder."""
+
+    llm: "DynamicCache"
+    semantic: SemanticState
+
+
+@dataclass
+class HeadCache:
+    """The head's history for one sampler and voice.
+
+    Time and voice steer history tokens too, so each network evaluation of a patch keeps keys and values of its own.
+    With guidance, row b + B is the unconditional copy of row b.
+    """
+
+    sampler: Sampler
+    modulation: list[Modulation]
+    """One an evaluation."""
+    past: list[list[KeyValues]]
+    """One an evaluation and block."""
+    pending_BTH: Tensor
+    """Tokens of finished units that the next evaluation will process first, unit by unit."""
+    tokens: int = 0
+    """Tokens in the past."""
+
+
+class Backbone(nn.Module):
+    """Names and shapes of the state dict are those of an official model.safetensors."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        latent, hidden, width = config.latent_dim, config.hidden_size, config.dit.hidden_size
+        self.llm = LanguageModel(config.llm)
+        self.patch_encoder = SemanticEncoder(
+            config.semantic_encoder, latent_dim=latent, patch_size=config.patch_size, hidden_size=hidden
+        )
+        self.hidden_proj = nn.Linear(hidden, width)
+        self.latent_proj = nn.Linear(latent, width)
+        self.coordinate_proj = nn.Linear(latent, width)
+        self.xvec_proj = nn.Sequential(nn.Linear(config.campplus_embedding_size, width), nn.LayerNorm(width))
+        self.velocity_field_predictor = DiT(config.dit, latent_dim=latent, duration_embedding=config.duration_embedding)
+        self.eos_proj = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights; inputs are cast to it."""
+        return self.hidden_proj.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.hidden_proj.weight.device
+
+    # ---- training: all patches at once ----
+
+    def hidden(self, ids_BL: Tensor, latent_BFD: Tensor, *, audio_BL: Tensor, valid_BP: Tensor) -> Tensor:
+        """Hidden states of text and patches: `audio_BL` marks the placeholders that patch embeddings replace.
+
+        Shapes: raw latents (B, P * K, D), right-padded; out (B, L, H).
+        """
+        embedding_BLH = self.llm.embed(ids_BL)
+        patch_BPH = self.patch_encoder(latent_BFD)
+        embedding_BLH = layout.scatter(embedding_BLH, patch_BPH, at_BL=audio_BL, valid_BP=valid_BP)
+        return cast(Tensor, self.llm(embedding_BLH))
+
+    def velocity(
+        self,
+        hidden_BPH: Tensor,
+        clean_BFD: Tensor,
+        noisy_BFD: Tensor,
+        *,
+        time_B: Tensor,
+        speaker_BH: Tensor | None,
+        duration_B: Tensor | None = None,
+        dit: DiT | None = None,
+    ) -> Tensor:
+        """Velocity of every noisy patch given the hidden states up to it and the clean patches before it.
+
+        Shapes: hidden states (B, P, H), one before each patch; normalized latents (B, P * K, D); out (B, P * K, D).
+        `speaker_BH` comes from `speaker`; `dit` replaces the head (a teacher).
+        """
+        dit = dit or self.velocity_field_predictor
+        patches, unit = hidden_BPH.shape[1], self.config.unit
+        plan = layout.parallel_layout(patches, unit=unit, device=self.device)
+        head_BPH = self.hidden_proj(hidden_BPH.to(self.dtype))
+        clean_BTH = layout.units(head_BPH, self.latent_proj(clean_BFD.to(self.dtype)))
+        noisy_BTH = layout.units(head_BPH, self.coordinate_proj(noisy_BFD.to(self.dtype)))
+        out_BLD = dit(
+            torch.cat([clean_BTH, noisy_BTH], dim=1),
+            position_L=plan.position_L,
+            mask=plan.mask_LL,
+            modulation=dit.modulation(time_B, speaker_BH=speaker_BH, duration_B=duration_B),
+        )
+        return layout.frames(out_BLD[:, patches * unit :], unit=unit)
+
+    def guided_velocity(
+        self,
+        hidden_BPH: Tensor,
+        clean_BFD: Tensor,
+        noisy_BFD: Tensor,
+        *,
+        time_B: Tensor,
+        speaker_BH: Tensor,
+        guidance: float,
+        dit: DiT | None = None,
+    ) -> Tensor:
+        """`velocity` with classifier-free guidance; both branches in one pass, one branch where guidance is 0."""
+        if not guidance:
+            return self.velocity(hidden_BPH, clean_BFD, noisy_BFD, time_B=time_B, speaker_BH=speaker_BH, dit=dit)
+        both = self.velocity(
+            torch.cat([hidden_BPH, torch.zeros_like(hidden_BPH)]),
+            torch.cat([clean_BFD, clean_BFD]),
+            torch.cat([noisy_BFD, noisy_BFD]),
+            time_B=torch.cat([time_B, time_B]),
+            speaker_BH=torch.cat([speaker_BH, torch.zeros_like(speaker_BH)]),
+            dit=dit,
+        )
+        conditional, unconditional = both.chunk(2)
+        return guided(conditional, unconditional, guidance)
+
+    def stop_logits(self, hidden_BPH: Tensor) -> Tensor:
+        """Two scores a hidden state, go on and stop; no gradient reaches the hidden state."""
+        return cast(Tensor, self.eos_proj(hidden_BPH.detach()))
+
+    def speaker(self, xvector_BE: Tensor | None, *, batch: int = 1, scale: float = 1.0) -> Tensor:
+        """What steers the head towards a voice: (B, 512) -> (B, H); zeros without an x-vector."""
+        if xvector_BE is None:
+            return self.hidden_proj.weight.new_zeros(batch, self.config.dit.hidden_size)
+        return cast(Tensor, self.xvec_proj((scale * xvector_BE).to(self.dtype)))
+
+    # ---- speech: one patch after the other ----
+
+    def start(self, batch: int = 1) -> State:
+        """The state before the first token."""
+        return State(self.llm.start(), self.patch_encoder.start(batch))
+
+    @torch.no_grad()
+    def embed_text(self, ids_BT: Tensor) -> Tensor:
+        """LLM input of text tokens: (B, T) -> (B, T, H)."""
+        return self.llm.embed(ids_BT)
+
+    @torch.no_grad()
+    def embed_patches(self, state: State, latent_BFD: Tensor) -> Tensor:
+        """LLM input of the next whole patches of raw latents: (B, P * K, D) -> (B, P, H)."""
+        return cast(Tensor, self.patch_encoder(latent_BFD, state.semantic))
+
+    @torch.no_grad()
+    def prefill(self, state: State, embedding_BLH: Tensor) -> Tensor:
+        """Feed LLM inputs, text or patches, behind what the state holds: (B, L, H) -> hidden states (B, L, H)."""
+        return cast(Tensor, self.llm(embedding_BLH.to(self.dtype), state.llm))
+
+    @torch.no_grad()
+    def next_hidden(self, state: State, latent_BKD: Tensor) -> Tensor:
+        """The hidden state after one more patch of raw latents: (B, K, D) -> (B, H)."""
+        return self.prefill(state, self.embed_patches(state, latent_BKD))[:, -1]
+
+    @torch.no_grad()
+    def stop_probability(self, hidden_BH: Tensor) -> Tensor:
+        """Probability that the patch after this hidden state is the last: (B, H) -> (B,)."""
+        return self.stop_logits(hidden_BH).float().softmax(dim=-1)[..., 1]
+
+    @torch.no_grad()
+    def start_head(self, sampler: Sampler, speaker_BH: Tensor) -> HeadCache:
+        """An empty history for a sampler and a voice; all that depends on time and voice alone is computed here."""
+        head = self.velocity_field_predictor
+        if sampler.branches == 2:
+            speaker_BH = torch.cat([speaker_BH, torch.zeros_like(speaker_BH)])
+        rows, width = speaker_BH.shape
+        modulation = []
+        for time in sampler.times:
+            duration_B = None if sampler.duration is None else self.row_of(sampler.duration, rows)
+            modulation.append(head.modulation(self.row_of(time, rows), speaker_BH=speaker_BH, duration_B=duration_B))
+        past = [[KeyValues() for _ in head.blocks] for _ in sampler.times]
+        return HeadCache(sampler, modulation, past, speaker_BH.new_zeros(rows, 0, width))
+
+    @torch.no_grad()
+    def append_patches(self, cache: HeadCache, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
+        """Add finished units to the history: hidden states and the normalized patches made from them, also a prompt's.
+
+        Shapes: (B, P, H) or (B, H) for one; (B, P * K, D).
+        """
+        if hidden_BPH.dim() == 2:
+            hidden_BPH = hidden_BPH[:, None]
+        head_BPH = self.head_tokens(cache, hidden_BPH)
+        frame_BFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(cache.sampler.branches, 1, 1)
+        cache.pending_BTH = torch.cat([cache.pending_BTH, layout.units(head_BPH, frame_BFH)], dim=1)
+
+    @torch.no_grad()
+    def sample_patch(
+        self, cache: HeadCache, hidden_BH: Tensor, noise_BKD: Tensor, renoise_BKD: Tensor | None = None
+    ) -> Tensor:
+        """The next normalized patch out of noise that the caller drew; the history does not hold it until appended.
+
+        Shapes: (B, H), (B, K, D) -> (B, K, D). `renoise_BKD`: where `cache.sampler.renoises`.
+        """
+        head = self.velocity_field_predictor
+        sampler, unit, keep = cache.sampler, self.config.unit, cache.pending_BTH.shape[1]
+        hidden_B1H = self.head_tokens(cache, hidden_BH[:, None])
+        length = keep + unit
+        position_L = torch.arange(cache.tokens, cache.tokens + length, device=self.device)
+        mask = chunk_mask(length, past=cache.tokens, full=unit, device=self.device)
+
+        def velocity(state_BKD: Tensor, time: Tensor | float, number: int) -> Tensor:
+            noisy_BKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
+            out_BLD = head(
+                torch.cat([cache.pending_BTH, hidden_B1H, noisy_BKH], dim=1),
+                position_L=position_L,
+                mask=mask,
+                modulation=cache.modulation[number],
+                past=cache.past[number],
+                keep=keep,
+            )
+            wanted_BKD = cast(Tensor, out_BLD)[:, keep + 1 :].to(state_BKD.dtype)
+            if sampler.branches == 1:
+                return wanted_BKD
+            conditional, unconditional = wanted_BKD.chunk(2)
+            return guided(conditional, unconditional, sampler.guidance)
+
+        patch_BKD = sampler.run(velocity, noise_BKD, renoise_BKD)
+        cache.tokens += keep
+        cache.pending_BTH = cache.pending_BTH[:, :0]
+        return patch_BKD
+
+    def head_tokens(self, cache: HeadCache, hidden_BPH: Tensor) -> Tensor:
+        """Head input of hidden states, for both branches where there are two; the unconditional one sees zeros."""
+        hidden_BPH = hidden_BPH.to(self.dtype)
+        if cache.sampler.branches == 2:
+            hidden_BPH = torch.cat([hidden_BPH, torch.zeros_like(hidden_BPH)])
+        return cast(Tensor, self.hidden_proj(hidden_BPH))
+
+    def row_of(self, value: float, rows: int) -> Tensor:
+        """The same number for every row."""
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        return torch.full((rows,), value, dtype=dtype, device=self.device)

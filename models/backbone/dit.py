@@ -1,0 +1,190 @@
+"""The flow-matching head (`velocity_field_predictor`): a Transformer whose norms flow time and speaker steer."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.backbone.attention import Attention, FeedForward, KeyValues, Rotary, rotary
+from models.backbone.config import DiTConfig
+
+SINUSOIDS = 256
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """Shifts, scales and gates of every block (six each) and of the output (two), for one flow time and speaker."""
+
+    blocks: list[tuple[Tensor, ...]]
+    output: tuple[Tensor, ...]
+
+
+class TimeEmbedder(nn.Module):
+    """Flow time in [0, 1], not rescaled, through cosines and sines to the width of the head."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(SINUSOIDS, width), nn.SiLU(), nn.Linear(width, width))
+
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """Its two linear layers."""
+        return [module for module in self.mlp if isinstance(module, nn.Linear)]
+
+    def sinusoids(self, time_B: Tensor) -> Tensor:
+        """(B,) -> (B, 256): 128 cosines, then 128 sines, at least in float32."""
+        half = SINUSOIDS // 2
+        dtype = torch.promote_types(time_B.dtype, torch.float32)
+        angle = time_B.to(dtype)[:, None] * 10000.0 ** (-torch.arange(half, device=time_B.device, dtype=dtype) / half)
+        return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+    def forward(self, time_B: Tensor) -> Tensor:
+        """(B,) -> (B, H)."""
+        return cast(Tensor, self.mlp(self.sinusoids(time_B).to(self.linears[0].weight.dtype)))
+
+
+class Modulator(nn.Sequential):
+    """Shifts, scales and gates out of the condition, `parts` of them."""
+
+    def __init__(self, width: int, parts: int) -> None:
+        super().__init__(nn.SiLU(), nn.Linear(width, parts * width))
+        self.parts = parts
+
+    def forward(self, condition_BH: Tensor) -> tuple[Tensor, ...]:
+        """(B, H) -> `parts` times (B, 1, H)."""
+        return cast(Tensor, self[1](self[0](condition_BH)))[:, None].chunk(self.parts, dim=-1)
+
+
+class Block(nn.Module):
+    """adaLN-zero block: attention, then feed-forward, each shifted, scaled and gated by the condition."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.attn = Attention(
+            width,
+            heads=config.num_heads,
+            qkv_bias=config.qkv_bias,
+            qk_norm=config.norm_layer if config.qk_norm else None,
+            dropout=config.dropout,
+        )
+        self.ffn = FeedForward(width, config.ffn_hidden_size, gelu_tanh, dropout=config.dropout)
+        self.adaLN_modulation = Modulator(width, 6)
+
+    def forward(
+        self,
+        x_BLH: Tensor,
+        steer: tuple[Tensor, ...],
+        *,
+        mask: Tensor | None,
+        turn: Rotary | None,
+        past: KeyValues | None,
+        keep: int,
+    ) -> Tensor:
+        """(B, L, H) -> (B, L, H)."""
+        shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = steer
+        attended = self.attn(modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep)
+        x_BLH = x_BLH + gate_attn * attended
+        return cast(Tensor, x_BLH + gate_ffn * self.ffn(modulated(x_BLH, shift_ffn, scale_ffn)))
+
+
+class OutputLayer(nn.Module):
+    """Modulated norm, then a linear layer to the latent width."""
+
+    def __init__(self, width: int, latent_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, latent_dim)
+        self.adaLN_modulation = Modulator(width, 2)
+
+    def forward(self, x_BLH: Tensor, steer: tuple[Tensor, ...]) -> Tensor:
+        """(B, L, H) -> (B, L, D)."""
+        return cast(Tensor, self.linear(modulated(x_BLH, *steer)))
+
+
+class DiT(nn.Module):
+    """Velocity of every token. Time, speaker and interval steer all tokens, the history's too."""
+
+    def __init__(self, config: DiTConfig, *, latent_dim: int, duration_embedding: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        self.input_layer = nn.Linear(width, width)
+        self.time_embedder = TimeEmbedder(width)
+        self.duration_embedder = TimeEmbedder(width) if duration_embedding else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.output_layer = OutputLayer(width, latent_dim)
+        self.initialize()
+
+    def initialize(self) -> None:
+        """Xavier linears, small time embedders, zero modulations and output: the velocity starts at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for embedder in (self.time_embedder, self.duration_embedder):
+            for linear in embedder.linears if embedder is not None else []:
+                nn.init.normal_(linear.weight, std=0.02)
+        for module in self.modules():
+            if isinstance(module, Modulator):
+                nn.init.zeros_(module[1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.output_layer.linear.weight)
+
+    def modulation(
+        self, time_B: Tensor, *, speaker_BH: Tensor | None = None, duration_B: Tensor | None = None
+    ) -> Modulation:
+        """What steers the blocks at flow time `time_B`, for intervals `duration_B` where the head knows of them.
+
+        Raises: ValueError when a duration is given to a head without a duration embedder.
+        """
+        condition_BH = self.time_embedder(time_B)
+        if duration_B is not None:
+            if self.duration_embedder is None:
+                raise ValueError("this head has no duration embedder: it was not distilled by MeanFlow")
+            condition_BH = condition_BH + self.duration_embedder(duration_B)
+        if speaker_BH is not None:
+            condition_BH = condition_BH + speaker_BH
+        blocks = [cast(Block, block).adaLN_modulation(condition_BH) for block in self.blocks]
+        return Modulation(blocks, self.output_layer.adaLN_modulation(condition_BH))
+
+    def forward(
+        self,
+        token_BLH: Tensor,
+        *,
+        position_L: Tensor,
+        modulation: Modulation,
+        mask: Tensor | None = None,
+        past: list[KeyValues] | None = None,
+        keep: int = 0,
+    ) -> Tensor:
+        """Velocities; with `past` (one a block), behind what it holds, and the first `keep` tokens join it.
+
+        Shapes: (B, L, H) -> (B, L, D); positions (L,) or (B, L); mask broadcasts to (B, A, L, past + L).
+        """
+        turn = None
+        if self.config.rotary_bias:
+            position_L = position_L.to(torch.promote_types(token_BLH.dtype, torch.float32))
+            turn = rotary(position_L, head_dim=self.config.head_dim, theta=self.config.rotary_theta)
+        x_BLH = self.input_layer(token_BLH)
+        for number, block in enumerate(self.blocks):
+            x_BLH = block(
+                x_BLH,
+                modulation.blocks[number],
+                mask=mask,
+                turn=turn,
+                past=None if past is None else past[number],
+                keep=keep,
+            )
+        return cast(Tensor, self.output_layer(x_BLH, modulation.output))
+
+
+def modulated(x_BLH: Tensor, shift_B1H: Tensor, scale_B1H: Tensor) -> Tensor:
+    """LayerNorm without weights of its own, scaled and shifted by the condition."""
+    return functional.layer_norm(x_BLH, x_BLH.shape[-1:], eps=1e-5) * (1 + scale_B1H) + shift_B1H
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh form."""
+    return functional.gelu(x, approximate="tanh")

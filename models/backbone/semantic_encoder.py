@@ -1,0 +1,83 @@
+"""The semantic encoder (`patch_encoder` in a checkpoint): raw latents at 25 Hz to one LLM embedding a patch."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.backbone.attention import Attention, FeedForward, KeyValues, chunk_mask, norm_layer
+from models.backbone.config import SemanticEncoderConfig
+
+
+@dataclass
+class SemanticState:
+    """What streaming carries: the last raw frame, which the next convolution sees, and keys and values a layer."""
+
+    tail_B1D: Tensor
+    past: list[KeyValues]
+
+
+class Layer(nn.Module):
+    """Pre-norm Transformer layer without positions."""
+
+    def __init__(self, config: SemanticEncoderConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.attn_norm = norm_layer(config.norm_layer, width)
+        self.attn = Attention(width, heads=config.num_heads)
+        self.ffn_norm = norm_layer(config.norm_layer, width)
+        self.ffn = FeedForward(width, config.ffn_hidden_size, functional.silu)
+
+    def forward(self, x_BLH: Tensor, past: KeyValues | None = None) -> Tensor:
+        """Causal, behind `past`; all new tokens join the past."""
+        length = x_BLH.shape[1]
+        normed_BLH = self.attn_norm(x_BLH)
+        if past is None:
+            x_BLH = x_BLH + self.attn(normed_BLH, causal=True)
+        else:
+            mask = chunk_mask(length, past=past.length, device=x_BLH.device)
+            x_BLH = x_BLH + self.attn(normed_BLH, mask=mask, past=past, keep=length)
+        return cast(Tensor, x_BLH + self.ffn(self.ffn_norm(x_BLH)))
+
+
+class Encoder(nn.Module):
+    """The stack of layers, a module of its own only because checkpoints name it so."""
+
+    def __init__(self, config: SemanticEncoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+
+
+class SemanticEncoder(nn.Module):
+    """Causal: the embedding of patch n depends on frames up to its end, less the last one, and on nothing later."""
+
+    def __init__(self, config: SemanticEncoderConfig, *, latent_dim: int, patch_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.group = patch_size // 2
+        self.ds_proj = nn.Conv1d(latent_dim, latent_dim, 2, stride=2)
+        self.in_proj = nn.Linear(latent_dim, config.hidden_size)
+        self.encoder = Encoder(config)
+        self.out_proj = nn.Linear(self.group * config.hidden_size, hidden_size)
+
+    def start(self, batch: int) -> SemanticState:
+        """The state before the first frame: silence on the left."""
+        weight = self.in_proj.weight
+        tail_B1D = weight.new_zeros(batch, 1, self.in_proj.in_features)
+        return SemanticState(tail_B1D, [KeyValues() for _ in self.encoder.layers])
+
+    def forward(self, latent_BFD: Tensor, state: SemanticState | None = None) -> Tensor:
+        """Embeddings of whole patches of raw (not normalized) latents; with `state`, behind those it has seen.
+
+        Shapes: (B, F, D) -> (B, P, H) with F = P * patch_size.
+        """
+        latent_BFD = latent_BFD.to(self.in_proj.weight.dtype)
+        tail_B1D = torch.zeros_like(latent_BFD[:, :1]) if state is None else state.tail_B1D
+        shifted_BFD = torch.cat([tail_B1D, latent_BFD[:, :-1]], dim=1)
+        x_BLH = self.in_proj(self.ds_proj(shifted_BFD.transpose(1, 2)).transpose(1, 2))
+        for number, layer in enumerate(self.encoder.layers):
+            x_BLH = layer(x_BLH, None if state is None else state.past[number])
+        if state is not None:
+            state.tail_B1D = latent_BFD[:, -1:]
+        return cast(Tensor, self.out_proj(x_BLH.unflatten(1, (-1, self.group)).flatten(2)))
