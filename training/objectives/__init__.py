@@ -21,7 +21,7 @@ class Term(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody wants of a term
 
 
 @dataclass

@@ -1,0 +1,170 @@
+"""Resumable state on disk: whole or not there at all.
+
+    <folder>/step-00000012/<player>/...      files of each rank, written under another name, synced, renamed
+    <folder>/step-00000012/done-0.json       last of all, per rank: world size, and size and sha256 of its files
+A checkpoint counts when every rank's `done` is there and every file has its digest; otherwise the one before it
+counts. Precedence of weights at the start of a stage: 1 this stage's newest whole checkpoint, 2 `start_from`
+(weights only), 3 seeded random.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+PREFIX = "step-"
+
+
+class CheckpointError(RuntimeError):
+    """State that cannot be continued. The message is a sentence for a person."""
+
+
+@dataclass
+class HashingFile:
+    """A file that hashes what is written to it, for writers that only append."""
+
+    file: IO[bytes]
+    state: Any = field(default_factory=hashlib.sha256)
+    size: int = 0
+
+    def write(self, data: bytes) -> int:
+        self.state.update(data)
+        self.size += len(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+@dataclass
+class CheckpointWriter:
+    """Writes one rank's part of one checkpoint."""
+
+    folder: Path
+    """The checkpoints of the stage."""
+    step: int
+    rank: int
+    world: int
+    guard: Callable[[], None] = lambda: None
+    """Called before anything is written and before it counts; raises when this worker must not write any more."""
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """Folder of this checkpoint."""
+        return self.folder / f"{PREFIX}{self.step:08d}"
+
+    def save(self, name: str, state: Any) -> None:
+        """Write `state` (torch.save) as file `name` of this checkpoint, whole or not at all."""
+        self.guard()
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{self.rank}.tmp")
+        with draft.open("wb") as file:
+            hashing = HashingFile(file)
+            torch.save(state, hashing)  # type: ignore[arg-type]  # only `write` is used
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        self.files[name] = {"bytes": hashing.size, "sha256": hashing.state.hexdigest()}
+
+    def done(self) -> None:
+        """Say that this rank's part is whole."""
+        self.guard()
+        facts = {"step": self.step, "world": self.world, "files": self.files}
+        self.root.mkdir(parents=True, exist_ok=True)
+        draft = self.root / f"done-{self.rank}.json.tmp"
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(facts, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.root / f"done-{self.rank}.json")
+        sync_folder(self.root)
+        sync_folder(self.folder)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint."""
+
+    root: Path
+    step: int
+    world: int
+
+    def load(self, name: str) -> Any:
+        """What `CheckpointWriter.save` wrote as `name`. Our own files, whose digests were checked."""
+        return torch.load(self.root / name, map_location="cpu", weights_only=False)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def folders(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, whole or torn, newest first."""
+    return sorted((path for path in folder.glob(f"{PREFIX}*") if path.is_dir()), reverse=True)
+
+
+def opened(root: Path) -> Checkpoint | str:
+    """The checkpoint in `root`, or why it is not whole."""
+    try:
+        world = int(json.loads((root / "done-0.json").read_text())["world"])
+        parts = [json.loads((root / f"done-{rank}.json").read_text()) for rank in range(world)]
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename)).name} is missing"
+    except (ValueError, KeyError, TypeError):
+        return "its list of files cannot be read"
+    for part in parts:
+        for name, facts in part["files"].items():
+            found = file_facts(root / name)
+            if found != facts:
+                return f"{name} is {'missing' if found is None else 'not what was written'}"
+    return Checkpoint(root=root, step=int(parts[0]["step"]), world=world)
+
+
+def file_facts(path: Path) -> dict[str, Any] | None:
+    """Size and sha256 of a file; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            state = hashlib.file_digest(file, "sha256")
+            return {"bytes": file.tell(), "sha256": state.hexdigest()}
+    except FileNotFoundError:
+        return None
+
+
+def newest(folder: Path, *, say: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
+    """The newest whole checkpoint; what is torn is named and passed over."""
+    for root in folders(folder):
+        found = opened(root)
+        if isinstance(found, Checkpoint):
+            return found
+        say(f"checkpoint {root.name} is not whole ({found}); looking at the one before it")
+    return None
+
+
+def discard_after(folder: Path, *, step: int) -> None:
+    """Remove what lies beyond the checkpoint that is continued from: torn, or of a life that is not continued."""
+    for root in folders(folder):
+        if int(root.name.removeprefix(PREFIX)) > step:
+            shutil.rmtree(root)
+
+
+def prune(folder: Path, *, keep: int) -> None:
+    """Remove all but the newest `keep` whole checkpoints (and torn ones between them)."""
+    whole = 0
+    for root in folders(folder):
+        if whole >= keep:
+            shutil.rmtree(root)
+        elif (root / "done-0.json").exists():
+            whole += 1

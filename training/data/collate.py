@@ -1,0 +1,67 @@
+"""Utterances to a batch: 48 kHz mono, cropped where too long, zero-padded to whole patches and to one length."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.data.draw import Draw
+from training.objectives import Batch
+
+RATE_HZ = 48_000
+PATCH = 7680
+"""Waveform samples of a patch: 160 ms, one autoregressive unit."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance as it lies in its shard."""
+
+    key: str
+    wave_S: NDArray[np.float32]
+    rate_hz: int
+    text: str
+    language: str | None
+    speaker: str | None
+
+
+def patches_of(seconds: float) -> int:
+    """Patches that so much audio takes, the last one padded; at least one."""
+    return max(1, math.ceil(round(seconds * RATE_HZ) / PATCH))
+
+
+def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: Draw) -> Batch:
+    """A batch of the utterances in their order; `draw` has their keys and places the crops.
+
+    A cropped utterance loses its text, since it no longer says all of it.
+    """
+    longest = int(max_clip_seconds * RATE_HZ) // PATCH * PATCH or PATCH
+    waves = [resampled(one) for one in utterances]
+    where_B = draw.uniform("crop") if any(len(wave) > longest for wave in waves) else None
+    lengths = [min(math.ceil(max(1, len(wave)) / PATCH) * PATCH, longest) for wave in waves]
+    wave_BS = torch.zeros(len(waves), max(lengths))
+    for number, wave in enumerate(waves):
+        if where_B is not None and len(wave) > longest:
+            start = int(where_B[number] * (len(wave) - longest + 1))
+            wave = wave[start : start + longest]
+        wave_BS[number, : len(wave)] = torch.from_numpy(np.ascontiguousarray(wave))
+    return Batch(
+        keys=[one.key for one in utterances],
+        wave_BS=wave_BS,
+        length_B=torch.tensor(lengths),
+        texts=["" if len(wave) > longest else one.text for one, wave in zip(utterances, waves, strict=True)],
+        languages=[one.language for one in utterances],
+        speakers=[one.speaker for one in utterances],
+    )
+
+
+def resampled(utterance: Utterance) -> NDArray[np.float32]:
+    """The waveform at 48 kHz (soxr, high quality)."""
+    if utterance.rate_hz == RATE_HZ:
+        return utterance.wave_S
+    import soxr
+
+    return np.asarray(soxr.resample(utterance.wave_S, utterance.rate_hz, RATE_HZ), dtype=np.float32)

@@ -1,0 +1,197 @@
+"""What moves a player: DeepSpeed ZeRO, or plain torch. One interface, the same update up to the order of sums.
+
+DeepSpeed is told three things that its defaults get wrong for us: the optimizer is torch's AdamW, so that no kernel is
+compiled at run time; the shared-memory op is off, since it is compiled too and serves only inference; and its files go
+through our own checkpoint layer, since it writes in place.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from training.checkpoint import Checkpoint, CheckpointWriter
+from training.data.draw import Draw
+from training.manifest import Engine as EngineManifest
+from training.manifest import Optimizer
+from training.objectives import Player, Term
+from training.world import World
+
+
+class Engine(Protocol):
+    """Moves one player. `backward` once a micro-batch, `step` after the last of them."""
+
+    player: Player
+    """The raw network."""
+
+    def __call__(self, prepared: Any, draw: Draw) -> dict[str, Term]:
+        """The player's terms, through the engine."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss`, this worker's part of the sum over workers and micro-batches."""
+
+    def step(self, *, lr: float) -> float:
+        """Update at learning rate `lr`; the norm of the whole gradient before clipping."""
+
+    def save(self, writer: CheckpointWriter, *, name: str) -> None:
+        """Write this rank's part of the state under folder `name`. All ranks call it."""
+
+    def load(self, checkpoint: Checkpoint, *, name: str) -> None:
+        """Take the state back, bit for bit."""
+
+
+def make_engine(player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> Engine:
+    """The engine that the manifest names, around a player that lies on the world's device."""
+    if manifest.dtype == "bfloat16":
+        cast = torch.autocast(world.device.type, torch.bfloat16)
+        player.forward = cast(player.forward)  # type: ignore[method-assign]
+    kind = DeepSpeedEngine if manifest.name == "deepspeed" else PlainEngine
+    return kind(player, manifest=manifest, optimizer=optimizer, world=world)
+
+
+def adamw(player: Player, *, optimizer: Optimizer) -> torch.optim.AdamW:
+    """AdamW over what is trainable."""
+    return torch.optim.AdamW(
+        trainable(player),
+        lr=optimizer.lr,
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        weight_decay=optimizer.weight_decay,
+    )
+
+
+def trainable(player: Player) -> list[torch.nn.Parameter]:
+    """Parameters that an optimizer may move."""
+    return [parameter for parameter in player.parameters() if parameter.requires_grad]
+
+
+def norm_of(parameters: list[torch.nn.Parameter]) -> Tensor:
+    """2-norm of the gradient of all parameters together."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+class PlainEngine:
+    """torch alone: gradients are summed over workers in one flat tensor, then clipped, then AdamW."""
+
+    def __init__(self, player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> None:
+        self.player, self.world, self.clip = player, world, optimizer.clip
+        self.parameters = trainable(player)
+        self.optimizer = adamw(player, optimizer=optimizer)
+        if world.size > 1:
+            for tensor in [*player.parameters(), *player.buffers()]:
+                torch.distributed.broadcast(tensor.data, src=0)
+
+    def __call__(self, prepared: Any, draw: Draw) -> dict[str, Term]:
+        terms: dict[str, Term] = self.player(prepared, draw)
+        return terms
+
+    def backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss)
+
+    def step(self, *, lr: float) -> float:
+        # A parameter without a gradient counts as one with a zero gradient, as it does for ZeRO's flat buffers.
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in self.parameters])
+        self.world.sum(flat)
+        for parameter, grad in zip(
+            self.parameters, torch.split(flat, [p.numel() for p in self.parameters]), strict=True
+        ):
+            parameter.grad = grad.view_as(parameter)
+        norm = norm_of(self.parameters)
+        if self.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def save(self, writer: CheckpointWriter, *, name: str) -> None:
+        if self.world.rank == 0:
+            state = {"player": self.player.state_dict(), "optimizer": self.optimizer.state_dict()}
+            writer.save(f"{name}/plain.pt", state)
+
+    def load(self, checkpoint: Checkpoint, *, name: str) -> None:
+        state = checkpoint.load(f"{name}/plain.pt")
+        self.player.load_state_dict(state["player"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class DeepSpeedEngine:
+    """ZeRO 0 to 3 through `deepspeed.initialize`."""
+
+    def __init__(self, player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> None:
+        deepspeed = import_deepspeed(world)
+        self.player, self.world = player, world
+        self.scale = world.size * manifest.accumulation
+        config = {
+            "train_micro_batch_size_per_gpu": 1,  # what a micro-batch holds is our affair: losses come summed
+            "gradient_accumulation_steps": manifest.accumulation,
+            "gradient_clipping": optimizer.clip or 0.0,
+            "zero_optimization": {"stage": manifest.zero_stage},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 1 << 40,
+        }
+        self.engine, _, _, _ = deepspeed.initialize(
+            model=player, optimizer=adamw(player, optimizer=optimizer), config=config, dist_init_required=False
+        )
+
+    def __call__(self, prepared: Any, draw: Draw) -> dict[str, Term]:
+        terms: dict[str, Term] = self.engine(prepared, draw)
+        return terms
+
+    def backward(self, loss: Tensor) -> None:
+        self.engine.backward(loss * self.scale)  # it divides by workers and micro-batches; we want the sum
+        if not self.engine.is_gradient_accumulation_boundary():
+            self.engine.step()  # only counts the micro-batch
+
+    def step(self, *, lr: float) -> float:
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = lr
+        own = float(norm_of(trainable(self.player))) if self.engine.zero_optimization_stage() == 0 else None
+        self.engine.step()
+        return float(self.engine.get_global_grad_norm()) if own is None else own
+
+    def save(self, writer: CheckpointWriter, *, name: str) -> None:
+        own = self.engine.checkpoint_engine
+        self.engine.checkpoint_engine = through(writer, own=own)
+        try:
+            self.engine.save_checkpoint(str(writer.root), tag=name, save_latest=False)
+        finally:
+            self.engine.checkpoint_engine = own
+
+    def load(self, checkpoint: Checkpoint, *, name: str) -> None:
+        self.engine.load_checkpoint(str(checkpoint.root), tag=name)
+
+
+def through(writer: CheckpointWriter, *, own: Any) -> Any:
+    """DeepSpeed's checkpoint engine, with every write going through our layer."""
+    from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
+
+    class Through(TorchCheckpointEngine):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.__dict__.update(own.__dict__)
+
+        def save(self, state_dict: Any, path: str) -> None:
+            writer.save(str(Path(path).relative_to(writer.root)), state_dict)
+
+    return Through()
+
+
+def import_deepspeed(world: World) -> Any:
+    """DeepSpeed, quiet, with the accelerator that we use and without the op that it would compile."""
+    if world.device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"  # noqa: TID251 - read at import; otherwise it searches, and warns
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    import deepspeed
+    from deepspeed.ops import __compatible_ops__
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    __compatible_ops__["deepspeed_shm_comm"] = False
+    if not deepspeed.comm.is_initialized():
+        backend = "nccl" if world.device.type == "cuda" else "gloo"
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
+    return deepspeed

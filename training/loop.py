@@ -1,0 +1,297 @@
+"""THE loop: batch, losses, update, log, save. Seven stages, any number of players, one loop.
+
+What a worker remembers between steps are its engines and the number of the step; the samples of a step, its noise and
+its learning rate are functions of that number. So resuming needs nothing else, and is exact.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infra.journal import JournalWriter
+from infra.manifest import resolve
+from training import checkpoint as checkpoints
+from training.checkpoint import CheckpointError, CheckpointWriter
+from training.data.batching import Plan, Share
+from training.data.collate import collate
+from training.data.draw import Draw
+from training.data.stream import open_sources
+from training.engine import Engine, make_engine
+from training.manifest import StageManifest, needs_text
+from training.objectives import Batch, Objective, StepReport
+from training.schedule import lr_at
+from training.start import starting_bundle
+from training.update import Micro, Moment, only, update
+from training.world import World
+
+LOSSES = "losses.jsonl"
+STATISTICS_SECONDS = 1800.0
+"""Audio that `Objective.finish` may look at, for the statistics of the latents."""
+
+
+class Superseded(RuntimeError):  # noqa: N818 - reads as what happened
+    """Another attempt of this stage has started: this worker must not write any more."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a worker is told: plain data, so that it can be sent to another machine."""
+
+    manifest: StageManifest
+    folders: Mapping[str, str]
+    """Role -> folder of a corpus."""
+    start_from: str | None
+    """Folder of a bundle."""
+    work: str
+    """Kept between attempts: checkpoints and losses."""
+    out: str
+    """Where the bundle goes."""
+    token: str
+    """The attempt. Checkpoints are written only while `work/attempt` says the same."""
+    journal: str | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For Ray Train's `train_loop_config`."""
+        return {**self.__dict__, "manifest": self.manifest.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Errand":
+        """What `to_dict` gave."""
+        return cls(**{**data, "manifest": StageManifest.model_validate(data["manifest"])})
+
+    def still_ours(self) -> None:
+        """Raises: Superseded."""
+        if (Path(self.work) / "attempt").read_text() != self.token:
+            raise Superseded("another attempt of this stage has started")
+
+
+@dataclass
+class Worker:
+    """One worker of a stage, from its first batch to the bundle."""
+
+    errand: Errand
+    world: World
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        manifest = self.manifest = self.errand.manifest
+        self.work = Path(self.errand.work)
+        self.checkpoints = self.work / "checkpoints"
+        module = resolve("training.objectives", manifest.objective.name)
+        with_text = needs_text(manifest.objective.name)
+        sources = open_sources(manifest.data, folders=self.errand.folders, needs_text=with_text)
+        self.plan = Plan(
+            sources, manifest.seed, seconds_per_step=manifest.data.seconds_per_step, pool_steps=manifest.data.pool_steps
+        )
+        bundle = starting_bundle(manifest, start_from=self.errand.start_from)
+        self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
+        self.engines = self.make_engines()
+
+    def make_engines(self) -> dict[str, Engine]:
+        """An engine a player, everything on the worker's device."""
+        for part in vars(self.objective).values():
+            if isinstance(part, torch.nn.Module):
+                part.to(self.world.device)
+        return {
+            name: make_engine(
+                player.to(self.world.device).train(),
+                manifest=self.manifest.engine,
+                optimizer=self.manifest.optimizer.of(name),
+                world=self.world,
+            )
+            for name, player in self.objective.players.items()
+        }
+
+    # -- the loop
+
+    def train(self) -> None:
+        """From the newest checkpoint to the last step, and the bundle."""
+        from training import validate
+
+        manifest, first = self.manifest, self.resume()
+        log = StepLog(self.work / LOSSES, journal=self.errand.journal, first=first) if self.world.rank == 0 else None
+        for step, micros, waited, audio in self.batches(first):
+            began = time.monotonic()
+            report = self.step(step, micros)
+            if log is not None:
+                log.write(report, seconds=time.monotonic() - began + waited, waited=waited, audio_seconds=audio)
+            done = step + 1
+            if done % manifest.validate_every == 0 or done == manifest.steps:
+                found = validate.losses(self)
+                if log is not None and found:
+                    log.validation(done, found)
+            if done % manifest.sample_every == 0 or done == manifest.steps:
+                validate.write_samples(self, step=done)
+            if done % manifest.save_every == 0 or done == manifest.steps:
+                self.save(done)
+        self.world.wait()
+        if self.world.rank == 0:
+            self.write_bundle()
+        self.world.wait()
+
+    def step(self, step: int, micros: Sequence[Micro]) -> StepReport:
+        """Every player once, in order, on the same samples."""
+        manifest = self.manifest
+        losses: dict[str, float] = {}
+        norms, rates = {}, {}
+        for player, engine in self.engines.items():
+            settings = manifest.optimizer.of(player)
+            rates[player] = lr_at(step, schedule=manifest.schedule, lr=manifest.optimizer.lr, steps=manifest.steps)
+            rates[player] *= settings.lr / manifest.optimizer.lr
+            at = Moment(stage=manifest.stage, step=step, player=player, seed=manifest.seed)
+            with only(player, self.engines):
+                found, norms[player] = update(
+                    engine, micros, weights=self.objective.weights[player], lr=rates[player], world=self.world, at=at
+                )
+            both = sorted(set(losses) & set(found))
+            if both:
+                raise ValueError(f"two players report {both}; a term's name is its own")
+            losses |= found
+        return StepReport(step=step + 1, losses=losses, grad_norms=norms, lr=rates)
+
+    # -- data
+
+    def batches(self, first: int) -> Iterator[tuple[int, list[Micro], float, float]]:
+        """(step, prepared micro-batches, seconds waited for data, audio seconds of the step); reads one step ahead."""
+        accumulation = self.manifest.engine.accumulation
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
+
+            def read(step: int) -> list[tuple[Batch, bool]]:
+                shares = self.plan.share(step, rank=self.world.rank, world=self.world.size, accumulation=accumulation)
+                return [(self.batch(share, step=step), share.idle) for share in shares]
+
+            ahead = reader.submit(read, first) if first < self.manifest.steps else None
+            for step in range(first, self.manifest.steps):
+                began = time.monotonic()
+                assert ahead is not None
+                batches = ahead.result()
+                if step + 1 < self.manifest.steps:
+                    ahead = reader.submit(read, step + 1)
+                waited = time.monotonic() - began
+                micros = [Micro(*self.prepare(batch, step=step), idle=idle) for batch, idle in batches]
+                yield step, micros, waited, sum(map(self.plan.lengths, self.plan.step(step))) * 0.16
+
+    def batch(self, share: Share, *, step: int) -> Batch:
+        """Read and collate the samples of one micro-batch."""
+        utterances = [self.plan.sources[pick.part].read(pick.number) for pick in share.picks]
+        draw = Draw(self.manifest.seed, step, [one.key for one in utterances])
+        return collate(utterances, max_clip_seconds=self.manifest.data.max_clip_seconds, draw=draw)
+
+    def prepare(self, batch: Batch, *, step: int) -> tuple[Any, Draw]:
+        """What the objective makes of a batch, and the randomness that goes with it."""
+        batch.wave_BS, batch.length_B = batch.wave_BS.to(self.world.device), batch.length_B.to(self.world.device)
+        draw = Draw(self.manifest.seed, step, batch.keys)
+        with torch.no_grad():
+            return self.objective.prepare(batch, draw), draw
+
+    # -- state
+
+    def save(self, step: int) -> None:
+        """A checkpoint after `step` updates; all workers take part."""
+        writer = CheckpointWriter(
+            self.checkpoints, step=step, rank=self.world.rank, world=self.world.size, guard=self.errand.still_ours
+        )
+        for name, engine in self.engines.items():
+            engine.save(writer, name=name)
+        writer.done()
+        self.world.wait()
+        if self.world.rank == 0:
+            checkpoints.prune(self.checkpoints, keep=self.manifest.keep_checkpoints)
+
+    def resume(self) -> int:
+        """Updates already done: those of the newest whole checkpoint, which is loaded.
+
+        Raises: CheckpointError when another number of workers wrote it.
+        """
+        found = None
+        if self.world.rank == 0:
+            self.errand.still_ours()
+            found = checkpoints.newest(self.checkpoints, say=self.say)
+            checkpoints.discard_after(self.checkpoints, step=found.step if found else -1)
+        found = self.world.first(found)
+        if found is None:
+            return 0
+        if found.world != self.world.size:
+            raise CheckpointError(
+                f"the checkpoint of step {found.step} was written by {found.world} workers, and there are now "
+                f"{self.world.size}: set workers: {found.world}, or `stipple train export` it and start from that"
+            )
+        for name, engine in self.engines.items():
+            engine.load(found, name=name)
+        self.say(f"continuing after step {found.step}")
+        return int(found.step)
+
+    def write_bundle(self) -> None:
+        """What the stage makes, from rank 0's weights."""
+        import shutil
+
+        from models.runtime.bundle import save_bundle
+
+        for engine in self.engines.values():
+            engine.player.eval()
+        bundle = self.objective.finish(self.statistics_batches())
+        folder = Path(self.errand.out) / "bundle"
+        shutil.rmtree(folder, ignore_errors=True)
+        save_bundle(bundle, folder, card={**self.errand.card, "steps": self.manifest.steps})
+
+    def statistics_batches(self) -> Iterator[Batch]:
+        """Training audio for statistics: whole steps in plan order, up to STATISTICS_SECONDS and one epoch."""
+        seconds = 0.0
+        for step in range(len(self.plan.epoch(0))):
+            if seconds >= STATISTICS_SECONDS:
+                return
+            for share in self.plan.share(step, rank=0, world=1, accumulation=1):
+                batch = self.batch(share, step=step)
+                batch.wave_BS = batch.wave_BS.to(self.world.device)
+                seconds += float(batch.length_B.sum()) / 48_000
+                yield batch
+
+
+class StepLog:
+    """losses.jsonl: one line a step, written at once; and the same in the journal of the run."""
+
+    def __init__(self, path: Path, *, journal: str | None, first: int) -> None:
+        kept = [line for line in read_log(path) if line["step"] <= first]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
+
+    def write(self, report: StepReport, *, seconds: float, waited: float, audio_seconds: float) -> None:
+        """One step."""
+        line = {
+            "step": report.step,
+            "losses": report.losses,
+            "grad_norms": report.grad_norms,
+            "lr": report.lr,
+            "seconds": round(seconds, 4),
+            "waited": round(waited, 4),
+            "audio_seconds": round(audio_seconds, 3),
+        }
+        self.file.write(json.dumps(line) + "\n")
+        if self.journal is not None:
+            values = {f"loss/{name}": value for name, value in report.losses.items()}
+            values |= {f"grad_norm/{name}": value for name, value in report.grad_norms.items()}
+            values |= {f"lr/{name}": value for name, value in report.lr.items()}
+            values |= {"speed/audio_seconds_per_second": audio_seconds / seconds, "speed/waited": waited / seconds}
+            self.journal.metrics(values, step=report.step)
+
+    def validation(self, step: int, found: Mapping[str, float]) -> None:
+        """Losses on the held-out samples."""
+        self.file.write(json.dumps({"step": step, "validation": dict(found)}) + "\n")
+        if self.journal is not None:
+            self.journal.metrics({f"validation/{name}": value for name, value in found.items()}, step=step)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Lines of losses.jsonl; a torn last one is left out."""
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in whole]

@@ -1,0 +1,204 @@
+"""The manifest of a training stage: what is optimized, on what data, by what update, for how long."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from infra.manifest import Manifest, entry_of, load, resolve
+
+MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Bound(Manifest):
+    """An interval that a score must lie in, ends included."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+class Part(Manifest):
+    """One corpus of the mixture: the input role that carries it, its share, and which of its samples count."""
+
+    role: str = "data"
+    weight: Positive = 1.0
+    """Share of the audio seconds, relative to the other parts."""
+    tiers: tuple[str, ...] | None = None
+    """Tiers of the corpus policy; None takes all."""
+    where: dict[str, Bound | tuple[str | int | bool, ...]] = {}
+    """Index column -> the values, or the interval, that it must have; a sample without the score is left out."""
+
+
+class Data(Manifest):
+    """Which utterances a step sees, however many workers share it."""
+
+    mixture: tuple[Part, ...] = Field(default=(Part(),), min_length=1)
+    seconds_per_step: Positive
+    """Audio of one optimizer update, over all workers and micro-batches."""
+    max_clip_seconds: Positive = 30.0
+    """Longer ones are cropped at a random place, or left out where the objective needs the whole text."""
+    min_clip_seconds: float = Field(default=0.0, ge=0)
+    pool_steps: Count = 1
+    """Steps whose utterances are sorted by length together: more of them, less padding, less mixed steps."""
+    held_out: float = Field(default=0.01, ge=0, lt=1)
+    """Part of the samples, chosen by the hash of their keys, that is validated on and never trained on."""
+
+
+class PlayerOptimizer(Manifest):
+    """What one player has of its own; None takes the stage's value."""
+
+    lr: Positive | None = None
+    betas: tuple[float, float] | None = None
+    eps: Positive | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+    clip: Positive | None = None
+
+
+class Optimizer(Manifest):
+    """AdamW, as torch has it; `clip` bounds the gradient norm of each player."""
+
+    lr: Positive
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: Positive | None = 1.0
+    players: dict[str, PlayerOptimizer] = {}
+
+    def of(self, player: str) -> "Optimizer":
+        """The settings of one player."""
+        own = self.players.get(player, PlayerOptimizer()).model_dump(exclude_none=True)
+        return self.model_copy(update={**own, "players": {}})
+
+
+class Schedule(Manifest):
+    """Learning rate over the stage: a linear warm-up, then a shape that ends at `final_lr` (see training.schedule)."""
+
+    shape: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    warmup_from: float = Field(default=0.0, ge=0)
+    final_lr: float = Field(default=0.0, ge=0)
+
+
+class Engine(Manifest):
+    """What moves a player: the arithmetic is the same for all of them, up to the order of sums."""
+
+    name: Literal["deepspeed", "plain"] = "deepspeed"
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast; weights, gradients and optimizer stay float32."""
+    accumulation: Count = 1
+    """Micro-batches that a worker adds up before an update."""
+
+
+class StageManifest(Manifest):
+    """One training stage."""
+
+    stage: str = Field(pattern=r"^[a-z0-9_]+$")
+    model: str | None = None
+    """A file of manifests/models: the networks of a stage that starts from nothing."""
+    objective: entry_of("training.objectives")  # type: ignore[valid-type]
+    data: Data
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    engine: Engine = Engine()
+    steps: Count
+    seed: int = Field(default=0, ge=0)
+    workers: Count = 1
+    launcher: Literal["ray", "in_process"] = "ray"
+    """`in_process` runs one plain worker here, without Ray: for tests and for looking."""
+    max_failures: int = Field(default=3, ge=0)
+    """Times that Ray Train starts the workers again after one died."""
+    save_every: Count = 1000
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    validate_every: Count = 1000
+    validation_batches: int = Field(default=8, ge=0)
+    sample_every: Count = 1000
+    log_every: Count = 10
+
+    @model_validator(mode="after")
+    def fits_together(self) -> "StageManifest":
+        """Rules that join two fields, all of them in one sentence each."""
+        wrong = []
+        if self.schedule.warmup_steps >= self.steps:
+            wrong.append(f"schedule.warmup_steps ({self.schedule.warmup_steps}) must be below steps ({self.steps})")
+        if self.schedule.shape == "exponential" and self.schedule.final_lr <= 0:
+            wrong.append("schedule.final_lr must be above 0 for an exponential decay")
+        if self.data.min_clip_seconds >= self.data.max_clip_seconds:
+            wrong.append("data.min_clip_seconds must be below data.max_clip_seconds")
+        if self.engine.name == "deepspeed" and self.engine.zero_stage > zero_limit(self.objective.name):
+            wrong.append(
+                f"engine.zero_stage {self.engine.zero_stage} gives wrong gradients with objective "
+                f"{self.objective.name!r}; use {zero_limit(self.objective.name)} or less"
+            )
+        if self.launcher == "in_process" and (self.workers > 1 or self.engine.name != "plain"):
+            wrong.append("launcher in_process needs workers: 1 and engine.name: plain")
+        known = players_of(self.objective.name)
+        for player in self.optimizer.players:
+            if known and player not in known:
+                wrong.append(
+                    f"optimizer.players: objective {self.objective.name!r} has no {player!r}, but {list(known)}"
+                )
+        roles = [part.role for part in self.data.mixture]
+        if len(set(map(str, self.data.mixture))) < len(roles):
+            wrong.append("data.mixture: the same part is named twice")
+        if self.model is not None and self.model not in model_names():
+            wrong.append(f"model: no {self.model!r} in manifests/models; there are: {', '.join(model_names())}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+def players_of(objective: str) -> tuple[str, ...]:
+    """Players that the file of an objective declares (`PLAYERS`), in update order; empty where it does not say."""
+    return tuple(getattr(resolve("training.objectives", objective), "PLAYERS", ()))
+
+
+def zero_limit(objective: str) -> int:
+    """The highest ZeRO stage that is right for an objective.
+
+    ZeRO-3 gave a silently wrong gradient where one player looks at another's raw module, and has no forward-mode
+    derivative; so it is refused for two players, and where the file of the objective says `ZERO_LIMIT`.
+    """
+    declared = getattr(resolve("training.objectives", objective), "ZERO_LIMIT", 3)
+    return min(int(declared), 2) if len(players_of(objective)) > 1 else int(declared)
+
+
+def needs_text(objective: str) -> bool:
+    """Does the objective learn from text (`NEEDS_TEXT`)? Then samples without one are left out."""
+    return bool(getattr(resolve("training.objectives", objective), "NEEDS_TEXT", False))
+
+
+class ModelManifest(Manifest):
+    """The networks of a bundle made from nothing: the official config.json and llm_config.json, as YAML."""
+
+    config: dict[str, Any]
+    llm: dict[str, Any]
+    tokenizer: str | None = None
+    """A folder with an official tokenizer; None builds the byte-level one."""
+    speaker: str | None = None
+    """An official speaker_encoder.safetensors; None draws random weights."""
+
+
+def model_names() -> list[str]:
+    return sorted(path.stem for path in MODELS.glob("*.yaml"))
+
+
+def load_model(name: str) -> ModelManifest:
+    """The manifest of a model, by its name.
+
+    Raises: ManifestError.
+    """
+    return load(ModelManifest, MODELS / f"{name}.yaml")
+
+
+def identity(manifest: StageManifest) -> Mapping[str, Any]:
+    """What decides the weights that come out; workers, ZeRO stage, accumulation and logging only decide how fast."""
+    kept = ("stage", "objective", "data", "optimizer", "schedule", "steps", "seed")
+    facts = manifest.model_dump(mode="json", include=set(kept))
+    facts["dtype"] = manifest.engine.dtype
+    facts["model"] = None if manifest.model is None else load_model(manifest.model).model_dump(mode="json")
+    return facts

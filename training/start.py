@@ -1,0 +1,33 @@
+"""The bundle that a stage begins with: the one before it, or a new one with seeded random weights."""
+
+from pathlib import Path
+
+from infra.manifest import ManifestError
+from models.runtime.bundle import Bundle, load_bundle, new_bundle
+from training.manifest import StageManifest, load_model
+
+
+def starting_bundle(manifest: StageManifest, *, start_from: str | Path | None) -> Bundle:
+    """Load `start_from`, or make the networks of `manifest.model`.
+
+    Raises: ManifestError when there is neither; BundleError.
+    """
+    if start_from is not None:
+        return load_bundle(start_from)
+    if manifest.model is None:
+        raise ManifestError(
+            f"stage {manifest.stage}", ["it has no start_from and no model: give it a bundle, or the name of a model"]
+        )
+    from models.backbone.config import ModelConfig
+
+    model = load_model(manifest.model)
+    try:
+        config = ModelConfig.from_dicts(model.config, model.llm)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ManifestError(f"manifests/models/{manifest.model}.yaml", [str(error)]) from None
+    return new_bundle(
+        config,
+        seed=manifest.seed,
+        tokenizer=None if model.tokenizer is None else Path(model.tokenizer),
+        speaker=None if model.speaker is None else Path(model.speaker),
+    )
