@@ -11,7 +11,7 @@ from models.frozen import Wave, at_level, fingerprint_of, onnx_session, wheel_fi
 
 WINDOW = 144160
 LEVEL_DBFS = -26.0
-"""Speech level before scoring: the network calls quiet speech bad (20 dB less cost 0.7), and that is not its job here."""
+"""Speech level before scoring: the network calls quiet speech bad: 20 dB less cost 0.7."""
 CALIBRATION = {
     "signal": (-0.08397278, 1.22083953, 0.0052439),
     "background": (-0.13166888, 1.60915514, -0.39604546),

@@ -1,4 +1,4 @@
-"""PocketSphinx: English speech to text with the acoustic model, words and grammar of its wheel; a check, not a label."""
+"""PocketSphinx: English speech to text with the model, words and grammar of its wheel; a check, not a label."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 
 from models.frozen import Heard, Wave, fingerprint_of, wheel_file
-
-PAD_SECONDS = 0.2
 
 
 class PocketSphinx:
@@ -22,27 +20,22 @@ class PocketSphinx:
 
     @property
     def fingerprint(self) -> str:
-        """Version, model files and padding."""
-        return fingerprint_of("pocketsphinx", package="pocketsphinx", weights=[self.model], pad=PAD_SECONDS)
+        """Version and model files."""
+        return fingerprint_of("pocketsphinx", package="pocketsphinx", weights=[self.model])
 
     def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None] = ()) -> list[Heard]:
         """One text a waveform (16 kHz), lower case without punctuation; `languages` is not needed: all is English."""
         return [self.transcribe(wave_S) for wave_S in waves]
 
     def transcribe(self, wave_S: Wave) -> Heard:
-        """Words of the best hypothesis. The running means of the features start afresh, so that order does not matter."""
-        silence = np.zeros(int(PAD_SECONDS * self.RATE_HZ), dtype=np.float32)
-        padded = np.concatenate([silence, np.clip(wave_S, -1, 1), silence])
+        """Words of the best hypothesis. The front end starts afresh, or a text would depend on the clips before it."""
         decoder = self._decoder
-        decoder.set_cmn(self._first_means)
+        decoder.reinit_feat()
         decoder.start_utt()
-        decoder.process_raw((padded * 32767).astype("<i2").tobytes(), full_utt=True)
+        decoder.process_raw((np.clip(wave_S, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
         decoder.end_utt()
         best = decoder.hyp()
-        if best is None:
-            return Heard(text="", language="en")
-        frames = max(1, decoder.n_frames())
-        return Heard(text=best.hypstr, language="en", log_probability=float(best.score) / frames)
+        return Heard(text=best.hypstr if best is not None else "", language="en")
 
     @cached_property
     def _decoder(self) -> Any:
@@ -53,9 +46,4 @@ class PocketSphinx:
             lm=str(self.model / "en-us.lm.bin"),
             dict=str(self.model / "cmudict-en-us.dict"),
             loglevel="FATAL",
-            beam=1e-48,
         )
-
-    @cached_property
-    def _first_means(self) -> str:
-        return str(self._decoder.get_cmn(False))

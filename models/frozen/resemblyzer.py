@@ -1,4 +1,4 @@
-"""Speaker embeddings of the GE2E network in the resemblyzer wheel, built here so that its obsolete imports are not needed."""
+"""Speaker embeddings of the GE2E network in the resemblyzer wheel, built here without the imports it needs."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -38,7 +38,7 @@ class Resemblyzer:
         return [self.windows(wave_S, window=len(wave_S), hop=max(1, len(wave_S)))[0] for wave_S in waves]
 
     def windows(self, wave_S: Wave, *, window: int, hop: int) -> NDArray[np.float32]:
-        """Embeddings of windows of a waveform, in samples: (windows, 256). A waveform shorter than one is one window."""
+        """Embeddings of windows of a waveform, in samples: (windows, 256). A shorter waveform is one window."""
         import torch
 
         mel_FM = self._mel(at_level(wave_S, dbfs=LEVEL_DBFS))
