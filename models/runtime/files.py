@@ -97,10 +97,10 @@ def read_tokenizer(root: Path) -> "PreTrainedTokenizerBase":
 
 def own_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without the tensors that share their storage with an earlier one (a tied head)."""
-    seen: set[tuple[int, int, torch.Size]] = set()
+    seen: set[tuple[int, int, tuple[int, ...]]] = set()
     kept = {}
     for name, value in state.items():
-        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape)
+        place = (value.untyped_storage().data_ptr(), int(value.storage_offset()), tuple(value.shape))
         if value.numel() and place in seen:
             continue
         seen.add(place)
