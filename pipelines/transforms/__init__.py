@@ -1,1 +1,29 @@
-"""What is done to a clip: one file a transform. A transform is `Config`, `SETS` and `Transform(cfg)(clips)`."""
+"""What is done to a clip: one file a transform. A transform is `Config`, `SETS` and `Transform(cfg)(clips)`.
+
+`SETS` names the fields of a segment that it writes. It returns one clip, or one `Rejected`, for each clip, in order; it
+needs no Ray, writes no file, loads its networks on the first call, and its `fingerprint` is part of the resume key.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from infra.manifest import Manifest, canonical
+from pipelines.row import Clip
+
+
+def fingerprint_of(source: str, *, cfg: Manifest, backends: Iterable[str] = ()) -> str:
+    """`name/hash`: of the transform's source file, its settings, and the networks it asks."""
+    path = Path(source)
+    state = hashlib.sha256(path.read_bytes())
+    state.update(canonical(cfg).encode())
+    for backend in backends:
+        state.update(b"\0" + backend.encode())
+    return f"{path.stem}/{state.hexdigest()[:16]}"
+
+
+def with_scores(clip: Clip, **scores: Any) -> Clip:
+    """The clip with fields of its segment set; its waveform and the views of it are shared, not copied."""
+    return replace(clip, segment=replace(clip.segment, **scores))

@@ -1,0 +1,97 @@
+"""How loud, how near to full scale, how clipped, and how far above its own background."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from infra.manifest import Manifest
+from pipelines.row import Clip, Rejected, Wave
+from pipelines.transforms import fingerprint_of, with_scores
+
+SETS = ("loudness_lufs", "peak", "clipped_ratio", "snr_db")
+
+LOUDNESS_BLOCK_SECONDS = 0.4
+FRAME_SECONDS = 0.02
+SILENCE = 1e-5
+"""Peak (-100 dBFS) below which there is nothing to measure."""
+HIGHEST_SNR_DB = 80.0
+
+
+class Config(Manifest):
+    noise_percentile: float = Field(10.0, gt=0, lt=50)
+    """Frames of 20 ms at this percentile of energy stand for the background, those above the median for the speech."""
+
+
+class Transform:
+    """Sets loudness (ITU-R BS.1770, LUFS), peak, the share of clipped samples, and an SNR that needs no VAD."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.fingerprint = fingerprint_of(__file__, cfg=cfg)
+
+    def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
+        """One clip each, in order."""
+        return [self.one(clip) for clip in clips]
+
+    def one(self, clip: Clip) -> Clip | Rejected:
+        """All four, from the native waveform."""
+        wave_S, rate_hz = clip.wave_S, clip.segment.rate_hz
+        if not wave_S.size:
+            return Rejected(segment=clip.segment, reason="dropped:empty")
+        lufs = loudness_lufs(wave_S, rate_hz=rate_hz)
+        snr = snr_db(wave_S, rate_hz=rate_hz, noise_percentile=self.cfg.noise_percentile)
+        return with_scores(
+            clip,
+            loudness_lufs=None if lufs is None else round(lufs, 3),
+            peak=round(float(np.abs(wave_S).max()), 6),
+            clipped_ratio=round(clipped_ratio(wave_S), 8),
+            snr_db=None if snr is None else round(snr, 2),
+        )
+
+
+def loudness_lufs(wave_S: Wave, *, rate_hz: int) -> float | None:
+    """Integrated loudness; None for silence and for clips shorter than one block of 0.4 s."""
+    if len(wave_S) < LOUDNESS_BLOCK_SECONDS * rate_hz or np.abs(wave_S).max() < SILENCE:
+        return None
+    import pyloudnorm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # logarithm of blocks of digital silence, gated out after it
+        value = float(pyloudnorm.Meter(rate_hz).integrated_loudness(wave_S.astype(np.float64)))
+    return value if np.isfinite(value) else None
+
+
+def clipped_ratio(wave_S: Wave) -> float:
+    """Share of samples at full scale, or in flat tops (3 or more samples alike) at the clip's own peak."""
+    level = np.abs(wave_S)
+    peak = float(level.max(initial=0.0))
+    if peak < SILENCE:
+        return 0.0
+    flat = np.abs(np.diff(wave_S)) <= 1.5 / 32768 * peak
+    top = (level[:-1] >= 0.98 * peak) & flat
+    triples = np.zeros(len(wave_S), dtype=bool)
+    inner = top[:-1] & top[1:]
+    for shift in range(3):
+        triples[shift : shift + len(inner)] |= inner
+    return float(np.mean(triples | (level >= 0.9995)))
+
+
+def frame_energies(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float64]:
+    """Mean square of each frame of 20 ms."""
+    size = max(1, round(FRAME_SECONDS * rate_hz))
+    count = len(wave_S) // size
+    return np.asarray(np.square(wave_S[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1))
+
+
+def snr_db(wave_S: Wave, *, rate_hz: int, noise_percentile: float) -> float | None:
+    """Speech over background, 0 to 80 dB; None for silence and for clips of fewer than ten frames."""
+    energies = frame_energies(wave_S, rate_hz=rate_hz)
+    if len(energies) < 10 or energies.max() < SILENCE**2:
+        return None
+    noise = float(np.percentile(energies, noise_percentile))
+    speech = float(energies[energies >= np.median(energies)].mean())
+    if noise <= speech * 10 ** (-HIGHEST_SNR_DB / 10):
+        return HIGHEST_SNR_DB
+    return float(np.clip(10 * np.log10(max(speech - noise, noise * 1e-3) / noise), 0, HIGHEST_SNR_DB))
