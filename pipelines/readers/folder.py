@@ -113,8 +113,10 @@ def rows_of(path: Path) -> Iterator[Mapping[Any, Any]]:
             csv.field_size_limit(LONGEST_FIELD)
             comma = max(",|;", key=head.count)
             tab = path.suffix.lower() == ".tsv" or "\t" in head
-            quoting = csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL
-            yield from csv.DictReader(file, delimiter="\t" if tab else comma, quoting=quoting)
+            if tab:
+                yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            else:
+                yield from csv.DictReader(file, delimiter=comma)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise Refused(f"{path}: cannot be read as a table of transcripts ({error}); mend it, or move it away") from None
 

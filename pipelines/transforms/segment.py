@@ -1,0 +1,172 @@
+"""Find speech, and cut it into segments of 1 to 30 s: at pauses, with a margin, without overlap.
+
+The rules: speech begins where its probability reaches `onset` and ends where it falls below `offset`; runs shorter
+than `min_speech_seconds` are clicks; runs less than `merge_gap_seconds` apart are one, up to `target_seconds`; what is
+then longer than `max_seconds` is cut where speech is least probable over 128 ms; each piece gets `pad_seconds` of
+margin, but never more than half of the way to its neighbor. A recording with a text, and no longer than `max_seconds`,
+is one segment from its first to its last speech, whatever the pauses in it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from infra.manifest import Manifest
+from models.frozen.silero import Silero
+from pipelines.row import Clip, Decoded, Rejected, Segment, Unusable, Wave, segment_key
+
+DIP_FRAMES = 4
+EDGE_SECONDS = 0.04
+
+
+class Config(Manifest):
+    onset: float = Field(default=0.5, gt=0, lt=1)
+    offset: float = Field(default=0.35, gt=0, lt=1)
+    min_speech_seconds: float = 0.1
+    merge_gap_seconds: float = 0.8
+    target_seconds: float = 20
+    min_seconds: float = 1
+    """Shorter segments are dropped, unless they have a given text."""
+    max_seconds: float = 30
+    pad_seconds: float = 0.15
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What became of a recording: its pieces in order, and how much speech the detector heard in all of it."""
+
+    pieces: list[Clip | Rejected]
+    speech_seconds: float
+
+
+class Span(NamedTuple):
+    """Frames [start, end) of the detector."""
+
+    start: int
+    end: int
+
+
+class Transform:
+    """A decoded recording to clips."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg, self.vad = cfg, Silero()
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.vad.fingerprint)
+
+    def __call__(self, decoded: Decoded) -> Cut | Unusable:
+        """The segments of a recording; `Unusable` where nobody speaks."""
+        seconds = len(decoded.wave_S) / decoded.rate_hz
+        speech_P = self.vad.probabilities(at_16k(decoded))
+        spans = self.spans(speech_P)
+        if not spans:
+            best = float(speech_P.max()) if len(speech_P) else 0.0
+            why = f"dropped:no_speech: the probability of speech is at most {best:.2f}"
+            return Unusable(recording=decoded.recording, reason=why, seconds=seconds)
+        whole = decoded.recording.text is not None and seconds <= self.cfg.max_seconds
+        chosen = [Span(spans[0].start, spans[-1].end)] if whole else self.cut(self.merge(spans), speech_P)
+        pieces = [self.piece(decoded, at, speech_P, text_fits=whole) for at in self.padded(chosen, decoded)]
+        heard = float((speech_P >= self.cfg.onset).sum()) * Silero.FRAME_SECONDS
+        return Cut(pieces, heard)
+
+    def spans(self, speech_P: NDArray[np.float32]) -> list[Span]:
+        """Runs of speech, with hysteresis."""
+        found, start = [], None
+        for frame, probability in enumerate([*speech_P.tolist(), 0.0]):
+            if start is None and probability >= self.cfg.onset:
+                start = frame
+            elif start is not None and probability < self.cfg.offset:
+                found.append(Span(start, frame))
+                start = None
+        return [span for span in found if span.end - span.start >= frames(self.cfg.min_speech_seconds)]
+
+    def merge(self, spans: list[Span]) -> list[Span]:
+        """Neighbours a short pause apart are one, as long as they stay within the target."""
+        merged = [spans[0]]
+        for span in spans[1:]:
+            near = span.start - merged[-1].end <= frames(self.cfg.merge_gap_seconds)
+            if near and span.end - merged[-1].start <= frames(self.cfg.target_seconds):
+                merged[-1] = Span(merged[-1].start, span.end)
+            else:
+                merged.append(span)
+        return merged
+
+    def cut(self, spans: list[Span], speech_P: NDArray[np.float32]) -> list[Span]:
+        """Cut what is too long, between a third and the whole of the longest length, where speech is least probable."""
+        longest = frames(self.cfg.max_seconds - 2 * self.cfg.pad_seconds)
+        dips_P = np.convolve(speech_P, np.ones(DIP_FRAMES) / DIP_FRAMES, mode="same")
+        pieces = []
+        for start, end in spans:
+            begin = start
+            while end - begin > longest:
+                low, high = begin + longest // 3, min(begin + longest, end - frames(self.cfg.min_seconds))
+                at = low + int(np.argmin(dips_P[low:high]))
+                pieces.append(Span(begin, at))
+                begin = at
+            pieces.append(Span(begin, end))
+        return pieces
+
+    def padded(self, spans: list[Span], decoded: Decoded) -> list[tuple[int, int]]:
+        """Samples [start, end) of each span with its margins: inside the recording, and no two overlap."""
+        step, total = Silero.FRAME_SECONDS * decoded.rate_hz, len(decoded.wave_S)
+        edges = [(min(round(a * step), total), min(round(b * step), total)) for a, b in spans]
+        pad = round(self.cfg.pad_seconds * decoded.rate_hz)
+        made = []
+        for number, (start, end) in enumerate(edges):
+            before = (edges[number - 1][1] + start) // 2 if number else 0
+            after = (end + edges[number + 1][0]) // 2 if number + 1 < len(edges) else total
+            made.append((max(start - pad, before), min(end + pad, after)))
+        return made
+
+    def piece(
+        self, decoded: Decoded, at: tuple[int, int], speech_P: NDArray[np.float32], *, text_fits: bool
+    ) -> Clip | Rejected:
+        """The clip of samples [start, end), with what is known of it."""
+        start, end = at
+        recording, offset = decoded.recording, decoded.offset_samples
+        step = Silero.FRAME_SECONDS * decoded.rate_hz
+        inside_P = speech_P[int(start / step) : max(int(np.ceil(end / step)), int(start / step) + 1)] >= self.cfg.onset
+        edge = max(int(np.ceil(EDGE_SECONDS / Silero.FRAME_SECONDS)), 1)
+        sha256 = recording.sha256 or ""
+        seconds = (end - start) / decoded.rate_hz
+        segment = Segment(
+            key=segment_key(sha256, start_sample=offset + start, end_sample=offset + end),
+            corpus="",
+            recording=recording.name,
+            recording_sha256=sha256,
+            license=recording.license,
+            source=recording.source,
+            start_sample=offset + start,
+            end_sample=offset + end,
+            rate_hz=decoded.rate_hz,
+            channels=decoded.channels,
+            seconds=seconds,
+            given_text=recording.text if text_fits else None,
+            given_language=recording.language,
+            given_speaker=recording.speaker,
+            speech_ratio=float(inside_P.mean()),
+            edge_active=bool(inside_P[:edge].any() or inside_P[-edge:].any()),
+        )
+        if seconds < self.cfg.min_seconds and not text_fits:
+            return Rejected(segment=segment, reason=f"dropped:short: {seconds:.2f} s of speech between pauses")
+        return Clip(segment, decoded.wave_S[start:end])
+
+
+def frames(seconds: float) -> int:
+    """Frames of the detector in so many seconds."""
+    return round(seconds / Silero.FRAME_SECONDS)
+
+
+def at_16k(decoded: Decoded) -> Wave:
+    """The recording as the detector wants it."""
+    if decoded.rate_hz == Silero.RATE_HZ:
+        return decoded.wave_S
+    import soxr
+
+    wave_S: Wave = soxr.resample(decoded.wave_S, decoded.rate_hz, Silero.RATE_HZ).astype(np.float32)
+    return wave_S
