@@ -1,0 +1,166 @@
+"""Text as token ids: special tokens, templates, the layouts of training, and a tokenizer that needs no download."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from models.backbone.config import StreamingConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Layout = Literal["plain", "interleaved"]
+
+AUDIO_START, AUDIO_SPAN, AUDIO_END = "<|audio_gen_start|>", "<|audio_gen_span|>", "<|audio_gen_end|>"
+TEXT_END, END = "<|text_cond_end|>", "<|endoftext|>"
+SPECIAL_TOKENS = (
+    "<|audio_comp_start|>",
+    "<|audio_comp_span|>",
+    "<|audio_comp_end|>",
+    AUDIO_START,
+    AUDIO_SPAN,
+    AUDIO_END,
+    TEXT_END,
+)
+"""Added to the base vocabulary, in this order."""
+
+TEMPLATES = {
+    "tts": ("[文本]", "[文本对应语音]"),
+    "instruction_tts": ("[带指令文本]", "[文本对应语音]"),
+    "text_to_audio": ("[声音描述]", "[描述对应声音]"),
+}
+"""What stands before and after the text; each is tokenized on its own."""
+INTERLEAVED = "[流式语音合成]"
+"""What stands before text and patches that alternate."""
+
+
+@dataclass(frozen=True)
+class Specials:
+    """Ids of the tokens that structure a sequence."""
+
+    audio_start: int
+    audio_span: int
+    audio_end: int
+    text_end: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance as the LLM is trained on it; all three are equally long."""
+
+    ids: list[int]
+    audio: list[bool]
+    """Placeholders: where a patch's embedding stands. As many as the utterance has patches."""
+    speaks: list[bool]
+    """Positions whose hidden state makes the next patch. As many as the utterance has patches."""
+
+
+def specials(tokenizer: "PreTrainedTokenizerBase") -> Specials:
+    """Raises: ValueError naming the special tokens that the tokenizer lacks."""
+    vocabulary = tokenizer.get_vocab()
+    names = (AUDIO_START, AUDIO_SPAN, AUDIO_END, TEXT_END, tokenizer.eos_token or END)
+    if missing := [name for name in names if name not in vocabulary]:
+        raise ValueError(f"the tokenizer lacks {', '.join(missing)}; add them to its vocabulary")
+    return Specials(*(int(vocabulary[name]) for name in names))
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Ids of plain text, nothing added; a special token that is spelled out in it stays plain text."""
+    return [int(number) for number in tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
+
+
+def template_parts(name: str) -> tuple[str, str]:
+    """Raises: ValueError for an unknown template."""
+    if name not in TEMPLATES:
+        raise ValueError(f"unknown template {name!r}; there are: {', '.join([*TEMPLATES, 'tts_interleave'])}")
+    return TEMPLATES[name]
+
+
+def prefix(tokenizer: "PreTrainedTokenizerBase", text: str, *, template: str = "tts") -> list[int]:
+    """Everything before the first patch: template, text, and the token that starts the audio."""
+    before, after = template_parts(template)
+    parts = [part for piece in (before, text, after) for part in encode(tokenizer, piece)]
+    return [*parts, specials(tokenizer).audio_start]
+
+
+def schedule(
+    tokenizer: "PreTrainedTokenizerBase",
+    text: str,
+    *,
+    patches: int,
+    template: str = "tts",
+    streaming: StreamingConfig | None = None,
+) -> list[int]:
+    """Ids of text and `patches` placeholders, as speech is made; nothing follows the last placeholder."""
+    special = specials(tokenizer)
+    if template != "tts_interleave":
+        return [*prefix(tokenizer, text, template=template), *[special.audio_span] * patches]
+    words = [*encode(tokenizer, text), special.text_end]
+    order = alternate(words, [special.audio_span] * patches, streaming=streaming or StreamingConfig())
+    last = max((n for n, token in enumerate(order) if token == special.audio_span), default=-1)
+    return [*encode(tokenizer, INTERLEAVED), *order[: last + 1]]
+
+
+def training_example(
+    tokenizer: "PreTrainedTokenizerBase",
+    text: str,
+    *,
+    patches: int,
+    layout: Layout = "plain",
+    template: str = "tts",
+    streaming: StreamingConfig | None = None,
+) -> Example:
+    """One utterance for training: text and placeholders up to the end token, which is only ever predicted.
+
+    Raises: ValueError for an utterance without a patch.
+    """
+    if patches < 1:
+        raise ValueError("an utterance needs at least one patch (0.16 s) of audio")
+    special = specials(tokenizer)
+    if layout == "plain":
+        full = [*prefix(tokenizer, text, template=template), *[special.audio_span] * patches, special.audio_end]
+    else:
+        words = [*encode(tokenizer, text), special.text_end]
+        spans = [*[special.audio_span] * patches, special.audio_end]
+        full = [*encode(tokenizer, INTERLEAVED), *alternate(words, spans, streaming=streaming or StreamingConfig())]
+    full = [*full, special.end]
+    is_span = [token == special.audio_span for token in full]
+    return Example(full[:-1], is_span[:-1], is_span[1:])
+
+
+def quotas(streaming: StreamingConfig) -> Iterator[int]:
+    """How many text tokens are read before patch 0, 1, 2, ..."""
+    if streaming.interleave_mode == "one_to_one":
+        while True:
+            yield 1
+    yield 3 if streaming.initial_lookahead is None else streaming.initial_lookahead
+    for _ in range(streaming.warmup_ta):
+        yield 1
+    while True:
+        yield from [1] * streaming.ta_per_tta
+        yield 2
+
+
+def alternate(words: Sequence[int], spans: Sequence[int], *, streaming: StreamingConfig) -> list[int]:
+    """Text tokens and placeholders in the order of double streaming; what is left of either comes last."""
+    out: list[int] = []
+    read = 0
+    for number, quota in zip(range(len(spans)), quotas(streaming), strict=False):
+        out += [*words[read : read + quota], spans[number]]
+        read += quota
+    return [*out, *words[read:]]
+
+
+def byte_tokenizer() -> "PreTrainedTokenizerBase":
+    """A tokenizer of the official kind without merges: one token a byte, then the special tokens.
+
+    `save_pretrained` writes it; `AutoTokenizer.from_pretrained(..., local_files_only=True)` reads it back.
+    """
+    from tokenizers import pre_tokenizers
+    from transformers import Qwen2Tokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Qwen2Tokenizer(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS)})
+    return tokenizer
