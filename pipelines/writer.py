@@ -14,7 +14,7 @@ import numpy as np
 from infra.manifest import canonical
 from infra.storage import file_digest, write_json
 from pipelines.row import SCHEMA, Segment, Wave
-from pipelines.shards import FORMAT, CorpusError, index_digest, open_corpus, read_card, shard_name
+from pipelines.shards import FORMAT, PLACE, CorpusError, index_digest, open_corpus, read_card, shard_name
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -109,15 +109,21 @@ def write_shard(root: Path, number: int, items: Sequence[Item]) -> dict[str, Any
     return {**entry, "rows": rows}
 
 
-def schema() -> Any:
-    """The columns of the index, in order, whatever values a corpus happens to have."""
+def segment_columns() -> list[tuple[str, Any]]:
+    """The columns of a segment, in order, whatever values it happens to have."""
     import pyarrow
 
     types = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
     vector = pyarrow.list_(pyarrow.float32())
-    columns = [(item.name, types.get(type_name(item.type), vector)) for item in fields(Segment)]
-    places = [(name, pyarrow.int64()) for name in ("shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes")]
-    return pyarrow.schema([*columns, *places, ("tier", pyarrow.string())])
+    return [(item.name, types.get(type_name(item.type), vector)) for item in fields(Segment)]
+
+
+def index_schema() -> Any:
+    """The columns of the index."""
+    import pyarrow
+
+    places = [(name, pyarrow.string() if name == "tier" else pyarrow.int64()) for name in PLACE]
+    return pyarrow.schema([*segment_columns(), *places])
 
 
 def type_name(annotation: Any) -> str:
@@ -140,7 +146,7 @@ def finish(root: Path, *, name: str, shards: Sequence[Mapping[str, Any]], facts:
     from pyarrow import parquet
 
     rows = [row for shard in shards for row in shard["rows"]]
-    table = pyarrow.Table.from_pylist(rows, schema=schema())
+    table = pyarrow.Table.from_pylist(rows, schema=index_schema())
     write_file(root / "index.parquet", lambda part: parquet.write_table(table, part, compression="zstd"))
     digest = index_digest(table.to_pylist())
     card = {

@@ -1,0 +1,59 @@
+"""The policy: stored scores to verdicts. Scores are facts and cost hours; verdicts are views and cost nothing."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.manifest import Entry, resolve
+from pipelines.manifest import CorpusManifest
+from pipelines.row import Segment, segment_of
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the policy says of a segment."""
+
+    tier: str | None
+    """None where it is dropped."""
+    reasons: tuple[str, ...]
+    """Names of the filters that refuse it, in the order of the manifest; where no tier takes it, of the last tier's."""
+    detail: str = ""
+    """The first reason, with the value that was judged."""
+
+
+def refusals(segment: Segment, filters: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+    """Name and value of every filter that does not keep the segment."""
+    for entry in filters:
+        module = resolve("pipelines.filters", entry.name)
+        if not module.keep(segment, entry.settings):
+            value = getattr(segment, module.SCORE)
+            shown = f"{value:.4g}" if isinstance(value, float) else repr(value) if value is not None else "not known"
+            yield entry.name, f"{entry.name}: {module.SCORE} is {shown}"
+
+
+def judge(segment: Segment, manifest: CorpusManifest) -> Verdict:
+    """Tier, or all reasons why not."""
+    found = dict(refusals(segment, manifest.keep))
+    tier: str | None = "all"
+    for name, filters in manifest.tiers.items():
+        missed = dict(refusals(segment, filters))
+        tier = None if missed else name
+        if not missed:
+            break
+    if tier is None:
+        found |= missed
+    if found:
+        return Verdict(None, tuple(found), next(iter(found.values())))
+    return Verdict(tier, ())
+
+
+def verdicts(rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest) -> Iterator[Verdict]:
+    """A verdict for each row, in order. Of segments with the same bytes of sound behind them, the first is judged."""
+    seen: set[str] = set()
+    for row in rows:
+        key = str(row["key"])
+        if key in seen:
+            yield Verdict(None, ("duplicate",), "duplicate: the same bytes came before, under another name")
+            continue
+        seen.add(key)
+        yield judge(segment_of(dict(row)), manifest)
