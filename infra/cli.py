@@ -18,15 +18,6 @@ COMMANDS = {
 }
 """Command -> the module that does it (it exposes SUMMARY, add_arguments(parser), main(args) -> int), and SUMMARY."""
 
-MISTAKES = {
-    "infra.manifest.ManifestError": 2,
-    "infra.workflow.node.Refused": 1,
-    "pipelines.shards.CorpusError": 1,
-    "models.runtime.files.BundleError": 1,
-    "models.runtime.prompt.RequestError": 1,
-}
-"""Errors whose message is a sentence for a person -> exit code. By name, so that none of them is imported here."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 130 stopped by the person."""
@@ -45,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except Exception as error:
+        from infra.mistakes import sentence_of
+
         known = sentence_of(error)
         if known is None:
             raise
@@ -67,21 +60,11 @@ def build_parser(*, only: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def sentence_of(error: BaseException) -> tuple[str, int] | None:
-    """What to tell the person, and the exit code; None where the error is ours and deserves its traceback."""
-    for kind in type(error).__mro__:
-        code = MISTAKES.get(f"{kind.__module__}.{kind.__qualname__}")
-        if code is not None:
-            return str(error), code
-    if isinstance(error, OSError):
-        from infra.storage import os_error_sentence
-
-        told = os_error_sentence(error)
-        return (told, 1) if told else None
-    return None
-
-
 def tell(sentence: str, *, code: int) -> int:
     """Print a sentence where people look for it, and hand back the exit code."""
     print(f"stipple: {sentence}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,9 +3,11 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,8 +64,6 @@ class Cluster:
         with self.lock:
             if self.ours:
                 return
-            import time
-
             os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
             import ray
 
@@ -71,7 +71,10 @@ class Cluster:
             if ray.is_initialized():
                 return
             began = time.monotonic()
+            on_terminate = signal.getsignal(signal.SIGTERM)
             context = ray.init(**options(self.manifest))
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
             self.ours = True
             if self.manifest.address == "local":
                 self.session = Path(context["session_dir"])

@@ -1,8 +1,29 @@
-"""MLflow, and the only file that imports it: a run per node, fed from a journal on disk that loses nothing."""
+"""MLflow, and the only file that imports it: a run per node, fed from a journal on disk that loses nothing.
 
-from collections.abc import Mapping
+Replay is idempotent: a run is found by its tag `stipple.run`, a metric point keeps the time at which it was measured
+(MLflow stores equal points once), and `shipped-*.json` beside the journal says how far an MLflow has it.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+from infra.journal import DRIVER, About, about, read_from
+from infra.log import hush
+from infra.shipping import Shipped, database_of, journals
+
+MAX_KEYS = 60
+"""Metric keys of a run that MLflow gets: its page draws a chart for each. The journal keeps all."""
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""MLflow reads these from the environment alone. By default a call to a dead server blocks for minutes."""
 
 
 class Run(Protocol):
@@ -33,3 +54,234 @@ class Run(Protocol):
         """The model that `run` made was used here as `role`."""
 
     def output_model(self, *, name: str, uri: str, digest: str, step: int) -> None: ...
+
+
+class Unreachable(Exception):  # noqa: N818 - reads as what happened
+    """MLflow does not answer, or its database is locked; try again later."""
+
+
+class NotYet(Exception):  # noqa: N818 - reads as what happened
+    """A record names a model that MLflow does not have yet; the records after it wait with it."""
+
+
+class Shipper:
+    """Sends journals to one MLflow. Blocks on it, so it lives in a process of its own (infra.shipping)."""
+
+    def __init__(self, store: Path, uri: str) -> None:
+        self.store, self.uri = store, uri
+        database = database_of(uri)
+        if database is not None:
+            database.parent.mkdir(parents=True, exist_ok=True)
+            if not database.exists():
+                self.forget()
+        os.environ.update({key: value for key, value in SETTINGS.items() if key not in os.environ})
+        hush("mlflow", "alembic", "sqlalchemy", "git", "urllib3")
+        with reaching():
+            import mlflow
+            from mlflow import MlflowClient
+
+            mlflow.set_tracking_uri(uri)
+            self.client = MlflowClient(uri)
+            hush("mlflow", "alembic")
+        self.experiments: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Ship everything anew: to another database, or to one that was deleted."""
+        for folder in journals(self.store).values():
+            Shipped.read(folder, self.uri).path.unlink(missing_ok=True)
+
+    def ship_all(self) -> int:
+        """Ship what is new in every journal; how many journals still wait for another run's model.
+
+        Raises: Unreachable.
+        """
+        waiting = 0
+        for folder in journals(self.store).values():
+            shipped = Shipped.read(folder, self.uri)
+            if shipped.behind():
+                waiting += not self.ship(folder, shipped)
+        return waiting
+
+    def ship(self, folder: Path, shipped: Shipped) -> bool:
+        """Ship what is new in one journal: other writers before the driver, whose last word ends the run."""
+        known = about(folder)
+        assert known is not None
+        with reaching():
+            shipped.run = shipped.run or self.open_run(known, folder)
+            names = sorted((path.name for path in folder.glob("*.jsonl")), key=lambda name: name == f"{DRIVER}.jsonl")
+            parts = {name: read_from(folder / name, shipped.offsets.get(name, 0)) for name in reversed(names)}
+            for name in names:
+                records, end = parts[name]
+                try:
+                    self.send(records, name, shipped, known)
+                except NotYet:
+                    return False
+                shipped.offsets[name] = end
+                shipped.save()
+        return True
+
+    def open_run(self, known: About, folder: Path) -> str:
+        """MLflow's id of our run: found by its tag, or made, below the run of its workflow."""
+        experiment = self.experiment(known.experiment)
+        found = self.client.search_runs([experiment], f"tags.`stipple.run` = '{known.id}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        tags = {
+            "stipple.run": known.id,
+            "stipple.kind": known.kind,
+            "mlflow.source.name": f"stipple {known.kind}",
+            **known.tags,
+        }
+        above = journals(self.store).get(known.parent or "")
+        if above is not None:
+            state = Shipped.read(above, self.uri)
+            if not state.run:
+                self.ship(above, state)
+            tags["mlflow.parentRunId"] = state.run
+        first = next(iter(read_from(folder / f"{DRIVER}.jsonl", 0)[0]), {})
+        made = self.client.create_run(experiment, start_time=first.get("ms"), tags=tags, run_name=known.name)
+        return str(made.info.run_id)
+
+    def experiment(self, name: str) -> str:
+        """The id of the experiment; local databases keep artifacts beside them."""
+        if name not in self.experiments:
+            found = self.client.get_experiment_by_name(name)
+            database = database_of(self.uri)
+            place = (database.parent / "mlartifacts" / name).as_uri() if database is not None else None
+            self.experiments[name] = found.experiment_id if found else self.client.create_experiment(name, place)
+        return self.experiments[name]
+
+    def send(self, records: list[dict[str, Any]], file: str, shipped: Shipped, known: About) -> None:
+        """Records of one file, in order; curves in batches of 1000 points."""
+        from mlflow.exceptions import MlflowException
+
+        points = list(self.new_points(records, shipped, file))
+        for start in range(0, len(points), 1000):
+            self.client.log_batch(shipped.run, metrics=points[start : start + 1000])
+        for record in records:
+            if record["t"] != "metrics":
+                try:
+                    self.send_one(record, shipped, known)
+                except MlflowException as error:
+                    if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+                        raise
+                    shipped.refused.append(f"{record['t']}: {str(error)[:300]}")
+
+    def new_points(self, records: list[dict[str, Any]], shipped: Shipped, file: str) -> Iterator[Any]:
+        """Points of curves that MLflow does not have: no redone steps, no more than MAX_KEYS keys."""
+        from mlflow.entities import Metric
+
+        last = shipped.last.setdefault(file, {})
+        for record in records:
+            if record["t"] != "metrics":
+                continue
+            for key, value in record["v"].items():
+                if record["step"] <= last.get(key, -1) or (key not in last and keys_of(shipped) >= MAX_KEYS):
+                    continue
+                last[key] = record["step"]
+                yield Metric(key, value, record["ms"], record["step"])
+
+    def send_one(self, record: dict[str, Any], shipped: Shipped, known: About) -> None:
+        """Any record but a point of a curve."""
+        run = shipped.run
+        match record["t"]:
+            case "start":
+                if record["attempt"] > 1:
+                    self.client.update_run(run, status="RUNNING")
+            case "end":
+                self.client.set_terminated(run, record["status"], end_time=record["ms"])
+                if record.get("reason"):
+                    self.client.set_tag(run, "stipple.ended", record["reason"][:5000])
+            case "params":
+                self.send_params(record["v"], shipped)
+            case "tags":
+                for key, value in record["v"].items():
+                    self.client.set_tag(run, f"stipple.{key}", str(value)[:5000])
+            case "artifact":
+                path = Path(record["path"])
+                if path.is_dir():
+                    self.client.log_artifacts(run, str(path), record["folder"] or path.name)
+                elif path.is_file():
+                    self.client.log_artifact(run, str(path), record["folder"] or None)
+                else:
+                    shipped.refused.append(f"artifact: {path} is gone")
+            case "input_dataset" | "output_dataset":
+                self.send_dataset(record, run)
+            case "input_model":
+                self.send_input_model(record, run)
+            case "output_model":
+                self.send_output_model(record, shipped, known)
+
+    def send_params(self, values: Mapping[str, Any], shipped: Shipped) -> None:
+        """Parameters never change in MLflow: what a later attempt says otherwise becomes a tag."""
+        from mlflow.entities import Param
+
+        new = []
+        for key, value in values.items():
+            text = (value if isinstance(value, str) else json.dumps(value, default=str))[:5999]
+            if shipped.params.setdefault(key, text) == text:
+                new.append(Param(key, text))
+            else:
+                self.client.set_tag(shipped.run, f"changed.{key}", text[:5000])
+        for start in range(0, len(new), 100):
+            self.client.log_batch(shipped.run, params=new[start : start + 100])
+
+    def send_dataset(self, record: dict[str, Any], run: str) -> None:
+        """A data set that was used, or made, with the first 32 digits of its digest (MLflow takes 36 at most)."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"uri": record["uri"], "sha256": record["digest"]})
+        profile = json.dumps(record["facts"], default=str)[:60_000]
+        dataset = Dataset(record["name"], record["digest"][:32], "local", source, profile=profile)
+        context = record.get("role", "made here")
+        self.client.log_inputs(run, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+    def send_input_model(self, record: dict[str, Any], run: str) -> None:
+        """The edge from a model to the run that used it."""
+        from mlflow.entities import LoggedModelInput
+
+        above = journals(self.store).get(record["run"])
+        if above is None:
+            self.client.set_tag(run, f"stipple.model.{record['role']}", f"run {record['run']}, not in this store")
+            return
+        state = Shipped.read(above, self.uri)
+        if state.behind() and not state.model:
+            self.ship(above, state)
+        if not state.model:
+            raise NotYet
+        self.client.log_inputs(run, models=[LoggedModelInput(state.model)])
+        self.client.set_tag(run, f"stipple.model.{record['role']}", state.model)
+
+    def send_output_model(self, record: dict[str, Any], shipped: Shipped, known: About) -> None:
+        """A logged model, and the edge to it from the run that made it; its files stay in the store."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        experiment = self.experiment(known.experiment)
+        tagged = f"tags.`stipple.digest` = '{record['digest']}' AND source_run_id = '{shipped.run}'"
+        found = self.client.search_logged_models([experiment], tagged, max_results=1)
+        if found:
+            model = found[0]
+        else:
+            tags = {"stipple.run": known.id, "stipple.uri": record["uri"], "stipple.digest": record["digest"]}
+            model = self.client.create_logged_model(experiment, record["name"], shipped.run, tags, model_type="stipple")
+            self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        shipped.model = str(model.model_id)
+        self.client.log_outputs(shipped.run, models=[LoggedModelOutput(shipped.model, record["step"])])
+
+
+def keys_of(shipped: Shipped) -> int:
+    """How many metric keys of a run MLflow has."""
+    return len({key for keys in shipped.last.values() for key in keys})
+
+
+class reaching:  # noqa: N801 - reads as a word: `with reaching():`
+    """Turn what MLflow, its HTTP client and its database raise when they cannot be reached into Unreachable."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
+        if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable):
+            return
+        origin = kind.__module__.partition(".")[0]
+        if origin in ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3") or isinstance(error, ConnectionError):
+            raise Unreachable(" ".join(str(error).split())[:300]) from error

@@ -52,7 +52,9 @@ def resolve(folder: str, name: str) -> ModuleType:
     """
     known = names_in(folder)
     if name not in known:
-        raise ValueError(f"no {name!r} in {folder.replace('.', '/')}/{did_you_mean(name, known)}; there are: {', '.join(known)}")
+        raise ValueError(
+            f"no {name!r} in {folder.replace('.', '/')}/{did_you_mean(name, known)}; there are: {', '.join(known)}"
+        )
     return importlib.import_module(f"{folder}.{name}")
 
 
@@ -142,7 +144,11 @@ def sentences(error: ValidationError, kind: type[BaseModel]) -> list[str]:
         else:
             message = problem["msg"].removeprefix("Value error, ")
             given = problem.get("input")
-            shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) and repr(given) not in message else ""
+            shown = (
+                f" (it is {given!r})"
+                if isinstance(given, str | int | float | bool) and repr(given) not in message
+                else ""
+            )
             found.append(f"{path}: {message}{shown}")
     return found
 

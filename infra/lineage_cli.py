@@ -1,0 +1,134 @@
+"""`stipple lineage`: what a model was made from, and what MLflow has of it."""
+
+import argparse
+import json
+import os
+import select
+import socket
+import sys
+import time
+from pathlib import Path
+
+from infra.ancestry import ancestors, as_table, find, tree_lines
+from infra.log import ago, say
+from infra.shipping import default_tracking, journals, pending
+from infra.storage import ROOT, owned
+from infra.workflow.node import Refused
+from infra.workflow.store import Store
+
+SUMMARY = "show what a model was made from; ship journals to MLflow"
+PATIENCE_SECONDS = 10.0
+"""How long the shipper still tries an MLflow that does not answer once the work is done."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """show, list, ship, rebuild, open."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--store", type=Path, default=ROOT / ".stipple" / "store", help="default: .stipple/store")
+    mlflow = argparse.ArgumentParser(add_help=False)
+    mlflow.add_argument("--tracking", help="MLflow tracking URI; default: an sqlite database beside the store")
+    show = actions.add_parser(
+        "show", parents=[where], help="the tree from an artifact back to source files and licenses"
+    )
+    show.add_argument("reference", help="a node's name, name@digest, a run, a fingerprint, or any path in an artifact")
+    show.add_argument("--files", type=int, default=3, help="source files to name of each license (default 3)")
+    show.add_argument("--json", action="store_true", help="the tree as JSON")
+    actions.add_parser("list", parents=[where, mlflow], help="every artifact of the store, newest first")
+    ship = actions.add_parser("ship", parents=[where, mlflow], help="send what MLflow does not have yet")
+    ship.add_argument("--follow", action="store_true", help="go on until standard input closes (the workflow uses it)")
+    actions.add_parser("rebuild", parents=[where, mlflow], help="send everything again, to an empty MLflow")
+    page = actions.add_parser("open", parents=[where, mlflow], help="serve MLflow's web page on this machine")
+    page.add_argument("--port", type=int, default=5000)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do the action."""
+    store = Store(args.store)
+    if not store.root.is_dir():
+        raise Refused(f"{store.root}: no store there; `stipple run manifests/workflows/quickstart.yaml` makes one")
+    if args.action == "show":
+        top = ancestors(store, find(store, args.reference))
+        print(json.dumps(as_table(top), indent=2) if args.json else "\n".join(tree_lines(top, files=args.files)))
+        return 0
+    uri = args.tracking or default_tracking(store.root)
+    if args.action == "list":
+        return listed(store, uri)
+    if args.action == "open":
+        return serve(uri, port=args.port)
+    store.reap(say)
+    return (
+        follow(store, uri) if args.action == "ship" and args.follow else ship(store, uri, anew=args.action == "rebuild")
+    )
+
+
+def listed(store: Store, uri: str) -> int:
+    """One line an artifact on stdout."""
+    behind = {path.parent for path in pending(store.root, uri)}
+    for slot in store.slots():
+        state, record = slot.state(), slot.commit_record()
+        status = "made" if record else state.get("status", "?")
+        digest = record["digest"][:8] if record else "-"
+        when = ago((slot.folder / "state.json").stat().st_mtime)
+        note = "  (MLflow is behind)" if slot.folder in behind else ""
+        print(f"{state.get('node', '?'):<24} {status:<12} {digest:<8} run {state.get('run', '')[:8]}  {when}{note}")
+    return 0
+
+
+def ship(store: Store, uri: str, *, anew: bool) -> int:
+    """Send what is pending, once."""
+    from infra.lineage import Shipper, Unreachable
+
+    with owned(store.root / ".shipping.lock", waiting=lambda who: say(f"waiting: {who} is shipping")):
+        try:
+            shipper = Shipper(store.root, uri)
+            if anew:
+                shipper.forget()
+            waiting = shipper.ship_all()
+        except Unreachable as error:
+            raise Refused(f"MLflow at {uri} cannot be reached: {error}; nothing is lost, try again later") from None
+    say(f"MLflow at {uri} has {len(journals(store.root)) - waiting} of {len(journals(store.root))} runs")
+    return 1 if waiting else 0
+
+
+def follow(store: Store, uri: str) -> int:
+    """Send what is new, again and again, until standard input closes; then the rest. Says only what it cannot do."""
+    from infra.lineage import Shipper, Unreachable
+
+    os.nice(10)
+    shipper: Shipper | None = None
+    told, ended, pause = "", 0.0, 0.5
+    while True:
+        if not ended and select.select([sys.stdin], [], [], pause)[0] and not os.read(0, 4096):
+            ended = time.monotonic()
+            store.reap(say)
+        try:
+            with owned(store.root / ".shipping.lock", waiting=lambda who: None):
+                shipper = shipper or Shipper(store.root, uri)
+                waiting = shipper.ship_all()
+            pause = 0.5
+            if ended and not waiting and not pending(store.root, uri):
+                return 0
+            problem = "some runs wait for the model of another run" if waiting else ""
+        except Unreachable as error:
+            problem, pause = f"{uri}: {error}", min(30.0, pause * 2)
+        if problem and problem != told:
+            say(problem)
+            told = problem
+        if ended:
+            if time.monotonic() - ended > PATIENCE_SECONDS:
+                return 1
+            time.sleep(0.5)
+
+
+def serve(uri: str, *, port: int) -> int:
+    """Run MLflow's server on the loopback interface in place of this process."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise Refused(f"port {port} is in use: stop what listens there, or name another with --port") from None
+    say(f"MLflow starts in about half a minute at http://127.0.0.1:{port} (Ctrl-C stops it)")
+    words = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words])

@@ -1,0 +1,126 @@
+"""What of the journals an MLflow has, and the process that sends it the rest while the work goes on.
+
+The shipper is a process of its own, so that a dead, slow or absent MLflow costs the work nothing. It ends when the pipe
+to its standard input closes: because the work is done, or because the driver was killed.
+"""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from infra.journal import about
+from infra.log import say
+from infra.storage import read_json, write_json
+
+
+def journals(store: Path) -> dict[str, Path]:
+    """Our run id -> folder of its journal, for all runs of a store: workflows first, then by age."""
+    found = [*store.glob("_workflows/*/*/journal/run.json"), *store.glob("[!_.]*/*/journal/run.json")]
+    found.sort(key=lambda path: (path.parents[3].name != "_workflows", path.stat().st_mtime))
+    return {known.id: path.parent for path in found if (known := about(path.parent)) is not None}
+
+
+@dataclass
+class Shipped:
+    """How much of one journal one MLflow has."""
+
+    path: Path
+    run: str = ""
+    """MLflow's id of the run."""
+    model: str = ""
+    offsets: dict[str, int] = field(default_factory=dict)
+    """Journal file -> bytes shipped."""
+    last: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Journal file -> metric key -> last step shipped: a redone step is not shipped twice."""
+    params: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    """What MLflow would not take, and why."""
+
+    @classmethod
+    def read(cls, journal: Path, uri: str) -> "Shipped":
+        """The state that `save` wrote; none yet for a new journal or a new MLflow."""
+        path = journal / f"shipped-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.json"
+        return cls(path, **(read_json(path) or {}))
+
+    def save(self) -> None:
+        """Written after MLflow took the records; a crash between the two replays them, which changes nothing."""
+        write_json(self.path, {key: value for key, value in vars(self).items() if key != "path"})
+
+    def behind(self) -> bool:
+        """Is there more in the journal?"""
+        files = self.path.parent.glob("*.jsonl")
+        return any(file.stat().st_size > self.offsets.get(file.name, 0) for file in files)
+
+
+def pending(store: Path, uri: str) -> list[Path]:
+    """Journals that the MLflow at `uri` does not have to their end. Costs a stat a file; imports nothing."""
+    database = database_of(uri)
+    gone = database is not None and not database.exists()
+    return [path for path in journals(store).values() if gone or Shipped.read(path, uri).behind()]
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of an sqlite tracking URI."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def default_tracking(store: Path) -> str:
+    """An sqlite database beside the store."""
+    return f"sqlite:///{store.resolve().parent / 'mlflow.db'}"
+
+
+class Shipping:
+    """The driver's side: starts the shipper when there is something to ship, and waits for it at the end, a while."""
+
+    def __init__(self, store: Path, uri: str, *, wait_seconds: float = 60.0) -> None:
+        self.store, self.uri, self.wait_seconds = store, uri, wait_seconds
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Shipping":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.finish()
+
+    @property
+    def log(self) -> Path:
+        """What the shipper says."""
+        return self.store / ".shipping.log"
+
+    def start(self) -> None:
+        """Start the shipper, once. It leaves this terminal's group, so that Ctrl-C lets it finish its sentence."""
+        if self.process is not None:
+            return
+        self.store.mkdir(parents=True, exist_ok=True)
+        words = ["lineage", "ship", "--store", str(self.store), "--tracking", self.uri, "--follow"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "infra.cli", *words],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def finish(self) -> None:
+        """Let the shipper send the rest; where it cannot in time, say what holds it and how to send it later."""
+        if self.process is None:
+            if pending(self.store, self.uri):
+                self.start()
+            if self.process is None:
+                return
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            code = self.process.wait(self.wait_seconds)
+        except subprocess.TimeoutExpired:
+            say("MLflow is slow: the rest is sent in the background")
+            return
+        if code:
+            last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            say(
+                f"MLflow does not have everything yet ({' '.join(last)[:300]}); nothing is lost: `stipple lineage ship`"
+            )

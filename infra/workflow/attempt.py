@@ -1,0 +1,195 @@
+"""One attempt at one node: its run opened, its work done, its artifact committed; or how it ended, written down."""
+
+import contextlib
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from infra.journal import About, JournalRun, new_id
+from infra.log import clock
+from infra.mistakes import last_line, sentence_of
+from infra.provenance import code_state
+from infra.storage import ROOT, empty_folder, read_json, require_free, write_atomic
+from infra.workflow.fingerprint import flat
+from infra.workflow.node import Job, Made, Outcome, Refused
+from infra.workflow.plan import Step
+from infra.workflow.store import Slot
+
+LEAST_FREE_MB = 300
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the workflow gives to every attempt."""
+
+    workflow: str
+    experiment: str
+    parent: str | None
+    """Our id of the workflow's run."""
+    connect: Callable[[], None]
+
+
+def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callable[[str], None]) -> Made:
+    """Do a node's work in its slot, whose lease the caller holds.
+
+    Raises: Refused, a sentence with the place of the log. KeyboardInterrupt and SystemExit pass, after they are noted.
+    """
+    slot, node = step.slot, step.node
+    assert slot is not None
+    require_free(slot.folder, megabytes=LEAST_FREE_MB, what=node.name)
+    run, number = open_run(step, inputs, around)
+    began = time.time()
+    try:
+        empty_folder(slot.out)
+        slot.work.mkdir(exist_ok=True)
+        job = Job(
+            name=node.name,
+            manifest=node.manifest,
+            inputs=inputs,
+            out=slot.out,
+            work=slot.work,
+            run=run,
+            connect=around.connect,
+            attempt=number,
+            say=say,
+        )
+        outcome = node.module.run(job)
+        tell_output(run, step, outcome, slot)
+        made = slot.commit(outcome, facts_of(step, inputs, around, run, number, began))
+        run.metrics({"node/seconds": time.time() - began, "node/attempt": number}, step=number)
+        run.end("FINISHED")
+    except (KeyboardInterrupt, SystemExit):
+        note_end(slot, run, "interrupted", "KILLED", "stopped by a person or a signal")
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            slot.log.open("a", encoding="utf-8").write(f"attempt {number}\n{traceback.format_exc()}\n")
+        known = sentence_of(error)
+        sentence = known[0] if known else f"{last_line(error)}; the traceback is in {slot.log}"
+        note_end(slot, run, "failed", "FAILED", sentence)
+        raise Refused(sentence) from error
+    finally:
+        run.close()
+    say(f"made in {clock(time.time() - began)}")
+    return made
+
+
+def open_run(step: Step, inputs: Mapping[str, Made], around: Around) -> tuple[JournalRun, int]:
+    """The node's run, new or gone on with, and the number of this attempt; the state says `running` from here."""
+    slot, node = step.slot, step.node
+    assert slot is not None
+    state = slot.state()
+    number = int(state.get("attempt", 0)) + 1
+    run_id = str(state.get("run") or new_id())
+    slot.set_state(
+        node=node.name,
+        kind=node.kind,
+        workflow=around.workflow,
+        fingerprint=step.fingerprint,
+        parts=dict(step.parts),
+        run=run_id,
+        attempt=number,
+        status="running",
+        started=time.time(),
+        pid=os.getpid(),
+        host=os.uname().nodename,
+    )
+    known = About(run_id, node.name, around.experiment, node.kind, around.parent)
+    run = JournalRun(slot.journal, known)
+    run.start(attempt=number)
+    tell_input(run, step, inputs, around, number)
+    return run, number
+
+
+def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: Around, number: int) -> None:
+    """What every run says of itself, whatever its kind: tags, parameters, manifest, and what it is made from."""
+    node, slot = step.node, step.slot
+    assert slot is not None
+    run.tags(
+        {
+            "kind": node.kind,
+            "node": node.name,
+            "workflow": around.workflow,
+            "fingerprint": step.fingerprint,
+            "attempt": str(number),
+            "manifest": str(node.path),
+            "store": str(slot.folder),
+            "parents": ",".join(made.run for made in inputs.values() if made.run),
+            "licenses": ", ".join(licenses_of(inputs.values())),
+            **code_state(ROOT),
+        }
+    )
+    resolved = node.manifest.model_dump(mode="json")
+    run.params({key.removeprefix("m."): value for key, value in flat(resolved, "m").items()})
+    text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
+    write_atomic(slot.folder / "manifest.yaml", f"# {node.path.name}, as resolved for {node.name}\n{text}")
+    run.artifact(slot.folder / "manifest.yaml")
+    for role, made in inputs.items():
+        if made.kind == "train":
+            run.input_model(run=made.run, role=role)
+        else:
+            run.input_dataset(name=made.name, digest=made.digest, uri=str(made.out), role=role, facts=made.summary)
+
+
+def tell_output(run: JournalRun, step: Step, outcome: Outcome, slot: Slot) -> None:
+    """What the node made: a model, a data set, or a report (its artifacts say it all)."""
+    name, summary = step.node.name, outcome.summary
+    if step.node.kind == "train":
+        step_number = int(summary.get("steps", 0))
+        run.output_model(name=name, uri=str(slot.out), digest=outcome.digest, step=step_number)
+    elif step.node.kind != "eval":
+        run.output_dataset(name=name, digest=outcome.digest, uri=str(slot.out), facts=summary)
+    licenses = summary.get("licenses")
+    if isinstance(licenses, list | tuple | dict) and licenses:
+        run.tags({"licenses": ", ".join(map(str, licenses))})
+
+
+def licenses_of(inputs: Any) -> list[str]:
+    """Licenses that inputs declare in their summaries, each once."""
+    return sorted({str(license) for made in inputs for license in made.summary.get("licenses") or ()})
+
+
+def facts_of(
+    step: Step, inputs: Mapping[str, Made], around: Around, run: JournalRun, number: int, began: float
+) -> dict[str, Any]:
+    """What COMMIT.json says beside the outcome: enough to rebuild the whole lineage without MLflow."""
+    node = step.node
+    return {
+        "kind": node.kind,
+        "name": node.name,
+        "workflow": around.workflow,
+        "fingerprint": step.fingerprint,
+        "run": run.id,
+        "attempt": number,
+        "started": began,
+        "seconds": round(time.time() - began, 3),
+        "host": os.uname().nodename,
+        "manifest_path": str(node.path),
+        "manifest": node.manifest.model_dump(mode="json"),
+        "parts": dict(step.parts),
+        "inputs": {
+            role: {
+                "name": m.name,
+                "kind": m.kind,
+                "digest": m.digest,
+                "fingerprint": m.fingerprint,
+                "run": m.run,
+                "out": str(m.out),
+            }
+            for role, m in inputs.items()
+        },
+        "code": code_state(ROOT),
+    }
+
+
+def note_end(slot: Slot, run: JournalRun, status: str, run_status: str, reason: str) -> None:
+    """Write down how an attempt ended, as far as a full disk lets us; the reaper mends what it did not."""
+    with contextlib.suppress(OSError):
+        run.end(run_status, reason=reason)
+        if read_json(slot.folder / "COMMIT.json") is None:
+            slot.set_state(status=status, reason=reason)

@@ -1,0 +1,110 @@
+"""What decides the bytes of an artifact, as one flat table of facts, and its sha256: the node's fingerprint."""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from infra.manifest import canonical, digest
+from infra.storage import ROOT
+from infra.workflow.graph import Node
+
+VERSIONS = {"train": ("torch", "deepspeed"), "eval": ("torch",)}
+"""Kind -> libraries whose minor version changes its numbers. A corpus names its models in its own identity."""
+
+NOT_MADE = "(not made yet)"
+
+Parts = Mapping[str, str]
+
+
+def parts_of(node: Node, inputs: Mapping[str, str]) -> Parts:
+    """Fact -> value: `identity.*`, `inputs.<role>` (digests), `code.<file>`, `versions.<library>`."""
+    identity = flat(node.module.identity(node.manifest), "identity")
+    roles = {f"inputs.{role}": value for role, value in sorted(inputs.items())}
+    code = {f"code.{name}": value for name, value in code_of(node.module.CODE).items()}
+    versions = {f"versions.{name}": minor(name) for name in VERSIONS.get(node.kind, ())}
+    return {"kind": node.kind, **identity, **roles, **code, **versions}
+
+
+def fingerprint_of(parts: Parts) -> str:
+    """sha256 of the facts, in hex."""
+    return digest(dict(parts))
+
+
+def flat(value: Any, path: str) -> dict[str, str]:
+    """Nested tables and lists as `path.key.0.key -> canonical text`."""
+    if isinstance(value, Mapping) and value:
+        pairs = [(str(key), item) for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))]
+    elif isinstance(value, list | tuple) and value and any(isinstance(item, Mapping | list | tuple) for item in value):
+        pairs = [(str(number), item) for number, item in enumerate(value)]
+    else:
+        return {path: canonical(value)}
+    found: dict[str, str] = {}
+    for key, item in pairs:
+        found |= flat(item, f"{path}.{key}")
+    return found
+
+
+def code_of(places: Iterable[str]) -> dict[str, str]:
+    """File -> digest of its code, for files and folders named from the root."""
+    files: dict[str, str] = {}
+    for place in places:
+        path = ROOT / place
+        if not path.exists():
+            raise FileNotFoundError(f"CODE names {place!r}, which is not in the checkout")
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.as_posix()
+            files[name] = code_digest(file, file.stat().st_mtime_ns)
+    return dict(sorted(files.items()))
+
+
+@cache
+def code_digest(file: Path, _changed_ns: int) -> str:
+    """Digest of what a Python file does: comments, docstrings and layout do not count."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for part in ast.walk(tree):
+        if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            part.body = [line for line in part.body if not is_text(line)] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def is_text(line: ast.stmt) -> bool:
+    """A string that stands alone: documentation."""
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+
+
+def minor(library: str) -> str:
+    """`2.11` of `2.11.0+cpu`; `absent` where it is not installed."""
+    try:
+        return ".".join(metadata.version(library).split(".")[:2])
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def differences(old: Parts, new: Parts) -> list[tuple[str, str, str]]:
+    """Facts that differ, as (fact, old, new): those of the manifest first, then inputs, code and versions."""
+    order = list(new) + [fact for fact in old if fact not in new]
+    return [
+        (fact, old.get(fact, "(none)"), new.get(fact, "(none)")) for fact in order if old.get(fact) != new.get(fact)
+    ]
+
+
+def nearest(new: Parts, earlier: Iterable[tuple[str, Parts]]) -> tuple[str, list[tuple[str, str, str]]] | None:
+    """The earlier (fingerprint, facts) that differs least, newest first among equals, with its differences."""
+    found = [(hexes, differences(parts, new)) for hexes, parts in earlier]
+    return min(found, key=lambda pair: len(pair[1])) if found else None
+
+
+def told(fact: str, old: str, new: str) -> str:
+    """A difference, as a person reads it."""
+    kind, _, rest = fact.partition(".")
+    if kind == "code":
+        return f"code changed: {rest}" if "(none)" not in (old, new) else f"code file {rest}: {old} -> {new}"
+    if kind == "inputs":
+        return f"input {rest} changed: {old[:12]} -> {new[:12] if new != NOT_MADE else new}"
+    if kind == "versions":
+        return f"{rest} changed: {old} -> {new}"
+    return f"{rest or fact}: {old} -> {new}"

@@ -1,0 +1,93 @@
+"""What will be done and why, node by node, from what the store holds; nothing is started to find out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra.log import ago
+from infra.workflow.fingerprint import NOT_MADE, Parts, fingerprint_of, nearest, parts_of, told
+from infra.workflow.graph import Node
+from infra.workflow.node import Made
+from infra.workflow.store import Slot, Store
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node, what is known of it, and what will be done."""
+
+    node: Node
+    verdict: str
+    """`skip` (made), `run`, `resume` (broken), `wait` (its inputs are not made yet), `leave` (not asked for)."""
+    reason: str
+    parts: Parts = field(default_factory=dict)
+    slot: Slot | None = None
+    made: Made | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.parts)
+
+
+def step_of(node: Node, made: Mapping[str, Made], store: Store, *, forced: bool = False) -> Step:
+    """The verdict on one node, given the artifacts (by node name) that are made."""
+    digests = {role: made[source].digest if source in made else NOT_MADE for role, source in node.inputs.items()}
+    digests |= {role: artifact.digest for role, artifact in node.given.items()}
+    parts = parts_of(node, digests)
+    missing = sorted({source for source in node.inputs.values() if source not in made})
+    if missing:
+        return Step(node, "wait", f"after {', '.join(missing)}", parts)
+    slot = store.slot(node.name, fingerprint_of(parts))
+    done, state = slot.made(), slot.state()
+    if done is not None and not forced:
+        when = ago(slot.folder.joinpath("COMMIT.json").stat().st_mtime)
+        return Step(node, "skip", f"made {when}, as {done.fingerprint[:8]}", parts, slot, done)
+    if done is not None:
+        return Step(node, "run", "forced", parts, slot)
+    if state.get("attempt"):
+        how = {"failed": "failed", "interrupted": "was stopped"}.get(state.get("status", ""), "was killed")
+        if state.get("status") == "running" and not slot.left_running():
+            how = "is at work in another process"
+        return Step(node, "resume", f"attempt {state['attempt']} {how}; goes on from its work folder", parts, slot)
+    return Step(node, "run", first_difference(parts, store, node.name), parts, slot)
+
+
+def first_difference(parts: Parts, store: Store, name: str) -> str:
+    """Why a node that is not made is not made, in a line."""
+    near = nearest(parts, store.earlier(name))
+    if near is None:
+        return "never made here"
+    first, more = told(*near[1][0]), len(near[1]) - 1
+    return first + (f" (and {more} more)" if more else "")
+
+
+def plan(nodes: Mapping[str, Node], store: Store, *, wanted: set[str], forced: set[str]) -> list[Step]:
+    """The verdict on every node, in order."""
+    made: dict[str, Made] = {}
+    steps = []
+    for name, node in nodes.items():
+        step = step_of(node, made, store, forced=name in forced)
+        if step.made is not None:
+            made[name] = step.made
+        elif name not in wanted:
+            step = Step(node, "leave", "not asked for", step.parts, step.slot)
+        steps.append(step)
+    return steps
+
+
+def why(step: Step, store: Store) -> list[str]:
+    """Every fact in which a node differs from the nearest earlier fingerprint, the first one first."""
+    name = step.node.name
+    if step.made is not None:
+        return [f"{name}: nothing differs: {step.reason}", f"  {step.made.out}"]
+    if step.verdict == "resume":
+        return [f"{name}: nothing differs from the last attempt: {step.reason}"]
+    near = nearest(step.parts, store.earlier(name))
+    if near is None:
+        return [f"{name}: never made in {store.root}"]
+    if not near[1]:
+        return [f"{name}: nothing differs from {near[0][:8]}: {step.reason}"]
+    earlier, changed = near
+    begun = store.slot(name, earlier).state().get("started", time.time())
+    lines = [f"{name}: {told(*changed[0])}"]
+    lines += [f"  also {told(*change)}" for change in changed[1:]]
+    return [*lines, f"  (against the nearest earlier fingerprint, {earlier[:8]}, begun {ago(begun)})"]

@@ -1,0 +1,240 @@
+"""Run a workflow: skip what is made, resume what broke, go on with the branches that can; stop in a resumable state."""
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from infra.cluster import Cluster
+from infra.journal import About, JournalRun, new_id
+from infra.lineage_view import box_of, write_view
+from infra.log import clock, paint, say, sayer
+from infra.manifest import digest
+from infra.provenance import code_state
+from infra.shipping import Shipping
+from infra.storage import ROOT, owned
+from infra.workflow.attempt import Around, attempt
+from infra.workflow.graph import Node
+from infra.workflow.node import Made, Refused
+from infra.workflow.plan import step_of
+from infra.workflow.store import WORKFLOWS, Slot, Store
+
+
+@dataclass
+class Row:
+    """How one node fared: `made`, `skipped`, `failed`, `blocked` or `left`."""
+
+    node: Node
+    result: str
+    note: str
+    seconds: float = 0.0
+    made: Made | None = None
+
+
+@dataclass
+class Run:
+    """One run of a workflow: its nodes, what became of them, and what all of them share."""
+
+    workflow: str
+    nodes: Mapping[str, Node]
+    store: Store
+    cluster: Cluster
+    shipping: Shipping
+    experiment: str = ""
+    wanted: set[str] = field(default_factory=set)
+    forced: set[str] = field(default_factory=set)
+    top: bool = True
+    """Is there a run of the workflow above the runs of its nodes?"""
+    rows: dict[str, Row] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    above: JournalRun | None = None
+    above_slot: Slot | None = None
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def go(self, *, jobs: int = 1) -> dict[str, Row]:
+        """Every node in its turn, `jobs` at once where they do not need each other.
+
+        Raises: KeyboardInterrupt when a person or SIGTERM stops it; everything is then noted and resumable.
+        """
+        self.store.root.mkdir(parents=True, exist_ok=True)
+        status, reason = "FINISHED", ""
+        with self.stack, stoppable():
+            try:
+                self.store.reap(say)
+                if jobs <= 1:
+                    for name in self.nodes:
+                        self.rows[name] = self.one(name)
+                else:
+                    self.side_by_side(jobs)
+                if any(row.result == "failed" for row in self.rows.values()):
+                    status = "FAILED"
+            except (KeyboardInterrupt, SystemExit):
+                status, reason = "KILLED", "stopped by a person or a signal"
+                raise KeyboardInterrupt from None
+            finally:
+                self.end(status, reason)
+        return self.rows
+
+    def one(self, name: str) -> Row:
+        """Skip a node, or make it; a failure is a row, and only those who need the node suffer from it."""
+        node = self.nodes[name]
+        tell = sayer(name, width=max(map(len, self.nodes)))
+        broken = sorted({s for s in node.inputs.values() if self.rows[s].made is None})
+        if broken:
+            wanted = name in self.wanted
+            note = f"needs {', '.join(broken)}"
+            tell(paint(f"blocked: {note}", "yellow") if wanted else f"left: {note}")
+            return Row(node, "blocked" if wanted else "left", note)
+        inputs = {role: made for role, source in node.inputs.items() if (made := self.rows[source].made)}
+        inputs |= node.given
+        made_by_node = {source: made for source in node.inputs.values() if (made := self.rows[source].made)}
+        step = step_of(node, made_by_node, self.store, forced=name in self.forced)
+        if step.made is not None:
+            tell(f"{paint('skip', 'green')}: {step.reason}")
+            return Row(node, "skipped", step.reason, made=step.made)
+        if name not in self.wanted:
+            return Row(node, "left", "not asked for")
+        assert step.slot is not None
+        if name in self.forced and step.slot.made() is not None:
+            self.store.set_aside(step.slot)
+        began = time.monotonic()
+        with step.slot.lease(waiting=lambda holder: tell(f"waiting: {holder} is at work on it")):
+            made = step.slot.made()
+            if made is not None:
+                tell(f"{paint('skip', 'green')}: made meanwhile by another run")
+                return Row(node, "skipped", "made meanwhile by another run", time.monotonic() - began, made)
+            tell(f"{paint(step.verdict, 'bold')}: {step.reason}")
+            try:
+                made = attempt(step, inputs, self.around(), tell)
+            except Refused as error:
+                tell(paint(f"failed: {error}", "red"))
+                return Row(node, "failed", str(error), time.monotonic() - began)
+        return Row(node, "made", step.reason, time.monotonic() - began, made)
+
+    def side_by_side(self, jobs: int) -> None:
+        """Threads for nodes whose inputs are decided; the main thread waits, so that a signal reaches it at once."""
+        done: queue.Queue[tuple[str, Row | BaseException]] = queue.Queue()
+        waiting, busy = list(self.nodes), 0
+
+        def work(name: str) -> None:
+            try:
+                done.put((name, self.one(name)))
+            except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+                done.put((name, error))
+
+        while waiting or busy:
+            ready = [n for n in waiting if all(source in self.rows for source in self.nodes[n].inputs.values())]
+            for name in ready[: jobs - busy]:
+                waiting.remove(name)
+                busy += 1
+                threading.Thread(target=work, args=(name,), name=name, daemon=True).start()
+            name, result = done.get()
+            busy -= 1
+            if isinstance(result, BaseException):
+                raise result
+            self.rows[name] = result
+
+    def around(self) -> Around:
+        """What attempts share; the first one opens the workflow's own run and starts the shipper."""
+        with self.lock:
+            if self.top and self.above is None:
+                self.above_slot, self.above = open_above(self.store, self.workflow, self.nodes, self.experiment)
+                self.stack.enter_context(owned(self.above_slot.folder / ".lock", waiting=say))
+            self.shipping.start()
+            parent = self.above.id if self.above else None
+        return Around(self.workflow, self.experiment, parent, self.cluster.connect)
+
+    def end(self, status: str, reason: str) -> None:
+        """Close the workflow's run, with its graph as an artifact."""
+        if self.above is None or self.above_slot is None:
+            return
+        with contextlib.suppress(OSError):  # a full disk must not hide why it ended
+            made = [row.made for row in self.rows.values() if row.made is not None]
+            self.above.artifact(self.view(self.above_slot.out / "lineage.html"))
+            self.above.metrics({"workflow/made": len(made), "workflow/nodes": len(self.nodes)}, step=0)
+            self.above.end(status, reason=reason)
+            self.above_slot.set_state(status={"FINISHED": "committed", "FAILED": "failed"}.get(status, "interrupted"))
+        self.above.close()
+
+    def view(self, path: Path) -> Path:
+        """The page that draws this run."""
+        slots = {name: Slot(row.made.out.parent) for name, row in self.rows.items() if row.made is not None}
+        notes = {name: row.result for name, row in self.rows.items()}
+        boxes = [box_of(n, x.kind, x.inputs, slots.get(n), notes.get(n, "not reached")) for n, x in self.nodes.items()]
+        return write_view(path, self.workflow, boxes, slots.values(), self.store)
+
+
+def open_above(store: Store, workflow: str, nodes: Mapping[str, Node], experiment: str) -> tuple[Slot, JournalRun]:
+    """The workflow's own run: the last one if it did not finish and was of the same nodes, or else a new one."""
+    what = digest({name: [str(node.path), node.manifest, dict(node.inputs)] for name, node in nodes.items()})
+    last = next(iter(store.workflow_runs(workflow)), None)
+    run_id = new_id()
+    if last is not None and last.state().get("what") == what and last.state().get("status") != "committed":
+        run_id = str(last.state()["run"])
+    slot = Slot(store.root / WORKFLOWS / workflow / run_id[:16])
+    number = int(slot.state().get("attempt", 0)) + 1
+    slot.set_state(
+        node=workflow, kind="workflow", what=what, run=run_id, attempt=number, status="running",
+        started=time.time(), pid=os.getpid(), host=os.uname().nodename,
+    )  # fmt: skip
+    run = JournalRun(slot.journal, About(run_id, workflow, experiment, "workflow"))
+    run.start(attempt=number)
+    run.tags(
+        {"kind": "workflow", "workflow": workflow, "store": str(store.root), "attempt": str(number), **code_state(ROOT)}
+    )
+    return slot, run
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def table(rows: Mapping[str, Row]) -> list[str]:
+    """The summary: a line a node, with its time; what failed says why."""
+    width = max(map(len, rows))
+    lines = []
+    for name, row in rows.items():
+        took = clock(row.seconds) if row.result in ("made", "failed") else ""
+        note = "" if row.result == "made" else row.note
+        lines.append(f"{name:<{width}}  {row.result:<8} {took:>12}  {note}".rstrip())
+        lines += [f"{'':<{width}}    {line}" for line in losses(row)]
+    return lines
+
+
+def losses(row: Row) -> list[str]:
+    """First and last loss of each reported term of a training node."""
+    reported = row.made.summary.get("losses") if row.made is not None and row.node.kind == "train" else None
+    if not isinstance(reported, Mapping):
+        return []
+    return [f"{term:<24} {float(pair[0]):>10.4g} -> {float(pair[1]):<10.4g}" for term, pair in reported.items()]
+
+
+def paths(rows: Mapping[str, Row]) -> list[str]:
+    """Where the artifacts lie, as seen from here."""
+    return [f"{name}: {shown(row.made.out)}" for name, row in rows.items() if row.made is not None]
+
+
+def shown(path: Path) -> str:
+    """A path relative to the current directory where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,105 @@
+"""One job outside a workflow, by the same rules: fingerprint, store, resume, lineage. Also `stipple recordings`."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.ancestry import slot_of_path
+from infra.cluster import Cluster, ClusterManifest
+from infra.manifest import ManifestError, load
+from infra.shipping import Shipping, default_tracking
+from infra.storage import ROOT, tree_digest
+from infra.workflow.graph import build
+from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
+from infra.workflow.node import KINDS, Made, Refused
+from infra.workflow.run import Run
+from infra.workflow.store import Store
+
+SUMMARY = "catalog a folder of recordings, or make synthetic ones"
+
+STORE = ROOT / ".stipple" / "store"
+CLUSTER = ROOT / "manifests" / "clusters" / "laptop.yaml"
+
+
+def single(
+    kind: str,
+    manifest_path: str | Path,
+    *,
+    inputs: Mapping[str, str | Path] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    name: str | None = None,
+    store: Path = STORE,
+    tracking: str | None = None,
+    cluster: Path = CLUSTER,
+    force: bool = False,
+    kinds: Mapping[str, str] = KINDS,
+) -> Made:
+    """Make one artifact, or find it made. `inputs`: role -> an artifact's folder (or anything in it), or a bare folder.
+
+    Raises: ManifestError and Refused, sentences for a person; KeyboardInterrupt when stopped.
+    """
+    path = Path(manifest_path).resolve()
+    name = name or path.stem.lower().replace("-", "_")
+    if not NAME.fullmatch(name):
+        raise ManifestError(str(manifest_path), [f"its file name {path.name!r} is no node name: letters, digits and _"])
+    kept = Store(Path(store).resolve())
+    given = {role: artifact_at(Path(place), kept) for role, place in (inputs or {}).items()}
+    one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
+    nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
+    machines = load(ClusterManifest, cluster)
+    uri = tracking or default_tracking(kept.root)
+    forced = {name} if force else set()
+    with Shipping(kept.root, uri) as shipping, Cluster(machines) as started:
+        row = Run(name, nodes, kept, started, shipping, kind, {name}, forced, top=False).go()[name]
+    if row.made is None:
+        raise Refused(row.note)
+    return row.made
+
+
+def artifact_at(path: Path, store: Store) -> Made:
+    """The artifact that a path lies in; a bare folder (a bundle from elsewhere) is known by the digest of its files.
+
+    Raises: Refused where there is nothing.
+    """
+    if not path.exists():
+        raise Refused(
+            f"{path}: no such file or folder; give the folder of an artifact, or the path of one of its files"
+        )
+    path = path.resolve()
+    try:
+        made = slot_of_path(store, path).made()
+    except Refused:
+        made = None
+    if made is not None:
+        return made
+    out = path.parent if path.name == "bundle" else path
+    digest = tree_digest(path)
+    return Made(kind="elsewhere", name=path.name, out=out, digest=digest, fingerprint=digest, run="")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`stipple recordings MANIFEST`."""
+    parser.add_argument("manifest", type=Path, help="a manifest in manifests/recordings/")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
+    )
+    parser.add_argument("--force", action="store_true", help="make it again; the old one is kept")
+
+
+def settings_of(words: list[str]) -> dict[str, str]:
+    """`--set key=value` words as overrides. Other commands with one manifest use it too.
+
+    Raises: ManifestError.
+    """
+    pairs = [word.partition("=") for word in words]
+    wrong = [f"--set {key}: write key=value" for key, equals, _ in pairs if not equals or not key]
+    if wrong:
+        raise ManifestError("command line", wrong)
+    return {key: value for key, _, value in pairs}
+
+
+def main(args: argparse.Namespace) -> int:
+    """Catalog, and print where the catalog lies."""
+    made = single("recordings", args.manifest, overrides=settings_of(args.set), force=args.force)
+    print(made.out / "recordings.jsonl")
+    return 0

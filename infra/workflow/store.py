@@ -1,0 +1,178 @@
+"""Where artifacts lie: a folder per fingerprint, owned by one process at a time, whole once COMMIT.json is there.
+
+<store>/<node>/<first 16 digits of the fingerprint>/
+    state.json     attempts, the run, who works on it; written before the work
+    out/           the artifact
+    work/          checkpoints and ledgers, kept between attempts
+    journal/       what the run told (infra.journal)
+    log.txt        tracebacks of failed attempts
+    COMMIT.json    written last: what was made of what; the truth, from which MLflow can be rebuilt
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.journal import JournalRun, about, last_end
+from infra.storage import owned, read_json, sync_tree, write_json
+from infra.workflow.fingerprint import Parts
+from infra.workflow.node import Made, Outcome
+
+SCHEMA = "stipple/commit/1"
+WORKFLOWS = "_workflows"
+"""The store's folder of workflow runs: no node can have this name."""
+
+LEASE_SECONDS = 600.0
+"""A run on another host whose state was not touched for so long has died; on this host the lock tells."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The folder of one fingerprint of one node."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def state(self) -> dict[str, Any]:
+        """state.json, or an empty table."""
+        return read_json(self.folder / "state.json") or {}
+
+    def set_state(self, **changes: Any) -> dict[str, Any]:
+        """Change some keys of state.json, durably."""
+        state = self.state() | changes
+        write_json(self.folder / "state.json", state)
+        return state
+
+    def commit_record(self) -> dict[str, Any] | None:
+        """COMMIT.json, if the artifact is whole."""
+        return read_json(self.folder / "COMMIT.json")
+
+    def made(self) -> Made | None:
+        """The artifact, if it is whole."""
+        record = self.commit_record()
+        return made_from(record, self.folder) if record else None
+
+    def commit(self, outcome: Outcome, facts: Mapping[str, Any]) -> Made:
+        """Make the artifact durable, then say so: after this it never changes."""
+        sync_tree(self.out)
+        record = {"schema": SCHEMA, **facts, "digest": outcome.digest, "summary": dict(outcome.summary)}
+        write_json(self.folder / "COMMIT.json", record | {"committed": time.time()})
+        self.set_state(status="committed")
+        made = self.made()
+        assert made is not None
+        return made
+
+    @contextlib.contextmanager
+    def lease(self, *, waiting: Callable[[str], None]) -> Iterator[None]:
+        """Own this folder, waiting for whoever does; touch its state now and then, for those on other hosts."""
+        with owned(self.folder / ".lock", waiting=waiting):
+            ended = threading.Event()
+            thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(15):
+            with contextlib.suppress(OSError):
+                os.utime(self.folder / "state.json")
+
+    def left_running(self) -> bool:
+        """Does the state say `running` although nobody is at work? Then its process was killed."""
+        state = self.state()
+        if state.get("status") != "running":
+            return False
+        if state.get("host") != os.uname().nodename:
+            return time.time() - (self.folder / "state.json").stat().st_mtime > LEASE_SECONDS
+        with owned(self.folder / ".lock") as free:
+            return free
+
+
+def made_from(record: Mapping[str, Any], folder: Path) -> Made:
+    """An artifact as its COMMIT.json, in `folder`, describes it."""
+    keys = ("kind", "name", "digest", "fingerprint", "run")
+    return Made(**{key: record[key] for key in keys}, out=folder / "out", summary=record.get("summary", {}))
+
+
+@dataclass(frozen=True)
+class Store:
+    """All slots of all nodes."""
+
+    root: Path
+
+    def slot(self, node: str, fingerprint: str) -> Slot:
+        """The folder of a fingerprint, made or not."""
+        return Slot(self.root / node / fingerprint[:16])
+
+    def slots(self, node: str | None = None) -> list[Slot]:
+        """Slots with a state, of one node or of all, newest first."""
+        found = [path.parent for path in self.root.glob(f"{node or '[!_.]*'}/*/state.json")]
+        return [Slot(folder) for folder in sorted(found, key=lambda path: -(path / "state.json").stat().st_mtime)]
+
+    def workflow_runs(self, workflow: str | None = None) -> list[Slot]:
+        """Runs of workflows: slots with a journal and a state, but no artifact of their own; newest first."""
+        found = self.root.glob(f"{WORKFLOWS}/{workflow or '*'}/*/state.json")
+        return [Slot(path.parent) for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
+
+    def earlier(self, node: str) -> list[tuple[str, Parts]]:
+        """Fingerprints and facts of what was made, or begun, under this node's name; newest first."""
+        return [
+            (state["fingerprint"], state["parts"]) for slot in self.slots(node) if "parts" in (state := slot.state())
+        ]
+
+    def by_run(self, run: str) -> Slot | None:
+        """The slot whose run has this id (or whose id begins so)."""
+        return next((slot for slot in self.slots() if str(slot.state().get("run", "")).startswith(run)), None)
+
+    def set_aside(self, slot: Slot) -> None:
+        """Keep an artifact under another name, so that its node can be made again."""
+        number = 1
+        while (aside := slot.folder.with_name(f"{slot.folder.name}-replaced-{number}")).exists():
+            number += 1
+        shutil.move(slot.folder, aside)
+
+    def reap(self, tell: Callable[[str], None]) -> int:
+        """End the runs that a kill left RUNNING, in their state and their journal. How many there were."""
+        count = 0
+        for slot in [*self.slots(), *self.workflow_runs()]:
+            if not slot.left_running():
+                continue
+            run = run_of(slot)
+            whole = slot.commit_record() is not None
+            if run is not None and last_end(slot.journal) is None:
+                run.end("FINISHED" if whole else "KILLED", reason="" if whole else "its process ended without a word")
+            slot.set_state(status="committed" if whole else "killed")
+            if not whole:
+                tell(f"{slot.folder.parent.name}: attempt {slot.state().get('attempt', 1)} was killed; marked so")
+            count += 1
+        return count
+
+
+def run_of(slot: Slot) -> JournalRun | None:
+    """The run whose journal lies in a slot, to add to it; None where none was begun."""
+    known = about(slot.journal)
+    return JournalRun(slot.journal, known) if known is not None else None
