@@ -38,12 +38,13 @@ class Resemblyzer:
         return [self.windows(wave_S, window=len(wave_S), hop=max(1, len(wave_S)))[0] for wave_S in waves]
 
     def windows(self, wave_S: Wave, *, window: int, hop: int) -> NDArray[np.float32]:
-        """Embeddings of windows of a waveform, in samples: (windows, 256). A shorter waveform is one window."""
+        """Embeddings of windows of a waveform, in samples: (windows, 256). The last one ends where the waveform does."""
         import torch
 
         mel_FM = self._mel(at_level(wave_S, dbfs=LEVEL_DBFS))
         size, step = max(1, window // STEP), max(1, hop // STEP)
-        starts = range(0, max(1, len(mel_FM) - size + 1), step)
+        last = max(0, len(mel_FM) - size)
+        starts = sorted({*range(0, last + 1, step), last})
         found = []
         for first in range(0, len(starts), BATCH):
             batch = np.stack([mel_FM[start : start + size] for start in starts[first : first + BATCH]])

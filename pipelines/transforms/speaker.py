@@ -50,7 +50,7 @@ class Transform:
             return None
         window, hop = (round(s * self.model.RATE_HZ) for s in (self.cfg.window_seconds, self.cfg.hop_seconds))
         found = self.model.windows(wave_S, window=window, hop=hop)
-        starts = np.arange(len(found)) * hop
+        starts = np.minimum(np.arange(len(found)) * hop, max(0, len(wave_S) - window))
         power = np.array([np.square(wave_S[start : start + window], dtype=np.float64).mean() for start in starts])
         loud: Vectors = found[power >= power.max() * 10 ** (-self.cfg.quiet_db / 10)]
         return loud
