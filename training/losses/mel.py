@@ -14,14 +14,15 @@ SMALLEST = 1e-5
 
 def mel_distance(made_BS: Tensor, real_BS: Tensor, *, rate_hz: int) -> Tensor:
     """Sum over scales of the mean |log10 mel(made) - log10 mel(real)|; one number."""
-    terms = [
-        functional.l1_loss(
-            log_mel(made_BS, window=window, bands=bands, rate_hz=rate_hz),
-            log_mel(real_BS, window=window, bands=bands, rate_hz=rate_hz),
-        )
-        for window, bands in SCALES
-    ]
-    return torch.stack(terms).sum()
+    with torch.autocast(made_BS.device.type, enabled=False):
+        terms = [
+            functional.l1_loss(
+                log_mel(made_BS, window=window, bands=bands, rate_hz=rate_hz),
+                log_mel(real_BS, window=window, bands=bands, rate_hz=rate_hz),
+            )
+            for window, bands in SCALES
+        ]
+        return torch.stack(terms).sum()
 
 
 def log_mel(wave_BS: Tensor, *, window: int, bands: int, rate_hz: int) -> Tensor:
