@@ -46,10 +46,10 @@ def mel_distance(wave_S: Wave, against_S: Wave, *, rate_hz: int) -> float:
 
 def log_mel(wave_S: Wave, window: int, rate_hz: int) -> NDArray[np.float64]:
     """log10 mel amplitudes, (frames, bands)."""
-    import librosa
+    from librosa.filters import mel
 
     frames = np.lib.stride_tricks.sliding_window_view(wave_S.astype(np.float64), window)[:: window // 4]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     amplitude = np.abs(np.fft.rfft(frames * hann, axis=1))
-    bank = librosa.filters.mel(sr=rate_hz, n_fft=window, n_mels=WINDOWS[window])
+    bank = mel(sr=rate_hz, n_fft=window, n_mels=WINDOWS[window])
     return np.asarray(np.log10(np.maximum(amplitude @ bank.T, FLOOR)))

@@ -1,11 +1,11 @@
 """Word error rate by the rules of Seed-TTS-Eval (run_wer.py): the mean over utterances, not the pooled rate."""
 
 import string
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from infra.manifest import Manifest
-from models.frozen import Heard
 from pipelines.evaluation.metrics import Column, Score, Utterance, Wave
 
 HANZI = (
@@ -22,16 +22,15 @@ BY_CHARACTER = ("zh", "yue", "ja", "th")
 """Languages written without spaces between words: their rate counts characters."""
 
 
-class Recognizer(Protocol):
-    """What this measure needs of a file in models/frozen."""
+@dataclass(frozen=True)
+class Recognizer:
+    """Ears: a file of models/frozen, or anything that hears."""
 
-    RATE_HZ: int
-    LANGUAGES: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None] = ()) -> list[Heard]: ...
+    name: str
+    fingerprint: str
+    rate_hz: int
+    languages: Sequence[str]
+    hear: Callable[[Wave], str]
 
 
 class Config(Manifest):
@@ -42,31 +41,37 @@ class Config(Manifest):
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
     from models.frozen.pocketsphinx import PocketSphinx
 
-    return [score_with(PocketSphinx(), utterances, name=cfg.recognizer)]
+    ears = PocketSphinx()
+    recognizer = Recognizer(
+        name=cfg.recognizer,
+        fingerprint=ears.fingerprint,
+        rate_hz=ears.RATE_HZ,
+        languages=ears.LANGUAGES,
+        hear=lambda wave_S: ears([wave_S])[0].text,
+    )
+    return [column(recognizer, utterances)]
 
 
-def score_with(recognizer: Recognizer, utterances: Sequence[Utterance], *, name: str) -> Column:
-    """The column of one recognizer."""
-    scores = [score(recognizer, utterance, name=name) for utterance in utterances]
+def column(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Column:
+    """The word error rate that one recognizer finds."""
     how = (
         f"Seed-TTS-Eval's rule (mean over utterances; characters for {', '.join(BY_CHARACTER)}; apostrophes kept), "
-        f"heard by {name} ({recognizer.fingerprint}): its own mistakes are in the number"
+        f"heard by {recognizer.name} ({recognizer.fingerprint}): its own mistakes are in the number"
     )
-    return Column(name="wer", scores=scores, better="lower", how=how)
+    return Column("wer", [score(recognizer, utterance) for utterance in utterances], "lower", how)
 
 
-def score(recognizer: Recognizer, utterance: Utterance, *, name: str) -> Score:
+def score(recognizer: Recognizer, utterance: Utterance) -> Score:
     """The rate of one utterance, or why it has none."""
-    wave_S = utterance.at(recognizer.RATE_HZ)
+    wave_S = utterance.at(recognizer.rate_hz)
     if wave_S is None:
         return utterance.problem or "missing"
     if not utterance.text:
         return "text unknown"
     language = (utterance.language or "").lower()
-    if language not in recognizer.LANGUAGES:
-        return f"{name} does not know {language or 'an unknown language'}"
-    heard = recognizer([wave_S], [language])[0]
-    return error_rate(heard.text, utterance.text, language=language)
+    if language not in recognizer.languages:
+        return f"{recognizer.name} does not know {language or 'an unknown language'}"
+    return error_rate(recognizer.hear(wave_S), utterance.text, language=language)
 
 
 def error_rate(heard: str, said: str, *, language: str) -> Score:

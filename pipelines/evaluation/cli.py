@@ -1,0 +1,43 @@
+"""`stipple eval run`: score one bundle by one manifest, outside a workflow but by its rules."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+SUMMARY = "score a checkpoint: make speech or reconstructions, measure, and write a report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`stipple eval run MANIFEST --of BUNDLE --data CORPUS [--out DIR]`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    one = actions.add_parser("run", help="run one evaluation", description="Run one evaluation and print its numbers.")
+    one.add_argument("manifest", type=Path, help="a manifest in manifests/eval/")
+    one.add_argument("--of", required=True, type=Path, metavar="BUNDLE", help="a bundle, or a training artifact")
+    one.add_argument("--data", type=Path, metavar="CORPUS", help="a corpus: inputs and prompts come from it")
+    one.add_argument("--out", type=Path, metavar="DIR", help="copy report, scores and wavs here (an absent folder)")
+    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest")
+    one.add_argument("--force", action="store_true", help="measure again; the old artifact is kept")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the table of means to stdout, and where the report lies."""
+    from infra.workflow.node import Refused
+    from infra.workflow.single import settings_of, single
+    from models.runtime.bundle import find_bundle
+    from pipelines.evaluation.report import lines
+
+    if args.out is not None and args.out.exists():
+        raise Refused(f"{args.out} exists; name a folder that does not, so that nothing is written over")
+    inputs = {"bundle": find_bundle(args.of)}
+    if args.data is not None:
+        inputs["data"] = args.data
+    made = single("eval", args.manifest, inputs=inputs, overrides=settings_of(args.set), force=args.force)
+    place = made.out
+    if args.out is not None:
+        shutil.copytree(made.out, args.out)
+        place = args.out
+    facts = json.loads((place / "scores.json").read_text(encoding="utf-8"))
+    print("\n".join(lines(facts)))
+    print(place / "report.html")
+    return 0

@@ -1,0 +1,181 @@
+"""One self-contained HTML page of an evaluation: what was measured, with which doubt, and the sound itself."""
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.evaluation.metrics import Utterance, Wave
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --dim: #888; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
+.dim { color: var(--dim); font-size: .9em; } .scroll { overflow-x: auto; }
+audio { width: 15rem; height: 2rem; } code { font-size: .9em; word-break: break-all; }
+.bar { background: var(--soft); padding: .6rem .9rem; border-left: 3px solid var(--line); }
+"""
+
+
+def page(facts: Mapping[str, Any], systems: Mapping[str, Sequence[Utterance]], *, players: int) -> str:
+    """The whole page; nothing in it is fetched from anywhere."""
+    body = [
+        f"<h1>{escape(facts['name'])}</h1>",
+        f"<p>{escape(facts['purpose'])}</p>" if facts["purpose"] else "",
+        about(facts),
+        "<h2>Numbers</h2>",
+        f'<div class="scroll">{summary_table(facts["systems"])}</div>',
+        '<p class="dim">Mean over the scored utterances, each of equal weight; in brackets the 95 % interval of a '
+        "bootstrap over utterances, which says nothing of other texts, voices or recordings than these.</p>",
+        *unscored(facts["systems"]),
+        *finishes(facts),
+        "<h2>How each number came about</h2>",
+        hows(facts["systems"]),
+    ]
+    for name, utterances in systems.items():
+        body.append(f"<h2>{escape(name)}: utterances</h2>")
+        body.append(f'<div class="scroll">{utterance_table(facts["systems"][name], utterances, players=players)}</div>')
+    title = escape(f"{facts['name']} - evaluation")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    return (
+        f"<!doctype html><html lang='en'><head>{head}<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+
+
+def escape(text: object) -> str:
+    """Text as HTML shows it."""
+    return html.escape(str(text))
+
+
+def about(facts: Mapping[str, Any]) -> str:
+    """Which bundle, which corpus."""
+    bundle, data = facts["bundle"], facts["data"]
+    parts = [
+        f"{escape(facts['kind'])} by the bundle of <b>{escape(bundle['name'])}</b> "
+        f"(run <code>{escape(bundle['run'][:12] or 'none')}</code>, "
+        f"digest <code>{escape(bundle['digest'][:12])}</code>)"
+    ]
+    if data:
+        parts.append(f"corpus <b>{escape(data['name'])}</b>@<code>{escape(data['digest'][:12])}</code>")
+    return f"<p>{'; '.join(parts)}</p>"
+
+
+def shown(summary: Mapping[str, Any]) -> str:
+    """A mean with its interval, or that there is none."""
+    if summary["mean"] is None:
+        return "not scored"
+    unit = f" {summary['unit']}" if summary["unit"] else ""
+    doubt = "" if summary["low"] is None else f" [{summary['low']:.3f}, {summary['high']:.3f}]"
+    return f"{summary['mean']:.3f}{unit}{doubt}"
+
+
+def metric_names(measured: Mapping[str, Any]) -> list[str]:
+    """Every metric of any system, in order."""
+    return list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
+
+
+def summary_table(measured: Mapping[str, Any]) -> str:
+    """Metrics down, systems across."""
+    heads = "".join(f'<th class="number">{escape(name)}</th>' for name in measured)
+    rows = []
+    for metric in metric_names(measured):
+        cells, better = "", "neither"
+        for system in measured.values():
+            summary = system["metrics"][metric]
+            better = summary["better"]
+            count = f'<br><span class="dim">{summary["scored"]} of {summary["total"]}</span>'
+            cells += f'<td class="number">{escape(shown(summary))}{count}</td>'
+        note = "" if better == "neither" else f' <span class="dim">{better} is better</span>'
+        rows.append(f"<tr><td>{escape(metric)}{note}</td>{cells}</tr>")
+    return f"<table><tr><th>measure</th>{heads}</tr>{''.join(rows)}</table>"
+
+
+def unscored(measured: Mapping[str, Any]) -> Iterator[str]:
+    """What has no score, and why."""
+    lines = [
+        f"<li>{escape(system)}, {escape(metric)}: {count} x {escape(reason)}</li>"
+        for system, facts in measured.items()
+        for metric, summary in facts["metrics"].items()
+        for reason, count in summary["unscored"].items()
+    ]
+    if lines:
+        yield f"<h2>Not scored</h2><ul>{''.join(lines)}</ul>"
+
+
+def finishes(facts: Mapping[str, Any]) -> Iterator[str]:
+    """How utterances ended, and how long the making took."""
+    own = facts["systems"]["bundle"]
+    if facts["kind"] == "speech":
+        ends = ", ".join(f"{count} {escape(reason)}" for reason, count in own["finish"].items())
+        yield (
+            f'<p class="bar">How they ended: <b>{ends}</b>. <code>stop</code>: the stop head ended it; '
+            "<code>length</code>: it was still speaking at the stated maximum, and was cut; "
+            "<code>missing</code>: it could not be made.</p>"
+        )
+    spent = facts["timing"]["bundle"]
+    if spent["real_time_factor"] is not None:
+        yield (
+            f"<p>{spent['audio_seconds']:.1f} s of sound in {spent['making_seconds']:.1f} s on the machine that ran "
+            f"this: real-time factor {spent['real_time_factor']:.2f}.</p>"
+        )
+
+
+def hows(measured: Mapping[str, Any]) -> str:
+    """One sentence a measure."""
+    told = {name: facts["how"] for system in measured.values() for name, facts in system["metrics"].items()}
+    return f"<ul>{''.join(f'<li><b>{escape(name)}</b>: {escape(how)}</li>' for name, how in told.items())}</ul>"
+
+
+def utterance_table(system: Mapping[str, Any], utterances: Sequence[Utterance], *, players: int) -> str:
+    """One row an utterance; the first ones can be heard, beside what they are held against."""
+    metrics = list(system["metrics"])
+    compared = any(utterance.against_S is not None for utterance in utterances)
+    heads = ["what", "sound", *(["held against"] if compared else []), "ended", *metrics]
+    rows = []
+    for number, (row, utterance) in enumerate(zip(system["utterances"], utterances, strict=True)):
+        heard = number < players
+        cells = [
+            f"{escape(row['text'] or '(text unknown)')}<br><span class='dim'>{escape(row['language'] or '?')} "
+            f"<code>{escape(row['key'])}</code></span>",
+            player(utterance.wave_S, utterance.rate_hz, heard=heard),
+        ]
+        if compared:
+            cells.append(player(utterance.against_S, utterance.against_rate_hz, heard=heard))
+        cells.append(escape(row["problem"] or row["finish"] or "-"))
+        cells += [value(row["scores"][metric]) for metric in metrics]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    return f"<table><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
+
+
+def value(score: float | str) -> str:
+    """A score, or a dash that tells why on hover."""
+    return f"{score:.3f}" if isinstance(score, float | int) else f'<span class="dim" title="{escape(score)}">-</span>'
+
+
+def player(wave_S: Wave | None, rate_hz: int, *, heard: bool) -> str:
+    """The sound inside the page, as FLAC; a dash where there is none, or none is wanted."""
+    if wave_S is None or not heard:
+        return "-"
+    import soundfile
+
+    held = io.BytesIO()
+    soundfile.write(held, np.clip(wave_S, -1, 1), rate_hz, format="FLAC", subtype="PCM_16")
+    data = base64.b64encode(held.getvalue()).decode()
+    return f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio>'
+
+
+def lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The numbers for a terminal."""
+    for system, measured in facts["systems"].items():
+        yield f"{system}:"
+        for metric, summary in measured["metrics"].items():
+            yield f"  {metric:<22} {shown(summary):<32} {summary['scored']} of {summary['total']} scored"
+    ends = facts["systems"]["bundle"]["finish"]
+    if facts["kind"] == "speech":
+        yield f"ended: {', '.join(f'{count} {reason}' for reason, count in ends.items())}"

@@ -1,0 +1,98 @@
+"""Evaluate a bundle: the node kind `eval`. Speech or reconstructions in, a report and scores out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.manifest import digest
+from infra.workflow.node import Job, Outcome, Refused
+from pipelines.evaluation import making, report, scores
+from pipelines.evaluation.manifest import EvalManifest
+from pipelines.evaluation.metrics import Utterance
+from pipelines.shards import Corpus, open_corpus
+
+MANIFEST = EvalManifest
+ROLES: Mapping[str, bool] = {"bundle": True, "data": False}
+"""`data` is not needed where the manifest brings its own list of prompts, or none."""
+CODE = ("pipelines/evaluation", "pipelines/shards.py", "models")
+
+
+def identity(manifest: EvalManifest) -> Mapping[str, Any]:
+    """All of the manifest but what is for people, and the content of the list that it names."""
+    said = manifest.model_dump(mode="json", exclude={"purpose"})
+    if manifest.speech is not None and manifest.speech.list_file is not None:
+        path = Path(manifest.speech.list_file)
+        said["list"] = digest(path.read_text(encoding="utf-8")) if path.is_file() else "absent"
+    return said
+
+
+def run(job: Job) -> Outcome:
+    """Make, score, write down: out/report.html, out/scores.json, out/wavs/."""
+    from models.runtime.bundle import find_bundle, load_bundle
+
+    manifest = job.manifest
+    assert isinstance(manifest, EvalManifest)
+    bundle = load_bundle(find_bundle(job.inputs["bundle"].out))
+    corpus = open_corpus(job.inputs["data"].out) if "data" in job.inputs else None
+    if manifest.reconstruction is not None:
+        if corpus is None:
+            raise Refused("a reconstruction needs recordings: give a corpus (role `data`)")
+        systems = making.reconstructions(bundle, corpus, manifest, say=job.say)
+    else:
+        systems = making.speech(bundle, corpus, manifest, say=job.say)
+    job.say(f"scoring by {', '.join(entry.name for entry in manifest.metrics)}")
+    measured = scores.table(systems, manifest.metrics, resamples=manifest.resamples, seed=manifest.seed)
+    about = provenance(job, manifest, corpus)
+    write_waves(systems, job.out / "wavs")
+    timing = {name: scores.timing(utterances) for name, utterances in systems.items()}
+    facts = {**about, "systems": measured, "timing": timing}
+    text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    (job.out / "scores.json").write_text(text, encoding="utf-8")
+    (job.out / "report.html").write_text(report.page(facts, systems, players=manifest.players), encoding="utf-8")
+    means = flat_means(measured)
+    job.run.metrics(means, step=0)
+    for name in ("report.html", "scores.json"):
+        job.run.artifact(job.out / name)
+    return Outcome(digest=digest({**about, "systems": measured}), summary={"means": means, **heads(measured)})
+
+
+def provenance(job: Job, manifest: EvalManifest, corpus: Corpus | None) -> dict[str, Any]:
+    """What was evaluated, on what."""
+    bundle = job.inputs["bundle"]
+    return {
+        "name": manifest.name,
+        "purpose": manifest.purpose,
+        "kind": "reconstruction" if manifest.reconstruction is not None else "speech",
+        "bundle": {"name": bundle.name, "run": bundle.run, "digest": bundle.digest},
+        "data": None if corpus is None else {"name": corpus.name, "digest": corpus.digest},
+        "settings": manifest.model_dump(mode="json", exclude={"name", "purpose", "metrics"}, exclude_none=True),
+    }
+
+
+def write_waves(systems: Mapping[str, Sequence[Utterance]], folder: Path) -> None:
+    """Everything that was made, as 16-bit wav: wavs/<system>/<key>.wav."""
+    import soundfile
+
+    for name, utterances in systems.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for utterance in utterances:
+            if utterance.wave_S is not None:
+                soundfile.write(folder / name / f"{utterance.key}.wav", utterance.wave_S, utterance.rate_hz)
+
+
+def flat_means(measured: Mapping[str, Any]) -> dict[str, float]:
+    """`system/metric` -> mean, for those that have one; the counts of what was scored beside them."""
+    found = {}
+    for system, facts in measured.items():
+        for metric, summary in facts["metrics"].items():
+            if summary["mean"] is not None:
+                found[f"{system}/{metric}"] = float(summary["mean"])
+            found[f"{system}/{metric}_scored"] = float(summary["scored"])
+    return found
+
+
+def heads(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts worth a line: how many were made, and how they ended."""
+    own = measured["bundle"]
+    return {"utterances": len(own["utterances"]), "finish": own["finish"]}

@@ -1,0 +1,96 @@
+"""From one score an utterance to a mean with its uncertainty; what could not be scored is counted with its reason."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from infra.manifest import Entry, resolve
+from pipelines.evaluation.metrics import Column, Utterance
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A column in a few numbers."""
+
+    mean: float | None
+    low: float | None
+    """With `high`: 95 % confidence interval of the mean, by the bootstrap over utterances."""
+    high: float | None
+    total: int
+    scored: int
+    missing: int
+    """Utterances that could not be made at all."""
+    unscored: Mapping[str, int]
+    """Reason -> how many, the missing ones included."""
+
+
+def measure(metrics: Sequence[Entry], utterances: Sequence[Utterance]) -> list[Column]:
+    """Every metric of the manifest on one system."""
+    columns: list[Column] = []
+    for entry in metrics:
+        columns += resolve("pipelines.evaluation.metrics", entry.name).measure(utterances, entry.settings)
+    return columns
+
+
+def summarize(column: Column, utterances: Sequence[Utterance], *, resamples: int, seed: int) -> Summary:
+    """Mean over the scored utterances, each of equal weight."""
+    values = np.array([score for score in column.scores if not isinstance(score, str)], dtype=np.float64)
+    reasons = Counter(score for score in column.scores if isinstance(score, str))
+    low, high = interval(values, resamples=resamples, seed=seed)
+    return Summary(
+        mean=float(values.mean()) if len(values) else None,
+        low=low,
+        high=high,
+        total=len(utterances),
+        scored=len(values),
+        missing=sum(utterance.wave_S is None for utterance in utterances),
+        unscored=dict(sorted(reasons.items())),
+    )
+
+
+def interval(values: np.ndarray[Any, np.dtype[np.float64]], *, resamples: int, seed: int) -> tuple[Any, Any]:
+    """Percentile bootstrap of the mean, 2.5 % to 97.5 %; nothing from fewer than two values."""
+    if len(values) < 2:
+        return None, None
+    rows = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    low, high = np.percentile(values[rows].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def table(
+    systems: Mapping[str, Sequence[Utterance]], metrics: Sequence[Entry], *, resamples: int, seed: int
+) -> dict[str, Any]:
+    """All that was measured, as plain data: per system a summary a metric, and every utterance with its scores."""
+    out: dict[str, Any] = {}
+    for name, utterances in systems.items():
+        columns = measure(metrics, utterances)
+        summaries = {c.name: summarize(c, utterances, resamples=resamples, seed=seed) for c in columns}
+        out[name] = {
+            "metrics": {
+                c.name: {**asdict(summaries[c.name]), "better": c.better, "unit": c.unit, "how": c.how} for c in columns
+            },
+            "finish": dict(Counter(u.finish or ("missing" if u.wave_S is None else "none") for u in utterances)),
+            "utterances": [
+                {
+                    "key": u.key,
+                    "text": u.text,
+                    "language": u.language,
+                    "seconds": u.seconds,
+                    "finish": u.finish,
+                    "problem": u.problem,
+                    "scores": {c.name: c.scores[number] for c in columns},
+                }
+                for number, u in enumerate(utterances)
+            ],
+        }
+    return out
+
+
+def timing(utterances: Sequence[Utterance]) -> dict[str, float | None]:
+    """How long the making took, on the machine that did it; apart from the scores, since it is never the same twice."""
+    pairs = [(u.making_seconds, u.seconds) for u in utterances if u.making_seconds is not None and u.seconds]
+    spent, sound = sum(p[0] for p in pairs), sum(p[1] or 0.0 for p in pairs)
+    return {"making_seconds": spent, "audio_seconds": sound, "real_time_factor": spent / sound if sound else None}
