@@ -1,0 +1,355 @@
+"""The backbone: flow matching over all patches at once, and the balanced stop loss. Stages 1 to 3."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from infra.manifest import Manifest
+from models.backbone.backbone import Backbone
+from models.backbone.flow import interpolate, path_velocity
+from models.backbone.layout import gather, valid_patches
+from models.backbone.llm import load_pretrained
+from models.runtime.bundle import Bundle, BundleError
+from models.text.language import tagged
+from models.text.tokens import Example, Layout, training_example
+from training.data.draw import Draw
+from training.losses.flow import over_patches, patch_error
+from training.losses.stop import stop_loss
+from training.objectives import Batch, Player, Term
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PLAYERS = ("backbone",)
+NEEDS_TEXT = True
+SEMANTIC_ENCODER = "semantic_encoder"
+"""Part of a bundle's `training` that a new backbone starts its semantic encoder from."""
+REMEMBERED = 10_000
+"""x-vectors kept by sample key, 2 KiB each: the frozen CAM++ says the same every epoch."""
+
+Rate = float | None
+Facts = TypeVar("Facts", bound="DataclassInstance")
+
+
+class Config(Manifest):
+    freeze: tuple[Literal["llm"], ...] = ()
+    """What keeps its weights: stage 1 aligns everything else with a frozen LLM."""
+    layouts: dict[Layout, float] = {"plain": 1.0}
+    """Share of the utterances that are laid out with the text first, and with text and patches alternating (1T1A)."""
+    hidden_drop: Rate = Field(default=None, ge=0, le=1)
+    """Utterances that lose the LLM's hidden states, so that guidance has an unconditional branch; None: config.json."""
+    speaker_drop: Rate = Field(default=None, ge=0, le=1)
+    """Utterances that lose the x-vector; None: config.json. The paper says 0.5 for both."""
+    language_tag: float = Field(default=0.5, ge=0, le=1)
+    """Utterances whose text begins with its language, so that a tag is understood and not needed (our choice)."""
+    llm_init: Path | None = None
+    """A local Qwen2 directory to start the LLM of a new backbone from."""
+    weights: dict[Literal["flow/velocity", "stop/bce"], float] = {"flow/velocity": 1.0, "stop/bce": 1.0}
+
+    @field_validator("layouts")
+    @classmethod
+    def some_layout(cls, layouts: dict[Layout, float]) -> dict[Layout, float]:
+        """At least one share above zero, and none below."""
+        if min(layouts.values(), default=-1.0) < 0 or sum(layouts.values()) <= 0:
+            raise ValueError(f"shares must be at least 0 and not all 0, but are {layouts}")
+        return layouts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch as the backbone sees it: what the frozen networks and the tokenizer make of audio and text."""
+
+    ids_BL: Tensor
+    audio_BL: Tensor
+    """True at placeholders, where patch embeddings stand."""
+    speaks_BL: Tensor
+    """True where the hidden state makes the next patch."""
+    latent_BFD: Tensor
+    """Raw sampled latents: what the semantic encoder hears."""
+    clean_BFD: Tensor
+    """The same, normalized: history and target of the head."""
+    patches_B: Tensor
+    xvector_BE: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """True for real patches."""
+        return valid_patches(self.patches_B, self.longest)
+
+    @property
+    def longest(self) -> int:
+        """Patches of the longest utterance."""
+        return int(self.patches_B.max())
+
+    def hidden(self, backbone: Backbone) -> Tensor:
+        """The hidden state before each patch, right-padded with zeros: (B, P, H)."""
+        valid_BP = self.valid
+        hidden_BLH = backbone.hidden(self.ids_BL, self.latent_BFD, audio_BL=self.audio_BL, valid_BP=valid_BP)
+        return gather(hidden_BLH, at_BL=self.speaks_BL, valid_BP=valid_BP)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Every random number of the flow loss. Without `keep`, no condition is dropped."""
+
+    noise_BFD: Tensor
+    time_B: Tensor
+    """One flow time an utterance: as at inference, all patches of a history share it."""
+    keep_hidden_B: Tensor
+    keep_speaker_B: Tensor
+
+    @classmethod
+    def drawn(cls, draw: Draw, like: Prepared, *, hidden_drop: float, speaker_drop: float) -> "Noise":
+        """The noise of a micro-batch. Conditions are dropped an utterance at a time, one independent of the other."""
+        frames = like.clean_BFD.shape[1]
+        per_patch = frames // like.longest
+        found = cls(
+            noise_BFD=draw.normal(
+                "flow", like.clean_BFD.shape[1:], lengths=[int(n) * per_patch for n in like.patches_B]
+            ),
+            time_B=draw.uniform("time"),
+            keep_hidden_B=draw.uniform("drop_hidden") >= hidden_drop,
+            keep_speaker_B=draw.uniform("drop_speaker") >= speaker_drop,
+        )
+        return placed(found, like.clean_BFD.device)
+
+
+def placed(facts: Facts, device: torch.device) -> Facts:
+    """A dataclass of tensors, on `device`."""
+    return replace(facts, **{item.name: getattr(facts, item.name).to(device) for item in fields(facts)})
+
+
+class BackbonePlayer(Player):
+    """The backbone with its losses."""
+
+    def __init__(self, backbone: Backbone, *, hidden_drop: float, speaker_drop: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.hidden_drop, self.speaker_drop = hidden_drop, speaker_drop
+
+    def forward(self, prepared: Prepared, draw: Draw) -> dict[str, Term]:
+        """See `terms`."""
+        noise = Noise.drawn(draw, prepared, hidden_drop=self.hidden_drop, speaker_drop=self.speaker_drop)
+        return self.terms(prepared, noise)
+
+    def terms(self, prepared: Prepared, noise: Noise) -> dict[str, Term]:
+        """Flow-matching error over patches (equation 3) and stop loss over utterances (equation 4)."""
+        backbone, config = self.backbone, self.backbone.config
+        hidden_BPH = prepared.hidden(backbone)
+        speaker_BH = backbone.speaker(prepared.xvector_BE)
+        said_BFD = backbone.velocity(
+            hidden_BPH * kept(noise.keep_hidden_B, hidden_BPH),
+            prepared.clean_BFD,
+            interpolate(noise.noise_BFD, prepared.clean_BFD, time=noise.time_B, sigma=config.fm_sigma),
+            time_B=noise.time_B,
+            speaker_BH=speaker_BH * kept(noise.keep_speaker_B, speaker_BH),
+        )
+        wanted_BFD = path_velocity(noise.noise_BFD, prepared.clean_BFD, sigma=config.fm_sigma)
+        error_BP = patch_error(said_BFD, wanted_BFD, frames=config.patch_size)
+        return {
+            "flow/velocity": over_patches(error_BP, prepared.valid),
+            "stop/bce": stop_loss(backbone.stop_logits(hidden_BPH), prepared.patches_B),
+        }
+
+
+def kept(keep_B: Tensor, like: Tensor) -> Tensor:
+    """1 for utterances that keep a condition, 0 for others, shaped to multiply it."""
+    return keep_B.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
+
+
+class Frontend(nn.Module):
+    """The frozen networks: audio and text to what the backbone sees. Each utterance is heard as if it were alone."""
+
+    mean_D: Tensor
+    std_D: Tensor
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises: BundleError when the bundle has no latent statistics yet."""
+        super().__init__()
+        if bundle.latent_mean_D is None or bundle.latent_var_D is None:
+            raise BundleError("this bundle has no latent statistics: train the AudioVAE first (audiovae_stage1)")
+        self.config, self.tokenizer = bundle.config, bundle.tokenizer
+        self.audiovae = bundle.audiovae.eval().requires_grad_(False)
+        self.speaker = bundle.speaker.eval().requires_grad_(False)
+        self.register_buffer("mean_D", bundle.latent_mean_D.float())
+        self.register_buffer("std_D", bundle.latent_var_D.float().sqrt())
+        self.heard: dict[tuple[str, int], Tensor] = {}
+
+    def train(self, mode: bool = True) -> "Frontend":
+        """Always in evaluation mode: a frozen CAM++ keeps its running statistics."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float) -> Prepared:
+        """Posterior samples, x-vectors, and token ids of a batch."""
+        device = batch.wave_BS.device
+        patches_B = (batch.length_B // self.config.patch_samples).to(device)
+        latent_BFD = self.latents(batch, draw)
+        examples = self.examples(batch, draw, layouts=layouts, language_tag=language_tag)
+        ids_BL, audio_BL, speaks_BL = stacked(examples)
+        return Prepared(
+            ids_BL=ids_BL.to(device),
+            audio_BL=audio_BL.to(device),
+            speaks_BL=speaks_BL.to(device),
+            latent_BFD=latent_BFD,
+            clean_BFD=(latent_BFD - self.mean_D) / self.std_D,
+            patches_B=patches_B,
+            xvector_BE=self.xvectors(batch, draw),
+        )
+
+    def latents(self, batch: Batch, draw: Draw) -> Tensor:
+        """A sample of each utterance's posterior, right-padded with zeros: (B, F, D). Utterances of one length share
+        a pass; unlike ones do not, since the encoder's look-ahead would hear the padding."""
+        hop = self.config.audiovae.hop
+        frames = [int(length) // hop for length in batch.length_B]
+        shape = (max(frames), self.config.latent_dim)
+        noise_BFD = draw.normal("posterior", shape, lengths=frames).to(batch.wave_BS.device)
+        latent_BFD = torch.zeros_like(noise_BFD)
+        for count in sorted(set(frames)):
+            rows = [number for number, own in enumerate(frames) if own == count]
+            posterior = self.audiovae.encode(batch.wave_BS[rows, : count * hop])
+            latent_BFD[rows, :count] = posterior.sample(noise_BFD[rows, :count])
+        return latent_BFD
+
+    def xvectors(self, batch: Batch, draw: Draw) -> Tensor:
+        """The voice of each utterance, from a random crop where it is long."""
+        limit = self.config.xvec_max_audio_seconds
+        where_B = draw.uniform("crop_xvector")
+        rows = []
+        for number, key in enumerate(batch.keys):
+            length = int(batch.length_B[number])
+            spare = max(0, -(-length // 3) - int(limit * 16_000)) if limit > 0 else 0
+            found = self.heard.get((key, length))
+            if found is None:
+                start_B = (where_B[number : number + 1] * (spare + 1)).long()
+                wave_1S = batch.wave_BS[number : number + 1, :length]
+                found = self.speaker.embed(wave_1S, crop_start_B=start_B, max_seconds=limit)[0]
+                if not spare and len(self.heard) < REMEMBERED:
+                    self.heard[key, length] = found
+            rows.append(found)
+        return torch.stack(rows)
+
+    def examples(
+        self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float
+    ) -> list[Example]:
+        """Token ids of each utterance, its layout drawn by the shares."""
+        names = list(layouts)
+        share = torch.tensor([layouts[name] for name in names], dtype=torch.float64).cumsum(0)
+        pick_B = torch.searchsorted(share / share[-1], draw.uniform("layout").double(), right=True)
+        tag_B = draw.uniform("language_tag") < language_tag
+        found = []
+        for number, text in enumerate(batch.texts):
+            words = tagged(text, batch.languages[number]) if bool(tag_B[number]) else text
+            patches = int(batch.length_B[number]) // self.config.patch_samples
+            layout = names[min(int(pick_B[number]), len(names) - 1)]
+            found.append(training_example(self.tokenizer, words, patches=patches, layout=layout))
+        return found
+
+
+def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, placeholders and speaking positions, right-padded: three times (B, L)."""
+    longest = max(len(example.ids) for example in examples)
+
+    def padded(rows: Iterable[Sequence[int]]) -> Tensor:
+        return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+
+    return (
+        padded(example.ids for example in examples),
+        padded(example.audio for example in examples).bool(),
+        padded(example.speaks for example in examples).bool(),
+    )
+
+
+def new_backbone(bundle: Bundle, *, seed: int, llm_init: Path | None = None) -> Backbone:
+    """A backbone with seeded random weights, its semantic encoder from the bundle where that has been trained.
+
+    Raises: BundleError when the trained semantic encoder has another shape; ValueError for an unfit `llm_init`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = Backbone(bundle.config)
+    if llm_init is not None:
+        load_pretrained(backbone.llm, llm_init)
+    trained = bundle.training.get(SEMANTIC_ENCODER)
+    if trained is not None:
+        own = backbone.patch_encoder.state_dict()
+        fits = {key: value for key, value in trained.items() if key in own and own[key].shape == value.shape}
+        if wrong := sorted(key for key in own if key not in fits and not key.startswith("out_proj")):
+            raise BundleError(f"the trained semantic encoder does not fit PatchEncoder: {', '.join(wrong[:5])}")
+        backbone.patch_encoder.load_state_dict({**own, **fits})
+    return backbone
+
+
+class Objective:
+    """One player, `backbone`. Frozen: AudioVAE, CAM++, and what `freeze` names."""
+
+    def __init__(self, cfg: Config, bundle: Bundle, *, seed: int) -> None:
+        """Raises: BundleError when the bundle cannot be built on."""
+        self.cfg = cfg
+        self.frontend = Frontend(bundle)
+        rates = replace(
+            bundle.config,
+            cfg_droprate=bundle.config.cfg_droprate if cfg.hidden_drop is None else cfg.hidden_drop,
+            xvec_drop_rate=bundle.config.xvec_drop_rate if cfg.speaker_drop is None else cfg.speaker_drop,
+        )
+        self.bundle = replace(bundle, config=rates)
+        backbone = self.bundle.backbone or new_backbone(self.bundle, seed=seed, llm_init=cfg.llm_init)
+        self.bundle.backbone = backbone.requires_grad_(True)
+        for name in cfg.freeze:
+            getattr(backbone, name).requires_grad_(False)
+        player = BackbonePlayer(backbone, hidden_drop=rates.cfg_droprate, speaker_drop=rates.xvec_drop_rate)
+        self.players: Mapping[str, Player] = {"backbone": player}
+        self.weights: Mapping[str, Mapping[str, float]] = {
+            "backbone": {str(name): weight for name, weight in cfg.weights.items()}
+        }
+
+    def prepare(self, batch: Batch, draw: Draw) -> Prepared:
+        """See `Frontend.prepare`."""
+        return self.frontend.prepare(batch, draw, layouts=self.cfg.layouts, language_tag=self.cfg.language_tag)
+
+    def samples(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        """The texts of a batch, spoken as the networks are now."""
+        return spoken(self.bundle, batch, draw)
+
+    def finish(self, batches: Iterable[Batch]) -> Bundle:
+        """The bundle with the trained backbone."""
+        del batches  # nothing here depends on statistics of the data
+        return on_cpu(self.bundle)
+
+
+def on_cpu(bundle: Bundle) -> Bundle:
+    """The bundle, in evaluation mode on the CPU, every parameter free to be trained again."""
+    for network in (bundle.audiovae, bundle.speaker, bundle.backbone):
+        if network is not None:
+            network.cpu().eval().requires_grad_(True)
+    return bundle
+
+
+def spoken(bundle: Bundle, batch: Batch, draw: Draw, *, seconds: float = 4.0) -> dict[str, Tensor]:
+    """Each text in the voice of its own recording, at most `seconds` long; on a GPU, from a copy on the CPU.
+
+    A recording without a voice in it (silent, too short) is left out.
+    """
+    from models.runtime.generate import generate
+    from models.runtime.prompt import RequestError
+
+    assert bundle.backbone is not None
+    if bundle.backbone.device.type != "cpu":
+        copies = {name: copy.deepcopy(getattr(bundle, name)).cpu() for name in ("audiovae", "speaker", "backbone")}
+        bundle = replace(bundle, **copies)
+    rate_hz, limit = bundle.config.audiovae.sample_rate, round(seconds * bundle.config.patches_per_second)
+    found = {}
+    for number, (key, text) in enumerate(zip(batch.keys, batch.texts, strict=True)):
+        wave_S = batch.wave_BS[number, : int(batch.length_B[number])].cpu().numpy()
+        with suppress(RequestError):
+            speech = generate(bundle, text, prompt_audio=(wave_S, rate_hz), max_patches=limit, seed=draw.seed)
+            found[key[:12]] = speech.wave_S
+    return found
