@@ -185,7 +185,7 @@ def import_deepspeed(world: World) -> Any:
     """DeepSpeed, quiet, with the accelerator that we use and without the op that it would compile."""
     if world.device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"  # noqa: TID251 - read at import; otherwise it searches, and warns
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    os.environ.setdefault("LOCAL_RANK", str(world.device.index or 0))  # noqa: TID251 - it insists on a launcher's word
     import deepspeed
     from deepspeed.ops import __compatible_ops__
 

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,22 @@ class Worker:
 
     def train(self) -> None:
         """From the newest checkpoint to the last step, and the bundle."""
+        first = self.resume()
+        if self.world.rank == 0:
+            with closing(StepLog(self.work / LOSSES, journal=self.errand.journal, first=first)) as log:
+                self.steps(first, log)
+        else:
+            self.steps(first, None)
+        self.world.wait()
+        if self.world.rank == 0:
+            self.write_bundle()
+        self.world.wait()
+
+    def steps(self, first: int, log: "StepLog | None") -> None:
+        """All updates that are left, with what comes due between them."""
         from training import validate
 
-        manifest, first = self.manifest, self.resume()
-        log = StepLog(self.work / LOSSES, journal=self.errand.journal, first=first) if self.world.rank == 0 else None
+        manifest = self.manifest
         for step, micros, waited, audio in self.batches(first):
             began = time.monotonic()
             report = self.step(step, micros)
@@ -131,10 +144,6 @@ class Worker:
                 validate.write_samples(self, step=done)
             if done % manifest.save_every == 0 or done == manifest.steps:
                 self.save(done)
-        self.world.wait()
-        if self.world.rank == 0:
-            self.write_bundle()
-        self.world.wait()
 
     def step(self, step: int, micros: Sequence[Micro]) -> StepReport:
         """Every player once, in order, on the same samples."""
@@ -281,6 +290,13 @@ class StepLog:
             values |= {f"lr/{name}": value for name, value in report.lr.items()}
             values |= {"speed/audio_seconds_per_second": audio_seconds / seconds, "speed/waited": waited / seconds}
             self.journal.metrics(values, step=report.step)
+
+    def close(self) -> None:
+        """No more."""
+        self.file.close()
+        if self.journal is not None:
+            self.journal.sync()
+            self.journal.close()
 
     def validation(self, step: int, found: Mapping[str, float]) -> None:
         """Losses on the held-out samples."""

@@ -108,6 +108,8 @@ class StageManifest(Manifest):
     steps: Count
     seed: int = Field(default=0, ge=0)
     workers: Count = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What each worker has; cuda gives it one GPU."""
     launcher: Literal["ray", "in_process"] = "ray"
     """`in_process` runs one plain worker here, without Ray: for tests and for looking."""
     max_failures: int = Field(default=3, ge=0)

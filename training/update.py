@@ -83,7 +83,7 @@ def reduced(micros: Sequence[Mapping[str, Term]], *, world: World) -> Table:
     names = list(micros[0])
     if any(list(terms) != names for terms in micros):
         raise ValueError(f"a player must report the same terms for every batch, in one order; {names} and others")
-    rows = [[float(part) for part in terms[name]] for terms in micros for name in names]
+    rows = [[float(part.detach()) for part in terms[name]] for terms in micros for name in names]
     sums_NT = torch.tensor(rows, dtype=torch.float64)
     sums = world.sum(sums_NT.view(len(micros), len(names), 2).sum(0).to(world.device)).cpu()
     return {name: (float(sums[n, 0]), float(sums[n, 1])) for n, name in enumerate(names)}

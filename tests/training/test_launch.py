@@ -1,0 +1,132 @@
+"""A stage from manifest to bundle, in this process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.journal import About, JournalRun, read_from
+from infra.manifest import parse
+from infra.workflow.node import Job, Made, Refused
+from models.runtime.bundle import load_bundle
+from training.launch import run
+from training.manifest import StageManifest
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+TOY: dict[str, Any] = {
+    "stage": "toy",
+    "model": "tiny",
+    "objective": {"name": "toy"},
+    "data": {"seconds_per_step": 12, "held_out": 0.1},
+    "optimizer": {"lr": 0.01},
+    "engine": {"name": "plain"},
+    "launcher": "in_process",
+    "steps": 20,
+    "save_every": 8,
+    "validate_every": 10,
+}
+
+
+@pytest.fixture
+def job(corpus: Path, tmp_path: Path) -> Callable[..., Job]:
+    def make(manifest: dict[str, Any], *, work: str = "work", start_from: Made | None = None) -> Job:
+        out = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
+        for folder in (out, tmp_path / work):
+            folder.mkdir(exist_ok=True)
+        data = Made(kind="corpus", name="mini", out=corpus, digest="d" * 32, fingerprint="f" * 64, run="r" * 32)
+        inputs = {"data": data} | ({"start_from": start_from} if start_from else {})
+        return Job(
+            name="toy",
+            manifest=parse(StageManifest, manifest, where="test"),
+            inputs=inputs,
+            out=out,
+            work=tmp_path / work,
+            run=JournalRun(tmp_path / "journal", About("a" * 32, "toy", "test", "train")),
+            connect=lambda: pytest.fail("in_process must not start Ray"),
+            attempt=1,
+            say=lambda line: print(line),
+        )
+
+    return make
+
+
+def test_a_stage_makes_a_bundle_curves_and_metrics(job: Callable[..., Job], tmp_path: Path) -> None:
+    first = job(TOY)
+    outcome = run(first)
+    assert outcome.summary["last"]["toy/guess"] < outcome.summary["first"]["toy/guess"]
+    assert outcome.summary["over"] == 2
+    assert outcome.summary["licenses"] == ["CC0-1.0"]
+    assert set(outcome.summary["validation"]) == {"toy/guess", "toy/length"}
+    assert (first.out / "losses.png").stat().st_size > 5000
+    bundle = load_bundle(first.out / "bundle")
+    assert bundle.card["stage"] == "toy"
+    assert bundle.card["steps"] == 20
+    assert bundle.card["parents"]["data"]["digest"] == "d" * 32
+    assert "guess.0.weight" in bundle.training["toy"]
+    records, _ = read_from(tmp_path / "journal" / "worker-0.jsonl", 0)
+    assert [r["step"] for r in records if "loss/toy/guess" in r["v"]] == list(range(1, 21))
+    assert [r["step"] for r in records if "validation/toy/guess" in r["v"]] == [10, 20]
+
+
+def test_the_same_manifest_makes_the_same_weights_and_another_seed_others(job: Callable[..., Job]) -> None:
+    one, same, other = (run(job(TOY | change, work=f"work{n}")) for n, change in enumerate(({}, {}, {"seed": 1})))
+    assert one.digest == same.digest != other.digest
+
+
+def test_a_finished_stage_run_again_only_writes_its_bundle(job: Callable[..., Job]) -> None:
+    one = run(job(TOY))
+    lines = (job(TOY).work / "losses.jsonl").read_text()
+    again = run(job(TOY))
+    assert again.digest == one.digest
+    assert (job(TOY).work / "losses.jsonl").read_text() == lines
+
+
+def test_a_stage_starts_from_the_bundle_of_another(job: Callable[..., Job]) -> None:
+    before = job(TOY, work="before")
+    made = Made(
+        kind="train",
+        name="before",
+        out=before.out,
+        digest=run(before).digest,
+        fingerprint="",
+        run="b" * 32,
+        summary={"licenses": ["CC-BY-4.0"]},
+    )
+    after = job({**TOY, "model": None, "steps": 3}, work="after", start_from=made)
+    assert run(after).summary["licenses"] == ["CC-BY-4.0", "CC0-1.0"]
+    assert load_bundle(after.out / "bundle").card["parents"]["start_from"]["run"] == "b" * 32
+
+
+def test_a_loss_that_is_not_finite_is_a_sentence_with_its_place(job: Callable[..., Job]) -> None:
+    toy = job({**TOY, "objective": {"name": "toy", "nan_at": 11}})
+    with pytest.raises(
+        Refused, match=r"stage toy, step 12, player net: toy/guess is not finite; .*rank 0: [0-9a-f]{26}"
+    ):
+        run(toy)
+    lines = [json.loads(line) for line in (toy.work / "losses.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 11
+    assert sorted(path.name for path in (toy.work / "checkpoints").iterdir()) == ["step-00000008"]
+
+
+def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None:
+    with pytest.raises(Refused, match="give it a bundle"):
+        run(job({**TOY, "model": None}))
+
+
+def test_a_worker_of_an_earlier_attempt_cannot_write(job: Callable[..., Job]) -> None:
+    from training.launch import errand_of
+    from training.loop import Superseded, Worker
+    from training.world import World
+
+    toy = job(TOY)
+    assert isinstance(toy.manifest, StageManifest)
+    errand = errand_of(toy, toy.manifest)
+    (toy.work / "attempt").write_text(errand.token)
+    worker = Worker(errand, World(), print)
+    (toy.work / "attempt").write_text("a newer one")
+    with pytest.raises(Superseded):
+        worker.save(1)
+    assert not list((toy.work / "checkpoints").glob("*/done-0.json"))

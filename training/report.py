@@ -1,0 +1,87 @@
+"""What a stage came to, for people: progress, first and last losses, curves, and the digest of the bundle."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.log import clock
+
+
+def progress(steps: Sequence[Mapping[str, Any]], *, steps_in_all: int) -> str:
+    """One line: step, losses now, audio seconds a second, and the time that is left."""
+    recent = steps[-20:]
+    each = sum(line["seconds"] for line in recent) / len(recent)
+    losses = "  ".join(f"{name} {value:.3g}" for name, value in recent[-1]["losses"].items())
+    left = clock(each * (steps_in_all - recent[-1]["step"]))
+    speed = sum(line["audio_seconds"] for line in recent) / sum(line["seconds"] for line in recent)
+    return f"step {recent[-1]['step']}/{steps_in_all}  {losses}  {speed:.1f} s audio/s  {left} left"
+
+
+def first_and_last(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float], int]:
+    """Mean of every term over the first and over the last tenth of the steps, and how many steps that is."""
+    steps = [line["losses"] for line in lines if "losses" in line]
+    over = max(1, round(len(steps) / 10))
+
+    def mean(part: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        names = list(dict.fromkeys(name for losses in part for name in losses))
+        return {name: float(f"{_mean([x[name] for x in part if name in x]):.6g}") for name in names}
+
+    return mean(steps[:over]), mean(steps[-over:]), over
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def first_to_last(first: Mapping[str, float], last: Mapping[str, float], *, over: int) -> str:
+    """`mel 7.9 -> 3.3, ...`: what the quickstart prints of a stage."""
+    pairs = [f"{name} {first[name]:.3g} -> {last[name]:.3g}" for name in first if name in last]
+    return f"losses, mean of the first and the last {over} steps: " + ", ".join(pairs)
+
+
+def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Curves of every term (and its value on held-out samples) into a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    steps = [line for line in lines if "losses" in line]
+    names = list(dict.fromkeys(name for line in steps for name in line["losses"]))
+    columns = min(3, max(1, len(names)))
+    rows = -(-len(names) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
+        own = [(line["step"], line["losses"][name]) for line in steps if name in line["losses"]]
+        axis.plot(*zip(*own, strict=True), linewidth=0.9)
+        held = [(line["step"], line["validation"][name]) for line in lines if name in line.get("validation", {})]
+        if held:
+            axis.plot(*zip(*held, strict=True), "o", markersize=4, label="held out")
+            axis.legend(fontsize=8)
+        axis.set_title(name, fontsize=9)
+        axis.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def bundle_digest(folder: Path) -> str:
+    """sha256 over every file of a bundle but its card, latent statistics by their numbers; 32 hex digits."""
+    import torch
+
+    state = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name == "stipple.json":
+            continue
+        state.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        if path.suffix == ".pt":
+            for name, tensor in sorted(torch.load(path, weights_only=True).items()):
+                state.update(name.encode() + tensor.float().numpy().tobytes())
+        else:
+            with path.open("rb") as file:
+                state.update(hashlib.file_digest(file, "sha256").digest())
+    return state.hexdigest()[:32]
