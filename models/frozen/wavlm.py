@@ -1,0 +1,96 @@
+"""WavLM hidden states as a frozen teacher, from a local transformers directory with safetensors weights."""
+
+import json
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.frozen import WeightsError, local_file
+from models.speaker.fbank import hann_kernel
+
+FIX = "get microsoft/wavlm-large (safetensors) by hand and name its folder; nothing is downloaded here"
+FACTOR = 3
+"""48 kHz to 16 kHz."""
+
+
+class WavLM(nn.Module):
+    """Frame features of layer `layer` at the latents' rate; always in evaluation mode, never with gradients."""
+
+    kernel: Tensor
+
+    def __init__(self, folder: str | Path, *, layer: int = 23) -> None:
+        super().__init__()
+        from transformers import WavLMModel
+
+        root = local_file(folder, what="WavLM", fix=FIX)
+        for name in ("config.json", "model.safetensors"):
+            local_file(root / name, what="WavLM file", fix=FIX)
+        try:
+            model = WavLMModel.from_pretrained(root, local_files_only=True, use_safetensors=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{root} cannot be loaded as a WavLM: {error}; {FIX}") from None
+        deepest = model.config.num_hidden_layers
+        if not 0 <= layer <= deepest:
+            raise WeightsError(f"{root} has layers 0 (convolutions) to {deepest}, and no layer {layer}")
+        self.model, self.layer = model, layer
+        self.masked = model.config.feat_extract_norm == "layer"
+        self.normalizes = normalizes(root, default=self.masked)
+        self.register_buffer("kernel", hann_kernel().clone(), persistent=False)
+        self.eval().requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        """Width of the features."""
+        return int(self.model.config.hidden_size)
+
+    def train(self, mode: bool = True) -> "WavLM":
+        """Stay in evaluation mode: no dropout, no layer drop."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def features(self, wave_BS: Tensor, length_B: Tensor, *, hop: int) -> Tensor:
+        """Hidden states of 48 kHz waveforms, interpolated to one a latent frame, zeros after each utterance's end.
+
+        Shapes: (B, S), (B,) -> (B, F, W). WavLM's 50 Hz become 25 Hz by linear interpolation over each utterance's own
+        frames. Models with a group norm see padding, so those take one utterance at a time.
+        """
+        frames = [-(-int(length) // hop) for length in length_B]
+        waves = [self.at_16k(wave_S[: int(length)]) for wave_S, length in zip(wave_BS, length_B, strict=True)]
+        hidden = self.together(waves) if self.masked else [self.hidden(wave_S.unsqueeze(0))[0] for wave_S in waves]
+        found = wave_BS.new_zeros(len(waves), max(frames), self.width)
+        for number, (own_FW, count) in enumerate(zip(hidden, frames, strict=True)):
+            fitted_WF = functional.interpolate(own_FW.T.unsqueeze(0), size=count, mode="linear", align_corners=False)
+            found[number, :count] = fitted_WF[0].T
+        return found
+
+    def at_16k(self, wave_S: Tensor) -> Tensor:
+        """Resampled, and of zero mean and unit variance where the checkpoint asks for it."""
+        width = (self.kernel.shape[-1] - FACTOR) // 2
+        padded = functional.pad(wave_S.float().view(1, 1, -1), (width, width + FACTOR))
+        wave_S = functional.conv1d(padded, self.kernel, stride=FACTOR).view(-1)[: -(-wave_S.shape[-1] // FACTOR)]
+        if self.normalizes:
+            wave_S = (wave_S - wave_S.mean()) / (wave_S.var(correction=0) + 1e-7).sqrt()
+        return wave_S
+
+    def together(self, waves: list[Tensor]) -> list[Tensor]:
+        """Hidden states of a padded batch with its mask, each cut to its own frames."""
+        wave_BS = nn.utils.rnn.pad_sequence(waves, batch_first=True)
+        mask_BS = nn.utils.rnn.pad_sequence([torch.ones_like(wave_S) for wave_S in waves], batch_first=True)
+        hidden_BFW = self.hidden(wave_BS, mask_BS.long())
+        counts = self.model._get_feat_extract_output_lengths(torch.tensor([len(wave_S) for wave_S in waves]))
+        return [row_FW[: int(count)] for row_FW, count in zip(hidden_BFW, counts, strict=True)]
+
+    def hidden(self, wave_BS: Tensor, mask_BS: Tensor | None = None) -> Tensor:
+        """Layer `layer` of 16 kHz waveforms: 0 is the output of the convolutions, 23 that of block 23."""
+        with torch.autocast(wave_BS.device.type, enabled=False):
+            out = self.model(wave_BS, attention_mask=mask_BS, output_hidden_states=True)
+        return cast(Tensor, out.hidden_states[self.layer])
+
+
+def normalizes(root: Path, *, default: bool) -> bool:
+    """Does the checkpoint's own preprocessor normalize waveforms?"""
+    path = root / "preprocessor_config.json"
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("do_normalize", default)) if path.exists() else default
