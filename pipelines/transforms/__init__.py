@@ -6,12 +6,9 @@ needs no Ray, writes no file, loads its networks on the first call, and its `fin
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from infra.manifest import Manifest, canonical
-from pipelines.row import Clip
 
 
 def fingerprint_of(source: str, *, cfg: Manifest, backends: Iterable[str] = ()) -> str:
@@ -22,8 +19,3 @@ def fingerprint_of(source: str, *, cfg: Manifest, backends: Iterable[str] = ()) 
     for backend in backends:
         state.update(b"\0" + backend.encode())
     return f"{path.stem}/{state.hexdigest()[:16]}"
-
-
-def with_scores(clip: Clip, **scores: Any) -> Clip:
-    """The clip with fields of its segment set; its waveform and the views of it are shared, not copied."""
-    return replace(clip, segment=replace(clip.segment, **scores))

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.row import Clip, Rejected, Wave
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("bandwidth_hz", "bandwidth_cliff")
 
@@ -46,11 +46,11 @@ class Transform:
         """None where there is nothing to measure."""
         spectrum = active_spectrum_db(clip.wave_S, rate_hz=clip.segment.rate_hz, active_db=self.cfg.active_db)
         if spectrum is None:
-            return with_scores(clip, bandwidth_hz=None, bandwidth_cliff=None)
+            return clip.with_(bandwidth_hz=None, bandwidth_cliff=None)
         hz, level_db = spectrum
         width = bandwidth_hz(hz, level_db, below_peak_db=self.cfg.below_peak_db)
-        return with_scores(
-            clip, bandwidth_hz=round(width, 1), bandwidth_cliff=has_cliff(hz, level_db, cliff_db=self.cfg.cliff_db)
+        return clip.with_(
+            bandwidth_hz=round(width, 1), bandwidth_cliff=has_cliff(hz, level_db, cliff_db=self.cfg.cliff_db)
         )
 
 

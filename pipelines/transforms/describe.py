@@ -6,7 +6,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.row import Clip, Rejected, Segment, Wave
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("description", "pitch_hz")
 
@@ -39,8 +39,8 @@ class Transform:
     def one(self, clip: Clip) -> Clip:
         """Pitch first: the sentence uses it."""
         pitch = pitch_hz(clip.at(RATE_HZ), cfg=self.cfg)
-        clip = with_scores(clip, pitch_hz=None if pitch is None else round(pitch, 1))
-        return with_scores(clip, description=sentence(clip.segment))
+        clip = clip.with_(pitch_hz=None if pitch is None else round(pitch, 1))
+        return clip.with_(description=sentence(clip.segment))
 
 
 def pitch_hz(wave_S: Wave, *, cfg: Config) -> float | None:

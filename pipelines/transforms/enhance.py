@@ -9,7 +9,7 @@ from infra.manifest import Manifest
 from models.frozen.dnsmos import Dnsmos
 from models.frozen.rnnoise import Rnnoise
 from pipelines.row import Clip, Rejected, Wave
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 from pipelines.transforms.loudness import snr_db
 
 SETS = ("enhanced",)
@@ -45,15 +45,15 @@ class Transform:
         rate_hz = clip.segment.rate_hz
         snr = snr_db(clip.wave_S, rate_hz=rate_hz, noise_percentile=10.0)
         if snr is None or snr >= self.cfg.below_snr_db:
-            return with_scores(clip, enhanced=NOT_NEEDED)
+            return clip.with_(enhanced=NOT_NEEDED)
         before = self.score(clip)
         if before >= self.cfg.below_mos:
-            return with_scores(clip, enhanced=NOT_NEEDED)
+            return clip.with_(enhanced=NOT_NEEDED)
         wave_S = self.denoise([clip.at(self.denoise.RATE_HZ)])[0]
         segment = replace(clip.segment, enhanced=f"rnnoise-{self.cfg.wet:g}")
         better = Clip(segment=segment, wave_S=at_rate(wave_S, self.denoise.RATE_HZ, rate_hz, length=len(clip.wave_S)))
         if self.score(better) < before + self.cfg.min_gain:
-            return with_scores(clip, enhanced=NOT_NEEDED)
+            return clip.with_(enhanced=NOT_NEEDED)
         return better
 
     def score(self, clip: Clip) -> float:

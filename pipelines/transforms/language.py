@@ -5,7 +5,7 @@ from pydantic import Field
 from infra.manifest import Manifest
 from models.frozen.language import TextLanguage
 from pipelines.row import Clip, Rejected
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("language", "language_by")
 
@@ -51,9 +51,9 @@ class Transform:
     def one(self, clip: Clip) -> Clip:
         """A given language stands; a given text decides if the model is sure enough."""
         if clip.segment.given_language:
-            return with_scores(clip, language=code_of(clip.segment.given_language), language_by="given")
+            return clip.with_(language=code_of(clip.segment.given_language), language_by="given")
         text = clip.segment.given_text or ""
         guess = self.model([text])[0] if len(text.encode()) >= self.cfg.min_bytes else None
         if guess is None or guess.probability < self.cfg.min_probability:
-            return with_scores(clip, language=None, language_by="unknown")
-        return with_scores(clip, language=guess.language, language_by="text")
+            return clip.with_(language=None, language_by="unknown")
+        return clip.with_(language=guess.language, language_by="text")

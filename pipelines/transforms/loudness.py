@@ -8,7 +8,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.row import Clip, Rejected, Wave
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("loudness_lufs", "peak", "clipped_ratio", "snr_db")
 
@@ -42,8 +42,7 @@ class Transform:
             return Rejected(segment=clip.segment, reason="dropped:empty")
         lufs = loudness_lufs(wave_S, rate_hz=rate_hz)
         snr = snr_db(wave_S, rate_hz=rate_hz, noise_percentile=self.cfg.noise_percentile)
-        return with_scores(
-            clip,
+        return clip.with_(
             loudness_lufs=None if lufs is None else round(lufs, 3),
             peak=round(float(np.abs(wave_S).max()), 6),
             clipped_ratio=round(clipped_ratio(wave_S), 8),

@@ -5,7 +5,7 @@ from pydantic import Field
 from infra.manifest import Manifest
 from models.frozen.dnsmos import Dnsmos, Quality
 from pipelines.row import Clip, Rejected
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("mos_overall", "mos_signal", "mos_background", "mos_by")
 
@@ -32,8 +32,7 @@ def scored(clip: Clip, quality: Quality | None) -> Clip | Rejected:
     """The clip with its scores."""
     if quality is None:
         return Rejected(segment=clip.segment, reason="dropped:empty")
-    return with_scores(
-        clip,
+    return clip.with_(
         mos_overall=round(quality.overall, 4),
         mos_signal=round(quality.signal, 4),
         mos_background=round(quality.background, 4),

@@ -9,7 +9,7 @@ from pydantic import Field
 from infra.manifest import Manifest
 from models.frozen.resemblyzer import Resemblyzer
 from pipelines.row import Clip, Rejected, Segment, Wave
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("speaker", "speaker_cosine_mean", "speaker_cosine_min", "speaker_split_gain", "xvector")
 
@@ -42,7 +42,7 @@ class Transform:
                 Rejected(segment=clip.segment, reason="dropped:empty") if vectors is None else spread(clip, vectors)
             )
         names = speakers([item.segment for item in done if isinstance(item, Clip)], same_cosine=self.cfg.same_cosine)
-        return [with_scores(item, speaker=names[item.segment.key]) if isinstance(item, Clip) else item for item in done]
+        return [item.with_(speaker=names[item.segment.key]) if isinstance(item, Clip) else item for item in done]
 
     def vectors(self, wave_S: Wave) -> Vectors | None:
         """One unit vector for each window with a voice in it; None for silence or nothing."""
@@ -61,8 +61,7 @@ def spread(clip: Clip, vectors: Vectors) -> Clip:
     mean = unit(vectors.mean(axis=0))
     cosines = vectors @ mean
     many = len(vectors) > 1
-    return with_scores(
-        clip,
+    return clip.with_(
         xvector=tuple(round(float(value), 6) for value in mean),
         speaker_cosine_mean=round(float(cosines.mean()), 4) if many else None,
         speaker_cosine_min=round(float(cosines.min()), 4) if many else None,

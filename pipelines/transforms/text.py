@@ -5,7 +5,7 @@ import unicodedata
 
 from infra.manifest import Manifest
 from pipelines.row import Clip, Rejected
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 
 SETS = ("text_tts",)
 
@@ -59,7 +59,7 @@ class Transform:
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""
-        return [with_scores(clip, text_tts=self.form_of(clip)) for clip in clips]
+        return [clip.with_(text_tts=self.form_of(clip)) for clip in clips]
 
     def form_of(self, clip: Clip) -> str | None:
         """The spoken form, or None."""

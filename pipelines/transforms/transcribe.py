@@ -9,7 +9,7 @@ from pydantic import field_validator
 from infra.manifest import Manifest, resolve
 from models.frozen import Heard, Wave
 from pipelines.row import Clip, Rejected
-from pipelines.transforms import fingerprint_of, with_scores
+from pipelines.transforms import fingerprint_of
 from pipelines.transforms.text import norm_form
 
 SETS = ("text", "text_by", "heard_text", "heard_cer")
@@ -98,8 +98,8 @@ class Transform:
         given = (clip.segment.given_text or "").strip()
         if not given:
             text = heard.text.strip() if heard is not None else ""
-            return with_scores(clip, text=text or None, text_by=self.route(clip) if text else UNTRANSCRIBED)
+            return clip.with_(text=text or None, text_by=self.route(clip) if text else UNTRANSCRIBED)
         if heard is None:
-            return with_scores(clip, text=given, text_by="given")
+            return clip.with_(text=given, text_by="given")
         cer = round(character_error_rate(heard.text, given=given), 4)
-        return with_scores(clip, text=given, text_by="given", heard_text=heard.text, heard_cer=cer)
+        return clip.with_(text=given, text_by="given", heard_text=heard.text, heard_cer=cer)
