@@ -10,15 +10,16 @@ from infra.manifest import Manifest, ManifestError, load
 from infra.storage import ROOT, root_of
 from infra.workflow.graph import build
 from infra.workflow.manifest import WorkflowManifest
+from infra.workflow.node import KINDS
 
 SUMMARY = "validate manifests; nothing is run"
 
 FOLDERS = {
-    "recordings": "pipelines.recordings:MANIFEST",
-    "corpora": "pipelines.manifest:CorpusManifest",
-    "train": "training.manifest:StageManifest",
+    "recordings": f"{KINDS['recordings']}:MANIFEST",
+    "corpora": f"{KINDS['corpus']}:MANIFEST",
+    "train": f"{KINDS['train']}:MANIFEST",
+    "eval": f"{KINDS['eval']}:MANIFEST",
     "models": "training.manifest:ModelManifest",
-    "eval": "pipelines.evaluation.manifest:EvalManifest",
     "clusters": "infra.cluster:ClusterManifest",
     "workflows": "infra.workflow.manifest:WorkflowManifest",
 }

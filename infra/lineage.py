@@ -19,7 +19,8 @@ MAX_KEYS = 60
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -163,7 +164,7 @@ class Shipper:
                 try:
                     self.send_one(record, shipped, known)
                 except MlflowException as error:
-                    if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+                    if error.error_code != "INVALID_PARAMETER_VALUE":
                         raise
                     shipped.refused.append(f"{record['t']}: {str(error)[:300]}")
 

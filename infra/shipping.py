@@ -102,6 +102,7 @@ class Shipping:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                cwd=self.store,
                 start_new_session=True,
             )
 

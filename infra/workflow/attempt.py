@@ -1,6 +1,7 @@
 """One attempt at one node: its run opened, its work done, its artifact committed; or how it ended, written down."""
 
 import contextlib
+import json
 import os
 import time
 import traceback
@@ -42,9 +43,12 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
     slot, node = step.slot, step.node
     assert slot is not None
     require_free(slot.folder, megabytes=LEAST_FREE_MB, what=node.name)
-    run, number = open_run(step, inputs, around)
+    number = int(slot.state().get("attempt", 0)) + 1
     began = time.time()
+    run = None
     try:
+        run = open_run(step, around, number)
+        tell_input(run, step, inputs, around, number)
         empty_folder(slot.out)
         slot.work.mkdir(exist_ok=True)
         job = Job(
@@ -67,25 +71,24 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
         note_end(slot, run, "interrupted", "KILLED", "stopped by a person or a signal")
         raise
     except Exception as error:
-        with contextlib.suppress(OSError):
-            slot.log.open("a", encoding="utf-8").write(f"attempt {number}\n{traceback.format_exc()}\n")
+        with contextlib.suppress(OSError), slot.log.open("a", encoding="utf-8") as log:
+            log.write(f"attempt {number}\n{traceback.format_exc()}\n")
         known = sentence_of(error)
         sentence = known[0] if known else f"{last_line(error)}; the traceback is in {slot.log}"
         note_end(slot, run, "failed", "FAILED", sentence)
         raise Refused(sentence) from error
     finally:
-        run.close()
+        if run is not None:
+            run.close()
     say(f"made in {clock(time.time() - began)}")
     return made
 
 
-def open_run(step: Step, inputs: Mapping[str, Made], around: Around) -> tuple[JournalRun, int]:
-    """The node's run, new or gone on with, and the number of this attempt; the state says `running` from here."""
+def open_run(step: Step, around: Around, number: int) -> JournalRun:
+    """The node's run, new or gone on with; the state says `running` from here."""
     slot, node = step.slot, step.node
     assert slot is not None
-    state = slot.state()
-    number = int(state.get("attempt", 0)) + 1
-    run_id = str(state.get("run") or new_id())
+    run_id = str(slot.state().get("run") or new_id())
     slot.set_state(
         node=node.name,
         kind=node.kind,
@@ -102,8 +105,7 @@ def open_run(step: Step, inputs: Mapping[str, Made], around: Around) -> tuple[Jo
     known = About(run_id, node.name, around.experiment, node.kind, around.parent)
     run = JournalRun(slot.journal, known)
     run.start(attempt=number)
-    tell_input(run, step, inputs, around, number)
-    return run, number
+    return run
 
 
 def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: Around, number: int) -> None:
@@ -125,7 +127,7 @@ def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: 
         }
     )
     resolved = node.manifest.model_dump(mode="json")
-    run.params({key.removeprefix("m."): value for key, value in flat(resolved, "m").items()})
+    run.params({key.removeprefix("m."): json.loads(value) for key, value in flat(resolved, "m").items()})
     text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
     write_atomic(slot.folder / "manifest.yaml", f"# {node.path.name}, as resolved for {node.name}\n{text}")
     run.artifact(slot.folder / "manifest.yaml")
@@ -187,9 +189,10 @@ def facts_of(
     }
 
 
-def note_end(slot: Slot, run: JournalRun, status: str, run_status: str, reason: str) -> None:
+def note_end(slot: Slot, run: JournalRun | None, status: str, run_status: str, reason: str) -> None:
     """Write down how an attempt ended, as far as a full disk lets us; the reaper mends what it did not."""
     with contextlib.suppress(OSError):
-        run.end(run_status, reason=reason)
+        if run is not None:
+            run.end(run_status, reason=reason)
         if read_json(slot.folder / "COMMIT.json") is None:
             slot.set_state(status=status, reason=reason)

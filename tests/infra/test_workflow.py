@@ -1,0 +1,260 @@
+"""The workflow engine, on toy nodes: skip, resume, why, failures, two runs at once."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.journal import last_end
+from infra.manifest import ManifestError
+from infra.workflow.node import Refused
+from infra.workflow.store import Store
+
+Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def total(folder: Path, node: str) -> int:
+    made = next(slot.made() for slot in Store(folder / "store").slots(node) if slot.made())
+    assert made is not None
+    return int((made.out / "total.txt").read_text())
+
+
+def visits(folder: Path, node: str) -> list[int]:
+    slot = Store(folder / "store").slots(node)[0]
+    return [int(line) for line in (slot.work / "visits.txt").read_text().split()]
+
+
+def test_a_workflow_makes_its_nodes_and_a_second_run_skips_them(toys: Path, stipple_run: Run) -> None:
+    code, out, _ = stipple_run()
+    assert code == 0
+    assert total(toys, "three") == 2 + 2 + 7
+    assert "toy/total                         0 -> 7" in out
+    code, out, err = stipple_run()
+    assert code == 0
+    assert err.count("skip: made") == 3
+    assert visits(toys, "three") == [1, 2, 3]
+
+
+def test_dry_run_says_what_would_be_done_and_makes_nothing(toys: Path, stipple_run: Run) -> None:
+    code, out, _ = stipple_run("--dry-run")
+    assert code == 0
+    assert "one    run     never made here" in out
+    assert "three  wait    after one, two" in out
+    assert not (toys / "store").exists()
+
+
+def test_why_names_the_first_field_that_differs(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    _, out, _ = stipple_run("--why", "two", "--set", "two.number=6", "--set", "two.steps=4")
+    assert out.splitlines()[0] == "two: number: 5 -> 6"
+    assert "also steps: 3 -> 4" in out
+    assert "nearest earlier fingerprint" in out
+    _, out, _ = stipple_run("--why", "two")
+    assert "nothing differs" in out
+
+
+def test_why_names_the_file_whose_code_changed(toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import toy_kind
+
+    code = toys / "part.py"
+    code.write_text("def f(x):\n    return x + 1\n")
+    monkeypatch.setattr(toy_kind, "CODE", (str(code),))
+    stipple_run()
+    code.write_text('def f(x):\n    """Now with words."""\n    # and a comment\n    return x + 1\n')
+    os.utime(code, (1, 1))
+    _, out, _ = stipple_run("--why", "one")
+    assert "nothing differs" in out
+    code.write_text("def f(x):\n    return x + 2\n")
+    _, out, _ = stipple_run("--why", "one")
+    assert out.startswith("one: code changed: ")
+    assert "part.py" in out
+
+
+def test_why_names_the_input_that_changed(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    _, out, _ = stipple_run("--until", "one", "--set", "one.number=3")
+    _, out, _ = stipple_run("--why", "two", "--set", "one.number=3")
+    assert out.startswith("two: input left changed: ")
+
+
+def test_a_key_that_decides_nothing_changes_no_fingerprint(stipple_run: Run) -> None:
+    stipple_run()
+    _, _, err = stipple_run("--set", "one.note=anything")
+    assert err.count("skip: made") == 3
+
+
+def test_a_node_made_anew_with_the_same_content_keeps_what_follows(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    _, _, err = stipple_run("--set", "one.steps=4")
+    assert "one    made in" in err
+    assert err.count("skip: made") == 2
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_stopped(toys: Path, stipple_run: Run, start: Start) -> None:
+    killed = start("--set", "two.fail=kill")
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    slot = Store(toys / "store").slots("two")[0]
+    assert slot.state()["status"] in ("running", "killed")
+    (slot.out / "torn.txt").write_text("half a file")
+    code, _, err = stipple_run()
+    assert code == 0
+    assert "two    resume: attempt 1 was killed" in err
+    assert visits(toys, "two") == [1, 2, 3]
+    assert (slot.out / "began_at.txt").read_text() == "2"
+    assert not (slot.out / "torn.txt").exists()
+    assert total(toys, "three") == 11
+    assert last_end(slot.journal) == "FINISHED"
+
+
+def test_a_killed_run_is_reaped(toys: Path, start: Start) -> None:
+    killed = start("--set", "two.fail=kill")
+    killed.communicate(timeout=60)
+    store = Store(toys / "store")
+    deadline = time.monotonic() + 30
+    while store.slots("two")[0].state()["status"] == "running" and time.monotonic() < deadline:
+        store.reap(lambda line: None)
+    slot = store.slots("two")[0]
+    assert slot.state()["status"] == "killed"
+    assert last_end(slot.journal) == "KILLED"
+    assert last_end(store.workflow_runs("toys")[0].journal) == "KILLED"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_by_a_signal_it_says_so_and_can_go_on(toys: Path, stipple_run: Run, start: Start, number: int) -> None:
+    running = start("--set", "two.seconds_per_step=30")
+    store = Store(toys / "store")
+    deadline = time.monotonic() + 30
+    while not any(slot.state().get("status") == "running" for slot in store.slots("two")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=90)
+    assert running.returncode == 130
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    assert store.slots("two")[0].state()["status"] == "interrupted"
+    code, _, err = stipple_run()
+    assert code == 0
+    assert "two    resume: attempt 1 was stopped" in err
+
+
+def test_a_failed_node_is_a_sentence_and_other_branches_go_on(toys: Path, stipple_run: Run) -> None:
+    text = (toys / "w.yaml").read_text()
+    (toys / "w.yaml").write_text(text + "  other: {kind: toy, manifest: toy.yaml}\n")
+    code, out, err = stipple_run("--set", "two.fail=refuse")
+    assert code == 1
+    assert "two    failed: the toy does not want to; give it another number" in err
+    assert "three  blocked: needs two" in err
+    assert total(toys, "other") == 2
+    assert "2 of 4 nodes are not made: two, three" in err
+    code, _, err = stipple_run("--set", "two.fail=bug")
+    assert code == 1
+    assert "ZeroDivisionError: a bug in the toy; the traceback is in" in err
+    log = Store(toys / "store").slots("two")[0].log
+    assert "in stumble" in log.read_text()
+
+
+def test_a_full_disk_is_a_sentence(stipple_run: Run) -> None:
+    code, _, err = stipple_run("--set", "one.fail=full disk")
+    assert code == 1
+    assert "one    failed: the disk is full (somewhere): free some space and run the same command again" in err
+
+
+def test_too_little_room_is_refused_before_the_work(stipple_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.workflow.attempt.LEAST_FREE_MB", 10**9)
+    code, _, err = stipple_run()
+    assert code == 1
+    assert "MB free, but one needs 1000000000 MB" in err
+
+
+def test_from_until_and_force_choose_nodes(toys: Path, stipple_run: Run) -> None:
+    code, out, _ = stipple_run("--until", "one")
+    assert code == 0
+    assert "three  left" in out
+    code, _, err = stipple_run("--from", "three")
+    assert code == 1
+    assert "three  blocked: needs two" in err
+    stipple_run()
+    before = json.loads((Store(toys / "store").slots("one")[0].folder / "COMMIT.json").read_text())
+    _, _, err = stipple_run("--force", "one")
+    assert "one    run: forced" in err
+    assert err.count("skip: made") == 2
+    after = json.loads((Store(toys / "store").slots("one")[0].folder / "COMMIT.json").read_text())
+    assert after["run"] != before["run"]
+    assert list((toys / "store" / "one").glob("*-replaced-1"))
+
+
+def test_independent_nodes_run_side_by_side(toys: Path, stipple_run: Run) -> None:
+    nodes = "".join(f"  n{n}: {{kind: toy, manifest: toy.yaml, set: {{seconds_per_step: 0.3}}}}\n" for n in range(3))
+    (toys / "w.yaml").write_text(f"name: wide\nstore: store\ncluster: cluster.yaml\nnodes:\n{nodes}")
+    began = time.monotonic()
+    code, out, _ = stipple_run("--jobs", "3")
+    assert code == 0
+    assert out.count("made") == 3
+    assert time.monotonic() - began < 3 * 0.9
+
+
+def test_two_runs_at_once_make_each_node_once(toys: Path, start: Start) -> None:
+    words = ("--set", "one.seconds_per_step=0.5", "--set", "two.seconds_per_step=0.3")
+    first = start(*words)
+    second = start(*words)
+    told = [run.communicate(timeout=120)[1] for run in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), told
+    for node in ("one", "two", "three"):
+        assert visits(toys, node) == [1, 2, 3]
+        assert len(Store(toys / "store").slots(node)) == 1
+    assert sum("waiting: process" in text for text in told) == 1
+    assert any("made meanwhile by another run" in text for text in told)
+
+
+def test_mistakes_of_a_workflow_come_together_with_suggestions(toys: Path, stipple_run: Run) -> None:
+    (toys / "w.yaml").write_text(
+        "name: wrong\nnodes:\n"
+        "  one: {kind: toi, manifest: toy.yaml}\n"
+        "  two: {kind: toy, manifest: toys.yaml}\n"
+        "  three: {kind: toy, manifest: toy.yaml, inputs: {lift: one}, set: {numbr: 3}}\n"
+    )
+    with pytest.raises(ManifestError) as caught:
+        stipple_run()
+    problems = "\n".join(caught.value.problems)
+    assert "nodes.one.kind: no kind 'toi'; did you mean 'toy'?" in problems
+    assert "nodes.two.manifest: toys.yaml: no such file; did you mean 'toy.yaml'?" in problems
+    assert "inputs.lift: a toy takes no 'lift'; did you mean 'left'?" in problems
+    assert "numbr: no such key; did you mean 'number'?" in problems
+
+
+def test_unknown_nodes_and_circles_are_named(toys: Path, stipple_run: Run) -> None:
+    with pytest.raises(ManifestError, match="no node 'tow'; did you mean 'two'"):
+        stipple_run("--set", "tow.number=3")
+    with pytest.raises(ManifestError, match="no node 'thre'; did you mean 'three'"):
+        stipple_run("--until", "thre")
+    (toys / "w.yaml").write_text(
+        "name: circle\nnodes:\n  a: {kind: toy, manifest: toy.yaml, inputs: {left: b}}\n"
+        "  b: {kind: toy, manifest: toy.yaml, inputs: {left: a}}\n"
+    )
+    with pytest.raises(ManifestError, match="circle: a <- b <- a"):
+        stipple_run()
+
+
+def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run) -> None:
+    from infra.workflow.single import single
+
+    kinds = {"toy": "toy_kind"}
+    where = {"store": toys / "store", "cluster": toys / "cluster.yaml", "kinds": kinds}
+    stipple_run()
+    one = Store(toys / "store").slots("one")[0]
+    made = single("toy", toys / "toy.yaml", inputs={"left": one.out / "total.txt"}, overrides={"number": "9"}, **where)
+    assert (made.out / "total.txt").read_text() == "11"
+    again = single("toy", toys / "toy.yaml", inputs={"left": one.folder}, overrides={"number": "9"}, **where)
+    assert again == made
+    with pytest.raises(Refused, match="the toy does not want to"):
+        single("toy", toys / "toy.yaml", overrides={"fail": "refuse", "number": "1"}, **where)
+    with pytest.raises(Refused, match="no such file or folder"):
+        single("toy", toys / "toy.yaml", inputs={"left": "nowhere"}, **where)
