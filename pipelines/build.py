@@ -7,12 +7,13 @@ Ray is the scheduler, not the carrier: what travels are paths and counts. It is 
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.log import clock
+from infra.log import clock, hush
 from infra.manifest import resolve
 from infra.storage import write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
@@ -184,30 +185,36 @@ def ray_statuses(manifest: CorpusManifest, units: Sequence[Unit], work: Path) ->
     """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
+    from ray.util.annotations import RayDeprecationWarning
 
     cpus = int(ray.cluster_resources().get("CPU", 1))
     size = max(1, min(manifest.workers or cpus, len(units)))
+    deaths = manifest.errors.max_worker_deaths
+    hush("ray.data")
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     context.execution_options.verbose_progress = False
     with DataContext.current(context):
         data = ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units))
-        data = data.map_batches(
-            UnitWorker,
-            fn_constructor_kwargs={"manifest": manifest, "work": work},
-            batch_size=1,
-            compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-            num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=manifest.errors.max_worker_deaths,
-        )
+        with warnings.catch_warnings():
+            # the retries of actors have no other name yet, and are endless when not named
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            data = data.map_batches(
+                UnitWorker,
+                fn_constructor_kwargs={"manifest": manifest, "work": work},
+                batch_size=1,
+                compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
+                num_cpus=1,
+                max_restarts=-1,
+                max_task_retries=deaths,
+            )
         try:
             for row in data.iter_rows():
                 yield json.loads(row["status"])
         except ray.exceptions.RayActorError as error:
             raise Refused(
-                f"a unit killed more workers than errors.max_worker_deaths = {manifest.errors.max_worker_deaths} allows; "
+                f"a unit killed more workers than errors.max_worker_deaths = {deaths} allows; "
                 f"run again to go on from there ({str(error).splitlines()[0]})"
             ) from None
 

@@ -1,0 +1,160 @@
+"""Probe: what can be decoded is, exactly; everything else is a reason, and never an exception."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from pipelines.row import Decoded, Recording, Unusable
+from pipelines.transforms.probe import Config, Transform
+
+Wave = NDArray[np.float32]
+
+
+def tone(*, seconds: float = 1.0, rate_hz: int = 16000, channels: int = 1) -> Wave:
+    time_S = np.arange(round(seconds * rate_hz)) / rate_hz
+    wave_S = (0.3 * np.sin(2 * np.pi * 440 * time_S)).astype(np.float32)
+    return wave_S if channels == 1 else np.stack([wave_S * (c + 1) / channels for c in range(channels)], axis=1)
+
+
+def probe(path: Path, cfg: Config | None = None, **facts: float) -> Decoded | Unusable:
+    size = path.stat().st_size if path.exists() else 0
+    recording = Recording(uri=str(path), name=path.name, bytes=size, **facts)  # type: ignore[arg-type]
+    return Transform(cfg or Config())([recording])[0]
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a"])
+def test_any_codec_becomes_mono_at_its_own_rate(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    wave_S = tone(rate_hz=48000, channels=2, seconds=2)
+    if kind == "m4a":
+        write_m4a(path, wave_S)
+    elif kind == "opus":
+        soundfile.write(path, wave_S, 48000, format="OGG", subtype="OPUS")
+    else:
+        soundfile.write(path, wave_S, 48000)
+    found = probe(path)
+    assert isinstance(found, Decoded), found
+    assert (found.rate_hz, found.channels) == (48000, 2)
+    assert abs(len(found.wave_S) - 96000) < 3000
+    middle = found.wave_S[40000:60000]
+    assert abs(np.abs(middle).max() - 0.3 * 0.75) < 0.01
+    assert found.recording.sha256 is not None
+    assert len(found.recording.sha256) == 64
+
+
+def write_m4a(path: Path, wave_SC: Wave) -> None:
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave_SC.T), format="fltp", layout="stereo")
+        frame.rate = 48000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+
+
+def test_wav_decodes_exactly(tmp_path: Path) -> None:
+    whole = np.arange(-30000, 30000, 3, dtype=np.int16)
+    soundfile.write(tmp_path / "x.wav", whole, 22050)
+    found = probe(tmp_path / "x.wav")
+    assert isinstance(found, Decoded)
+    assert np.array_equal(found.wave_S * 32768, whole)
+
+
+def test_rates_above_48k_come_down_and_none_goes_up(tmp_path: Path) -> None:
+    for rate_hz, kept in ((96000, 48000), (8000, 8000)):
+        soundfile.write(tmp_path / "x.wav", tone(rate_hz=rate_hz), rate_hz)
+        found = probe(tmp_path / "x.wav")
+        assert isinstance(found, Decoded)
+        assert (found.rate_hz, len(found.wave_S)) == (kept, kept)
+
+
+def test_interval_of_a_file(tmp_path: Path) -> None:
+    wave_S = tone(seconds=3)
+    soundfile.write(tmp_path / "x.wav", wave_S, 16000, subtype="FLOAT")
+    found = probe(tmp_path / "x.wav", start_seconds=1.0, end_seconds=2.5)
+    assert isinstance(found, Decoded)
+    assert found.offset_samples == 16000
+    assert np.array_equal(found.wave_S, wave_S[16000:40000])
+
+
+def spoil(path: Path, kind: str) -> None:
+    """Write a file that is bad in the way that `kind` says."""
+    good = tone(seconds=4)
+    soundfile.write(path, good, 16000)
+    data = path.read_bytes()
+    match kind:
+        case "empty":
+            path.write_bytes(b"")
+        case "header only":
+            path.write_bytes(data[:44])
+        case "text":
+            path.write_text("this is not sound\n" * 100)
+        case "zeros":
+            path.write_bytes(bytes(5000))
+        case "nan":
+            soundfile.write(path, np.where(good > 0.29, np.nan, good), 16000, subtype="FLOAT")
+        case "infinite":
+            soundfile.write(path, np.where(good > 0.29, np.inf, good), 16000, subtype="FLOAT")
+        case "silence":
+            soundfile.write(path, np.zeros(16000, np.float32), 16000)
+        case "rate 0":
+            path.write_bytes(data[:24] + struct.pack("<I", 0) + data[28:])
+        case "rate 1":
+            soundfile.write(path, good, 1)
+        case "rate 10 MHz":
+            soundfile.write(path, good, 10_000_000)
+        case "channels":
+            soundfile.write(path, np.full((100, 64), 0.1, np.float32), 16000)
+        case "cut flac":
+            flac = path.with_suffix(".flac")
+            soundfile.write(flac, np.random.default_rng(0).uniform(-0.5, 0.5, 64000), 16000)
+            path.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+        case "cut mp3":
+            mp3 = path.with_suffix(".mp3")
+            soundfile.write(mp3, np.random.default_rng(0).uniform(-0.5, 0.5, 160000), 16000)
+            path.write_bytes(mp3.read_bytes()[: mp3.stat().st_size // 2])
+        case "bomb":
+            soundfile.write(path, tone(seconds=90), 16000)
+        case "gone":
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty", "failed:decode: neither libsndfile"),
+        ("header only", "failed:empty"),
+        ("text", "failed:decode: neither libsndfile"),
+        ("zeros", "failed:decode"),
+        ("nan", "failed:not_finite"),
+        ("infinite", "failed:not_finite"),
+        ("silence", "dropped:silence"),
+        ("rate 0", "failed:"),
+        ("rate 1", "failed:rate: 1 Hz"),
+        ("rate 10 MHz", "failed:rate: 10000000 Hz"),
+        ("channels", "failed:channels: 64"),
+        ("cut flac", "failed:"),
+        ("cut mp3", "failed:truncated: declares"),
+        ("bomb", "failed:too_long: over 1 minutes"),
+        ("gone", "failed:unreadable: no such file"),
+    ],
+)
+def test_bad_file_is_a_reason(tmp_path: Path, kind: str, reason: str) -> None:
+    path = tmp_path / "x.wav"
+    spoil(path, kind)
+    found = probe(path, Config(max_minutes=1))
+    assert isinstance(found, Unusable)
+    assert found.reason.startswith(reason), found.reason
+
+
+def test_file_that_changed_since_it_was_cataloged_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", tone(), 16000)
+    recording = Recording(uri=str(tmp_path / "x.wav"), name="x.wav", bytes=1, sha256="0" * 64)
+    found = Transform(Config())([recording])[0]
+    assert isinstance(found, Unusable)
+    assert found.reason.startswith("failed:changed")

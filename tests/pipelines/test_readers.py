@@ -1,0 +1,126 @@
+"""Readers: every sound file of a folder is found once, with what the tables say of it; mistakes are sentences."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from infra.workflow.node import Refused
+from pipelines.readers import folder, jsonl
+from pipelines.row import Recording
+
+
+def read(root: Path, **settings: bool) -> dict[str, Recording]:
+    return {r.name: r for r in folder.recordings(folder.Config(**settings), root)}
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"....")
+
+
+def test_every_sound_file_is_found_once_in_order(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2.FLAC", "b/1.wav", "a.mp4", "notes.pdf", ".hidden/x.wav", "b/.x.wav")
+    found = list(folder.recordings(folder.Config(), tmp_path))
+    assert [r.name for r in found] == ["a.mp4", "b/1.wav", "b/2.FLAC"]
+    assert [r.bytes for r in found] == [4, 4, 4]
+    assert Path(found[1].uri) == tmp_path / "b/1.wav"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("t.tsv", 'file\tTranscript\tlang\tspeaker\tlicence_clip\tkind\na.wav\tHe said "Hi\ten\tbob\tCC0\tclean\n'),
+        ("t.csv", 'path,sentence,locale,speaker_id,license,kind\na.wav,"He said ""Hi",en,bob,CC0,clean\n'),
+        ("t.csv", 'path|text|language|spk|licence|kind\na|"He said ""Hi"|en|bob|CC0|clean\n'),
+        (
+            "t.jsonl",
+            json.dumps(
+                {"audio_filepath": "a.wav", "text": 'He said "Hi', "lang": "en", "speaker": "bob", "license": "CC0"}
+                | {"kind": "clean"}
+            )
+            + "\n",
+        ),
+    ],
+)
+def test_tables_of_many_dialects_say_the_same(tmp_path: Path, file: str, text: str) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    (tmp_path / file).write_text(text)
+    found = read(tmp_path)
+    told = found["a.wav"]
+    assert (told.text, told.language, told.speaker, told.license) == ('He said "Hi', "en", "bob", "CC0")
+    assert told.extra == {"kind": "clean"}
+    assert found["b.wav"].text is None
+
+
+def test_license_that_is_not_stated_is_unknown(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "t.tsv").write_text("file\tlicence_repo\tlicence_clip\na.wav\tMIT\tnot stated\n")
+    assert read(tmp_path)["a.wav"].license == "unknown"
+
+
+def test_file_that_a_table_names_but_that_is_gone_is_not_forgotten(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "t.tsv").write_text("file\ttext\na.wav\tone\ngone.wav\ttwo\n../../etc/passwd.wav\tthree\n")
+    found = read(tmp_path)
+    assert sorted(found) == ["a.wav", "gone.wav"]
+    assert found["gone.wav"].bytes == 0
+
+
+def test_text_file_beside_is_the_transcript(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "a.txt").write_text("  one\ntwo ")
+    assert read(tmp_path)["a.wav"].text == "one two"
+    assert read(tmp_path, text_beside=False)["a.wav"].text is None
+
+
+def test_folder_without_sound_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no such folder"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(Refused, match=r"no sound file in it \(it is empty\)"):
+        read(tmp_path)
+    touch(tmp_path, "a.txt", "b.pdf")
+    with pytest.raises(Refused, match="it holds 2 other files"):
+        read(tmp_path)
+
+
+def test_table_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "t.tsv").write_bytes(b"file\ttext\na.wav\t\xff\xfe\n")
+    with pytest.raises(Refused, match=r"t\.tsv: cannot be read as a table"):
+        read(tmp_path)
+
+
+def test_catalog_gives_back_what_was_written(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    written = list(folder.recordings(folder.Config(), tmp_path))
+    (tmp_path / "recordings.jsonl").write_text("\n".join(json.dumps(asdict(r)) for r in written))
+    assert list(jsonl.recordings(jsonl.Config(), tmp_path)) == written
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{", "line 1: not JSON"),
+        ("[]", "a recording is a table"),
+        ('{"uri": "a", "name": "a"}', "bytes is missing"),
+        ('{"uri": "a", "name": "a", "bytes": 1, "lisense": "x"}', "did you mean 'license'"),
+    ],
+)
+def test_mistake_in_a_catalog_is_a_sentence(tmp_path: Path, line: str, complaint: str) -> None:
+    (tmp_path / "recordings.jsonl").write_text(line)
+    with pytest.raises(Refused, match=complaint):
+        list(jsonl.recordings(jsonl.Config(), tmp_path))
+
+
+@pytest.mark.shared
+def test_the_shared_recordings_are_understood(shared: Path) -> None:
+    found = read(shared / "audio")
+    assert len(found) == 147
+    jfk = found["en/jfk.flac"]
+    assert jfk.text is not None
+    assert jfk.text.startswith("And so my fellow Americans")
+    assert (jfk.language, jfk.speaker, jfk.license) == ("en", "jfk", "public domain (US federal)")
+    assert found["noise/sb_noise1.flac"].extra["kind"] == "noise"
