@@ -1,7 +1,8 @@
 """eSpeak NG: formant speech in a hundred languages, by the library in the espeakng-loader wheel; for test recordings.
 
-The library keeps state between utterances (the second one differs from the first) and seeds its noise by the clock. Each
-utterance therefore is spoken by a process of its own, seeded, which runs this file; it must stay importable without the project and without numpy.
+The library keeps state between utterances (the second one differs from the first) and seeds its noise by the clock.
+Each utterance therefore is spoken by a process of its own, seeded, which runs this file: it must import nothing but the
+standard library at its top.
 """
 
 import ctypes
@@ -70,10 +71,10 @@ class Espeak:
         import numpy as np
 
         order = {"library": str(self.library), "data": str(self.data.parent), **asdict(utterance)}
-        done = subprocess.run([sys.executable, "-I", __file__], input=json.dumps(order).encode(), capture_output=True)
+        done = subprocess.run([sys.executable, "-IS", __file__], input=json.dumps(order).encode(), capture_output=True)
         if done.returncode != 0:
             raise EspeakError(f"eSpeak cannot say {utterance}: {done.stderr.decode(errors='replace').strip()}")
-        return np.frombuffer(done.stdout, dtype="<i2").astype(np.float32) / 32768
+        return np.frombuffer(done.stdout, dtype="<i2").astype(np.float32) / np.float32(32768)
 
 
 def speak(order: dict[str, Any]) -> bytes:
@@ -85,7 +86,6 @@ def speak(order: dict[str, Any]) -> bytes:
     pieces: list[bytes] = []
     kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
-    @kind
     def collect(samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
             pieces.append(ctypes.string_at(samples, 2 * count))
@@ -98,7 +98,8 @@ def speak(order: dict[str, Any]) -> bytes:
         return code
 
     call("espeak_Initialize", SYNCHRONOUS, 0, order["data"].encode(), DO_NOT_EXIT)
-    library.espeak_SetSynthCallback(collect)
+    callback = kind(collect)
+    library.espeak_SetSynthCallback(callback)
     call("espeak_SetVoiceByName", order["voice"].encode())
     for parameter, key in ((RATE, "words_per_minute"), (PITCH, "pitch"), (RANGE, "pitch_range")):
         call("espeak_SetParameter", parameter, order[key], 0)

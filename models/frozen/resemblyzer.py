@@ -38,7 +38,7 @@ class Resemblyzer:
         return [self.windows(wave_S, window=len(wave_S), hop=max(1, len(wave_S)))[0] for wave_S in waves]
 
     def windows(self, wave_S: Wave, *, window: int, hop: int) -> NDArray[np.float32]:
-        """Embeddings of windows of a waveform, in samples: (windows, 256). The last one ends where the waveform does."""
+        """Embeddings of windows of a waveform, in samples: (windows, 256). The last window ends where it does."""
         import torch
 
         mel_FM = self._mel(at_level(wave_S, dbfs=LEVEL_DBFS))

@@ -23,11 +23,11 @@ NEAR_NYQUIST = 0.92
 
 
 class Config(Manifest):
-    below_peak_db: float = Field(50.0, gt=0)
+    below_peak_db: float = Field(default=50.0, gt=0)
     """The spectrum ends at the highest frequency within this of its peak."""
-    active_db: float = Field(30.0, gt=0)
+    active_db: float = Field(default=30.0, gt=0)
     """Frames within this of the loudest count as speech; in the others there is only background to see."""
-    cliff_db: float = Field(20.0, gt=0)
+    cliff_db: float = Field(default=20.0, gt=0)
     """A fall by this much within 500 Hz is a cliff."""
 
 

@@ -19,9 +19,9 @@ FEW_CHARACTERS = ("zh", "ja", "ko", "yue")
 
 
 class Config(Manifest):
-    lowest_hz: float = Field(65.0, gt=30)
-    highest_hz: float = Field(420.0, lt=1000)
-    voicing: float = Field(0.6, gt=0, lt=1)
+    lowest_hz: float = Field(default=65.0, gt=30)
+    highest_hz: float = Field(default=420.0, lt=1000)
+    voicing: float = Field(default=0.6, gt=0, lt=1)
     """Normalised autocorrelation above which a frame is voiced."""
 
 

@@ -24,7 +24,7 @@ class Config(Manifest):
     """The gate: overall DNSMOS below which a clip is enhanced. Clean read speech has 2.8 to 3.4."""
     min_gain: float = 0.1
     """Keep the original where the overall score gains less than this."""
-    wet: float = Field(0.8, gt=0, le=1)
+    wet: float = Field(default=0.8, gt=0, le=1)
 
 
 class Transform:

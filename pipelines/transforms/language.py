@@ -25,7 +25,7 @@ SAME = {
 class Config(Manifest):
     among: list[str] = []
     """ISO 639-1 codes to choose from when a text decides; all that the model knows when empty."""
-    min_probability: float = Field(0.8, ge=0, le=1)
+    min_probability: float = Field(default=0.8, ge=0, le=1)
     min_bytes: int = 12
     """Shorter texts decide nothing: "hola" and "ok" are not enough to go by."""
 

@@ -20,7 +20,7 @@ HIGHEST_SNR_DB = 80.0
 
 
 class Config(Manifest):
-    noise_percentile: float = Field(10.0, gt=0, lt=50)
+    noise_percentile: float = Field(default=10.0, gt=0, lt=50)
     """Frames of 20 ms at this percentile of energy stand for the background, those above the median for the speech."""
 
 

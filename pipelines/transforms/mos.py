@@ -11,7 +11,7 @@ SETS = ("mos_overall", "mos_signal", "mos_background", "mos_by")
 
 
 class Config(Manifest):
-    hop_seconds: float = Field(4.0, gt=0)
+    hop_seconds: float = Field(default=4.0, gt=0)
     """From one window of 9.01 s to the next."""
 
 

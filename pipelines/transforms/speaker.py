@@ -17,11 +17,11 @@ Vectors = NDArray[np.float32]
 
 
 class Config(Manifest):
-    window_seconds: float = Field(1.5, gt=0)
-    hop_seconds: float = Field(0.75, gt=0)
-    quiet_db: float = Field(25.0, gt=0)
+    window_seconds: float = Field(default=1.5, gt=0)
+    hop_seconds: float = Field(default=0.75, gt=0)
+    quiet_db: float = Field(default=25.0, gt=0)
     """Windows this far below the loudest one hold no voice to compare."""
-    same_cosine: float = Field(0.72, ge=-1, le=1)
+    same_cosine: float = Field(default=0.72, ge=-1, le=1)
     """Clips of a recording join one cluster while their mean cosine is above this."""
 
 

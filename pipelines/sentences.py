@@ -1,0 +1,72 @@
+"""What the voices of the synthetic recordings say: everyday sentences, written for this project."""
+
+SENTENCES: dict[str, tuple[str, ...]] = {
+    "en": (
+        "The ferry leaves the harbor at seven, and the gulls follow it out to the open water.",
+        "She wrapped the bread in a clean cloth and set it on the table by the window.",
+        "In winter the road to the village is closed, so the mail comes twice a month.",
+        "My brother repairs old clocks in a small shop behind the station.",
+        "The children counted nine boats on the lake before the rain began.",
+        "Nobody remembers who planted the three tall trees beside the school.",
+        "We walked along the river until the lights of the town came into view.",
+        "A cold wind came down from the hills and rattled the doors of the barn.",
+        "He keeps the letters in a wooden box and reads one of them every Sunday.",
+        "The last train was late, but the coffee in the waiting room was hot.",
+        "Please leave the key under the flower pot when you go out in the morning.",
+        "After the storm the sky turned green, and the garden smelled of wet earth.",
+        "The teacher drew a map of the island and marked the wells in blue.",
+        "Two red kites circled over the field while the farmer mowed the grass.",
+    ),
+    "de": (
+        "Am Morgen liegt dichter Nebel über dem Fluss, und die Brücke ist kaum zu sehen.",
+        "Meine Nachbarin backt jeden Samstag einen Kuchen mit Äpfeln aus ihrem Garten.",
+        "Der Zug nach Norden hält heute nicht, weil die Gleise erneuert werden.",
+        "Die Kinder haben aus Karton ein Schiff gebaut und es im Bach schwimmen lassen.",
+        "Im Museum hängt ein Bild, das niemand dem richtigen Maler zuordnen kann.",
+        "Wer früh genug kommt, bekommt noch einen Platz am Fenster.",
+        "Der alte Leuchtturm wurde vor zehn Jahren in ein kleines Hotel verwandelt.",
+        "Nach dem Essen gingen wir zu Fuß durch die leeren Straßen zurück.",
+        "Sie schreibt ihre Einkaufsliste immer auf die Rückseite alter Briefe.",
+        "Auf dem Dach nistet seit Jahren dasselbe Paar Störche.",
+        "Der Händler wog die Kirschen ab und legte noch eine Handvoll dazu.",
+        "Wenn es schneit, bleibt die Schule auf dem Berg geschlossen.",
+    ),
+    "es": (
+        "La panadera abre la tienda antes del amanecer y el olor del pan llena la calle.",
+        "Mi abuelo cuenta que el río era más ancho cuando él era niño.",
+        "Los músicos ensayan en la plaza todos los jueves por la tarde.",
+        "Perdimos el autobús y volvimos a casa caminando bajo la lluvia.",
+        "En la biblioteca hay un reloj que siempre marca las cinco y media.",
+        "El gato duerme sobre la mesa donde guardamos los mapas.",
+        "Cada verano pintan las barcas de azul y blanco antes de salir a pescar.",
+        "La carta llegó con tres semanas de retraso y sin remitente.",
+    ),
+    "fr": (
+        "Le vieux pont traverse la rivière près du moulin, là où les enfants pêchent en été.",
+        "Ma tante garde les graines de tomates dans de petites boîtes en fer.",
+        "Le marché commence à six heures, mais les meilleurs fruits partent tout de suite.",
+        "On entend la mer depuis la cuisine quand le vent vient de l'ouest.",
+        "Il a réparé la bicyclette avec un morceau de ficelle et beaucoup de patience.",
+        "La lumière du phare balaie les toits du village toute la nuit.",
+        "Nous avons planté un cerisier le jour de la naissance de ma sœur.",
+        "Le facteur s'arrête toujours un moment pour parler au chien.",
+        "Au printemps, la neige fondue remplit le puits derrière la maison.",
+        "Elle lit le journal à voix haute pendant que le café chauffe.",
+        "Les bateaux rentrent au port quand les cloches sonnent midi.",
+        "Personne ne sait qui allume la lampe de la vieille gare.",
+    ),
+    "zh": (
+        "今天早上下了一点小雨，孩子们打着伞去学校。",
+        "奶奶在院子里种了两棵苹果树，秋天我们一起摘苹果。",
+        "火车晚到了半个小时，可是谁也没有生气。",
+        "他每个星期天都去河边钓鱼，常常一条也钓不到。",
+        "图书馆门口有一只白色的猫，喜欢在太阳下睡觉。",
+        "我们坐船过江，对面的山看起来像一幅画。",
+        "哥哥学会了做饭，他做的鱼汤特别好喝。",
+        "下雪以后，村子里非常安静，只听得见脚步声。",
+    ),
+}
+"""ISO 639-1 code -> sentences of 2 to 8 seconds."""
+
+OTHER_WORDS = "Quarterly figures improved across several departments despite rising transport costs."
+"""A transcript that belongs to none of the recordings: what a wrong label looks like."""
