@@ -64,15 +64,16 @@ def new_bundle(
 
     Raises: BundleError when a given file is not what it should be.
     """
+    from models.audiovae.initialize import initialize
     from models.audiovae.vae import AudioVAE
     from models.speaker.campplus import SpeakerEncoder
     from models.text.tokens import byte_tokenizer
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        audiovae = AudioVAE(config.audiovae)
-        torch.manual_seed(seed + 1)
         campplus = SpeakerEncoder()
+        audiovae = AudioVAE(config.audiovae)
+    initialize(audiovae, seed=seed)
     if speaker is not None:
         files.fill({speaker.name: (campplus, files.read_tensors(speaker))}, where=speaker.parent)
     words = byte_tokenizer() if tokenizer is None else files.read_tokenizer(tokenizer)
@@ -141,7 +142,10 @@ def find_bundle(path: str | Path) -> Path:
             return folder
     if not root.is_dir():
         check_files(root, {})
-    raise BundleError(f"there is no bundle in {root}: neither it nor bundle/ nor out/bundle/ in it has a {CONFIG}")
+    raise BundleError(
+        f"there is no bundle in {root}: neither it nor bundle/ nor out/bundle/ in it has a {CONFIG}; "
+        "give the folder of a downloaded checkpoint, or what a training stage made"
+    )
 
 
 def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
@@ -152,8 +156,10 @@ def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
     Raises: BundleError naming every missing file.
     """
     if not root.exists():
-        hint = "; a hub id is not looked up: download it first, and give the folder" if not root.is_absolute() else ""
-        raise BundleError(f"there is no bundle at {root}{hint}")
+        hint = "; a hub id is not looked up: download it first" if not root.is_absolute() else ""
+        raise BundleError(
+            f"there is no bundle at {root}{hint}; give the folder of a checkpoint, or what a training stage made"
+        )
     if not root.is_dir():
         raise BundleError(f"{root} is a file; a bundle is a folder with {CONFIG}, {VOCODER} and others")
     if card and card.get("format") != FORMAT:

@@ -1,0 +1,221 @@
+"""Speech: seeds decide it, the stop head or the maximum ends it, streams equal it, and bad requests are sentences."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from models.backbone.config import SamplingConfig
+from models.runtime.bundle import Bundle, BundleError
+from models.runtime.generate import Draws, Speech, generate
+from models.runtime.prompt import RequestError, Sound
+from models.runtime.stream import generate_stream
+from tests.small import small_bundle
+
+PATCH = 7680
+
+
+def voice(seconds: float = 0.7, *, rate_hz: int = 16000) -> Sound:
+    """Something to imitate."""
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    wave_S = 0.3 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2
+    return wave_S.astype(np.float32), rate_hz
+
+
+def bundle_that_stops_at(probability: float) -> Bundle:
+    """A bundle whose stop head says the same of every hidden state."""
+    bundle = small_bundle()
+    assert bundle.backbone is not None
+    with torch.no_grad():
+        head = bundle.backbone.eos_proj[2]
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([1 - probability, probability]).log())
+    return bundle
+
+
+def assert_equal(first: Speech, second: Speech) -> None:
+    assert torch.equal(first.wave_S, second.wave_S)
+
+
+def test_seed_decides_the_samples_whatever_was_called_before(small: Bundle) -> None:
+    first = generate(small, "hello", prompt_audio=voice(), prompt_text="ha", seed=3, max_patches=3, stop_threshold=1)
+    torch.manual_seed(99)
+    random.seed(99)
+    torch.rand(17)
+    generate(small, "something else", seed=8, max_patches=2)
+    again = generate(small, "hello", prompt_audio=voice(), prompt_text="ha", seed=3, max_patches=3, stop_threshold=1)
+    other = generate(small, "hello", prompt_audio=voice(), prompt_text="ha", seed=4, max_patches=3, stop_threshold=1)
+    assert_equal(first, again)
+    assert not torch.equal(first.wave_S, other.wave_S)
+
+
+def test_global_randomness_is_neither_read_nor_moved(small: Bundle) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    generate(small, "hello", prompt_audio=voice(11.0), max_patches=1)
+    assert torch.rand(1) == expected
+
+
+def test_long_prompt_is_cropped_for_its_voice_by_the_seed(small: Bundle) -> None:
+    noise = (np.random.default_rng(0).standard_normal(12 * 16000) * np.linspace(0.1, 0.3, 12 * 16000)).astype("f4")
+    first, again, other = (
+        generate(small, "a", prompt_audio=(noise, 16000), seed=seed, max_patches=1) for seed in (1, 1, 2)
+    )
+    assert_equal(first, again)
+    assert not torch.equal(first.latent_FD, other.latent_FD)
+
+
+@pytest.mark.parametrize("prompt", ["none", "xvector", "continuation"])
+def test_streamed_audio_equals_offline_audio(small: Bundle, prompt: str) -> None:
+    options = {"seed": 1, "max_patches": 5, "stop_threshold": 1.0, "num_steps": 3}
+    if prompt != "none":
+        options["prompt_audio"] = voice()
+    if prompt == "continuation":
+        options["prompt_text"] = "ha"
+    offline = generate(small, "hello there", **options)  # type: ignore[arg-type]
+    chunks = list(generate_stream(small, "hello there", **options))  # type: ignore[arg-type]
+    assert [len(chunk.wave_S) for chunk in chunks] == [PATCH // 2, *[PATCH] * 4, PATCH // 2]
+    torch.testing.assert_close(torch.cat([c.wave_S for c in chunks]), offline.wave_S, atol=1e-5, rtol=0)
+    assert [chunk.finish_reason for chunk in chunks] == [None] * 5 + ["length"]
+
+
+def test_stop_head_ends_speech_after_the_patch_it_announced() -> None:
+    speech = generate(bundle_that_stops_at(0.9), "hello", max_patches=6)
+    assert (speech.finish_reason, speech.patches) == ("stop", 1)
+    assert len(speech.wave_S) == PATCH
+    assert speech.stop_probabilities[0] == pytest.approx(0.9)
+
+
+def test_maximum_cuts_speech_that_does_not_stop() -> None:
+    speech = generate(bundle_that_stops_at(0.5), "hello", max_patches=3)
+    assert (speech.finish_reason, speech.patches) == ("length", 3)
+    assert speech.seconds == pytest.approx(0.48)
+
+
+def test_stop_on_the_last_allowed_patch_is_a_stop() -> None:
+    assert generate(bundle_that_stops_at(0.9), "hello", max_patches=1).finish_reason == "stop"
+
+
+def test_stop_threshold_is_strict_and_decides() -> None:
+    bundle = bundle_that_stops_at(0.5)
+    assert generate(bundle, "hello", max_patches=2, stop_threshold=0.49).finish_reason == "stop"
+    assert generate(bundle, "hello", max_patches=2, stop_threshold=0.51).finish_reason == "length"
+
+
+def test_stop_head_is_not_asked_about_the_end_of_the_prompt() -> None:
+    options = {"prompt_audio": voice(), "prompt_text": "ha", "max_patches": 4}
+    speech = generate(bundle_that_stops_at(0.9), "hello", **options)  # type: ignore[arg-type]
+    assert (speech.finish_reason, speech.patches) == ("stop", 1)
+
+
+def test_guidance_zero_is_the_conditional_branch_alone(small: Bundle) -> None:
+    assert small.backbone is not None
+    head, rows = small.backbone.velocity_field_predictor, []
+    handle = head.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    try:
+        options = {"num_steps": 2, "max_patches": 2, "stop_threshold": 1.0, "prompt_audio": voice(), "seed": 2}
+        plain = generate(small, "hello", guidance_scale=0.0, **options)  # type: ignore[arg-type]
+        assert rows == [1] * 4, "one row a step: the unconditional branch costs nothing"
+        rows.clear()
+        tiny = generate(small, "hello", guidance_scale=1e-7, **options)  # type: ignore[arg-type]
+        assert rows == [2] * 4
+    finally:
+        handle.remove()
+    torch.testing.assert_close(plain.latent_FD, tiny.latent_FD, atol=1e-4, rtol=0)
+    strong = generate(small, "hello", guidance_scale=2.0, **options)  # type: ignore[arg-type]
+    assert not torch.allclose(plain.latent_FD, strong.latent_FD, atol=1e-3)
+
+
+def test_prompt_and_its_text_and_the_speaker_scale_change_the_speech(small: Bundle) -> None:
+    options = {"seed": 1, "max_patches": 2, "stop_threshold": 1.0}
+    variants = [
+        generate(small, "hello", **options),  # type: ignore[arg-type]
+        generate(small, "hello", prompt_audio=voice(), **options),  # type: ignore[arg-type]
+        generate(small, "hello", prompt_audio=voice(), speaker_scale=0.5, **options),  # type: ignore[arg-type]
+        generate(small, "hello", language="EN", **options),  # type: ignore[arg-type]
+    ]
+    for number, one in enumerate(variants):
+        for other in variants[number + 1 :]:
+            assert not torch.equal(one.wave_S, other.wave_S)
+
+
+def test_prompt_shorter_than_a_patch_can_be_continued(small: Bundle) -> None:
+    speech = generate(small, "hello", prompt_audio=voice(0.14), prompt_text="h", max_patches=1)
+    assert speech.patches == 1
+
+
+BAD_REQUESTS = {
+    "no text": ({"text": "  "}, "no text to speak"),
+    "text without sound": ({"prompt_text": "hm"}, "without the prompt audio"),
+    "no patches": ({"max_patches": 0}, "at least one"),
+    "no steps": ({"num_steps": 0}, "at least one step"),
+    "strange method": ({"method": "heun"}, "unknown ODE method 'heun'"),
+    "negative guidance": ({"guidance_scale": -1.0}, "at least 0"),
+    "threshold": ({"stop_threshold": 8.0}, "is a probability, but is 8.0"),
+    "scale": ({"speaker_scale": float("nan")}, "must be a number"),
+    "language": ({"language": "no such language!"}, "not a language"),
+    "length": ({"text": "word " * 200}, "this model has 512; split the text"),
+    "no file": ({"prompt_audio": "nowhere.wav"}, "no prompt audio at nowhere.wav"),
+    "silence": ({"prompt_audio": (np.zeros(16000, np.float32), 16000)}, "silent"),
+    "nothing": ({"prompt_audio": (np.zeros(0, np.float32), 16000)}, "silent"),
+    "too short": ({"prompt_audio": (np.ones(800, np.float32), 16000)}, "only 0.05 s of sound"),
+    "not numbers": ({"prompt_audio": (np.full(9000, np.nan, np.float32), 16000)}, "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_bad_request_is_a_sentence(small: Bundle, name: str) -> None:
+    options, words = BAD_REQUESTS[name]
+    with pytest.raises(RequestError, match=words):
+        generate(small, **{"text": "hello", "max_patches": 1, **options})  # type: ignore[arg-type]
+
+
+def test_file_that_is_not_sound_is_a_sentence(small: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "note.wav").write_text("not sound")
+    with pytest.raises(RequestError, match="cannot be read as sound"):
+        generate(small, "hello", prompt_audio=tmp_path / "note.wav", max_patches=1)
+
+
+def test_stream_of_a_bad_request_fails_before_its_first_chunk(small: Bundle) -> None:
+    with pytest.raises(RequestError):
+        generate_stream(small, "hello", num_steps=0)
+
+
+def test_stereo_file_at_another_rate_is_a_voice(small: Bundle, tmp_path: Path) -> None:
+    wave_S, rate_hz = voice(rate_hz=8000)
+    assert isinstance(wave_S, np.ndarray)
+    soundfile.write(tmp_path / "stereo.flac", np.stack([wave_S, 0.5 * wave_S], axis=1), rate_hz)
+    assert generate(small, "hello", prompt_audio=tmp_path / "stereo.flac", max_patches=1).patches == 1
+
+
+def test_bundle_without_a_backbone_says_which_stage_it_needs() -> None:
+    with pytest.raises(BundleError, match="no backbone yet.*backbone stage"):
+        generate(small_bundle(backbone=False), "hello")
+
+
+def test_guidance_on_a_distilled_model_is_a_sentence() -> None:
+    bundle = small_bundle(meanflow={"enabled": True})
+    assert generate(bundle, "hello", num_steps=2, max_patches=1).patches == 1
+    with pytest.raises(RequestError, match="guidance distilled in"):
+        generate(bundle, "hello", guidance_scale=1.2)
+
+
+@pytest.mark.parametrize("solver", ["flow_matching", "scm"])
+def test_fixed_step_artifact_keeps_its_contract(solver: str) -> None:
+    steps = {"flow_matching": 1, "scm": 2}[solver]
+    bundle = small_bundle(sampling=dataclasses.asdict(SamplingConfig(solver=solver, num_steps=steps)))  # type: ignore[arg-type]
+    assert generate(bundle, "hello", num_steps=steps, max_patches=2).patches >= 1
+    with pytest.raises(RequestError, match=f"num_steps 4 was asked for, but this model locks it to {steps}"):
+        generate(bundle, "hello", num_steps=4)
+
+
+def test_recorded_draws_that_do_not_fit_are_a_sentence(small: Bundle) -> None:
+    with pytest.raises(RequestError, match=r"\[1, 4, 8\] is needed, and there is \[1, 4, 9\]"):
+        generate(small, "hello", draws=Draws(recorded=[torch.zeros(1, 4, 9)]), max_patches=1)
+    with pytest.raises(RequestError, match="there is nothing more"):
+        generate(small, "hello", draws=Draws(recorded=[]), max_patches=1)
