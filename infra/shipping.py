@@ -64,7 +64,7 @@ def pending(store: Path, uri: str) -> list[Path]:
 
 def database_of(uri: str) -> Path | None:
     """The file of an sqlite tracking URI."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def default_tracking(store: Path) -> str:

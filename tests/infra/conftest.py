@@ -1,5 +1,6 @@
 """What the tests of infra share: a small workflow of toy nodes in a folder of its own."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,7 +66,17 @@ def process(folder: Path, *words: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables and nothing in them: making one takes seconds, copying it none."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    code = f"from mlflow import MlflowClient; MlflowClient('sqlite:///{database}').search_experiments()"
+    subprocess.run([sys.executable, "-c", code], cwd=database.parent, check=True, capture_output=True)
+    return database
+
+
 @pytest.fixture
-def start(toys: Path) -> Callable[..., subprocess.Popen[str]]:
+def start(toys: Path, empty_mlflow: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start `stipple run w.yaml ...` beside the test."""
+    shutil.copy(empty_mlflow, toys / "mlflow.db")
     return lambda *words: process(toys, *words)

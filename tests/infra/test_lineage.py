@@ -1,0 +1,365 @@
+"""From journal to MLflow and back: nothing lost, nothing doubled, whatever MLflow does; and the tree without it."""
+
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.ancestry import ancestors, find, tree_lines
+from infra.journal import About, JournalRun, JournalWriter, read_from
+from infra.shipping import Shipped, Shipping, journals, pending
+from infra.workflow.node import Refused
+from infra.workflow.store import Store
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Libraries under MLflow warn of their own deprecations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def journal_of(store: Path, name: str = "train", **more: Any) -> JournalRun:
+    """A run as the engine begins it."""
+    about = About(more.pop("run", name.ljust(32, "0")), name, "toys", "train", **more)
+    run = JournalRun(store / name / "0123456789abcdef" / "journal", about)
+    run.start(attempt=1)
+    return run
+
+
+def shipper(store: Path, uri: str) -> Any:
+    from infra.lineage import Shipper
+
+    return Shipper(store, uri)
+
+
+def client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def points(uri: str, run: str, key: str) -> list[tuple[int, float]]:
+    """The curve of our run in MLflow."""
+    api = client(uri)
+    found = api.search_runs([e.experiment_id for e in api.search_experiments()], f"tags.`stipple.run` = '{run}'")
+    assert len(found) == 1
+    return [(point.step, point.value) for point in api.get_metric_history(found[0].info.run_id, key)]
+
+
+def test_a_record_costs_microseconds_and_survives_a_torn_line(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "worker-0")
+    began = time.perf_counter()
+    for step in range(2000):
+        writer.metrics({"flow/loss": 1.0 / (step + 1), "flow/stop": 0.5}, step=step)
+    each = (time.perf_counter() - began) / 2000
+    writer.close()
+    with writer.path.open("ab") as file:
+        file.write(b'{"t":"metrics","step":2000,"v":{"flow/lo')
+    again = JournalWriter(tmp_path, "worker-0")
+    again.metrics({"flow/loss": 0.0}, step=2000)
+    again.close()
+    records, end = read_from(writer.path, 0)
+    assert [record["step"] for record in records] == list(range(2001))
+    assert end == writer.path.stat().st_size
+    assert each < 500e-6, f"{each * 1e6:.0f} microseconds a record"
+
+
+def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) -> None:
+    file = tmp_path / "w.jsonl"
+    file.write_bytes(b'{"t":"tags","v":{}}\n{"t":"met')
+    records, end = read_from(file, 0)
+    assert len(records) == 1
+    assert end == 20
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_journal_becomes_a_run_with_its_edges(tmp_path: Path, empty_mlflow: Path) -> None:
+    store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db"
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    page = tmp_path / "audit.html"
+    page.write_text("<p>listen</p>")
+    top = journal_of(store, "above")
+    first = journal_of(store, "first", parent=top.id)
+    first.params({"steps": 3, "optimizer.lr": 3e-4, "long": "x" * 9000})
+    first.input_dataset(name="corpus", digest="d" * 64, uri="/somewhere", role="data", facts={"hours": 1.5})
+    first.output_model(name="first", uri="/out", digest="e" * 64, step=3)
+    first.artifact(page)
+    worker = JournalWriter(first.journal, "worker-0")
+    for step in range(5):
+        worker.metrics({"flow/loss": 1.0 - step / 10}, step=step)
+    worker.close()
+    first.end("FINISHED")
+    second = journal_of(store, "second", parent=top.id)
+    second.input_model(run=first.id, role="start_from")
+    second.end("FAILED", reason="a sentence")
+    assert shipper(store, uri).ship_all() == 0
+    assert pending(store, uri) == []
+    api = client(uri)
+    ids = {
+        name: Shipped.read(journals(store)[run.id], uri).run for name, run in [("f", first), ("s", second), ("t", top)]
+    }
+    made = api.get_run(ids["f"])
+    assert made.info.status == "FINISHED"
+    assert made.data.params["optimizer.lr"] == "0.0003"
+    assert made.data.tags["mlflow.parentRunId"] == ids["t"]
+    assert [(d.dataset.name, d.dataset.digest) for d in made.inputs.dataset_inputs] == [("corpus", "d" * 32)]
+    assert [item.path for item in api.list_artifacts(ids["f"])] == ["audit.html"]
+    assert points(uri, first.id, "flow/loss") == [(step, 1.0 - step / 10) for step in range(5)]
+    model = made.outputs.model_outputs[0].model_id
+    user = api.get_run(ids["s"])
+    assert user.info.status == "FAILED"
+    assert user.data.tags["stipple.ended"] == "a sentence"
+    assert [edge.model_id for edge in user.inputs.model_inputs] == [model]
+
+
+@pytest.mark.usefixtures("quiet")
+def test_replay_after_a_crash_and_redone_steps_double_nothing(tmp_path: Path, empty_mlflow: Path) -> None:
+    store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db"
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    run = journal_of(store)
+    for step in range(1, 9):
+        run.metrics({"loss": float(step)}, step=step)
+    shipper(store, uri).ship_all()
+    state = Shipped.read(run.journal, uri)
+    state.offsets, state.last = {}, {}
+    state.save()  # as if the shipper had died between MLflow's answer and its own note
+    run.start(attempt=2)
+    for step in range(6, 12):
+        run.metrics({"loss": float(step)}, step=step)
+    run.output_model(name="train", uri="/out", digest="e" * 64, step=11)
+    shipper(store, uri).ship_all()
+    assert points(uri, run.id, "loss") == [(step, float(step)) for step in range(1, 12)]
+    assert len(client(uri).search_logged_models([state_experiment(uri)])) == 1
+
+
+def state_experiment(uri: str) -> str:
+    """The id of the tests' experiment."""
+    return str(client(uri).get_experiment_by_name("toys").experiment_id)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_no_run_has_more_than_sixty_metric_keys_in_mlflow(tmp_path: Path, empty_mlflow: Path) -> None:
+    store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db"
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    run = journal_of(store)
+    run.metrics({f"group/{number}": 0.0 for number in range(75)}, step=1)
+    shipper(store, uri).ship_all()
+    assert len(client(uri).get_run(Shipped.read(run.journal, uri).run).data.metrics) == 60
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.lineage import Unreachable
+
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES", "0")
+    store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db?timeout=0.2"
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    run = journal_of(store)
+    run.metrics({"loss": 1.0}, step=1)
+    sender = shipper(store, uri)
+    sender.ship_all()
+    run.metrics({"loss": 2.0}, step=2)
+    holder = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unreachable):
+        sender.ship_all()
+    holder.execute("ROLLBACK")
+    holder.close()
+    sender.ship_all()
+    assert points(uri, run.id, "loss") == [(1, 1.0), (2, 2.0)]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(tmp_path: Path) -> None:
+    """Absent throughout (nothing listens), and silent throughout (it accepts, and never answers)."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    try:
+        for number, port in enumerate((free_port(), silent.getsockname()[1])):
+            store = tmp_path / f"store{number}"
+            run = journal_of(store)
+            shipping = Shipping(store, f"http://127.0.0.1:{port}", wait_seconds=3)
+            shipping.start()
+            slowest = 0.0
+            for step in range(200):
+                began = time.perf_counter()
+                run.metrics({"loss": float(step)}, step=step)
+                slowest = max(slowest, time.perf_counter() - began)
+                time.sleep(0.005)
+            run.end("FINISHED")
+            began = time.monotonic()
+            shipping.finish()
+            assert time.monotonic() - began < 8
+            assert slowest < 0.2, f"a step waited {slowest:.3f} s"
+            assert len(read_from(run.writer.path, 0)[0]) == 202
+            run.close()
+            assert shipping.process is not None
+            shipping.process.kill()
+            shipping.process.wait()
+    finally:
+        silent.close()
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("quiet")
+def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(tmp_path: Path, empty_mlflow: Path) -> None:
+    """One training-like writer, a real server that comes, dies by SIGKILL, and comes again."""
+    shutil.copy(empty_mlflow, tmp_path / "server.db")
+    port, store = free_port(), tmp_path / "store"
+    uri, direct = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/server.db"
+    run = journal_of(store)
+    stop = threading.Event()
+    written = []
+
+    def train() -> None:
+        step = 0
+        while not stop.wait(0.01):
+            step += 1
+            run.metrics({"loss": float(step)}, step=step)
+            written.append((step, float(step)))
+
+    training = threading.Thread(target=train)
+    training.start()
+    shipping = Shipping(store, uri, wait_seconds=60)
+    shipping.start()
+    server = None
+    try:
+        time.sleep(2)  # absent at the start
+        server = serve(port, direct, tmp_path)
+        arrived = shipped_bytes(run.journal, uri, above=0)
+        server.kill()
+        server.wait()
+        time.sleep(2)  # lost
+        server = serve(port, direct, tmp_path)
+        shipped_bytes(run.journal, uri, above=arrived)
+        stop.set()
+        training.join()
+        run.end("FINISHED")
+        shipping.finish()
+    finally:
+        stop.set()
+        training.join()
+        run.close()
+        if server is not None:
+            server.kill()
+            server.wait()
+        if shipping.process is not None and shipping.process.poll() is None:
+            shipping.process.kill()
+            shipping.process.wait()
+    assert points(direct, run.id, "loss") == written
+
+
+def serve(port: int, database: str, folder: Path) -> subprocess.Popen[bytes]:
+    """A real MLflow server on the loopback interface, in one process; returns once it answers."""
+    import urllib.request
+
+    code = (
+        "import os, sys; os.environ.update({'_MLFLOW_SERVER_FILE_STORE': sys.argv[1], "
+        "'_MLFLOW_SERVER_ARTIFACT_ROOT': sys.argv[2], 'MLFLOW_DISABLE_TELEMETRY': 'true'}); "
+        "from werkzeug.serving import run_simple; from mlflow.server import app; "
+        "run_simple('127.0.0.1', int(sys.argv[3]), app, threaded=True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, database, str(folder / "artifacts"), str(port)],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                return process
+        except OSError:
+            assert time.monotonic() < deadline, "the MLflow server did not come up"
+            time.sleep(0.2)
+
+
+def shipped_bytes(journal: Path, uri: str, *, above: int) -> int:
+    """Wait until MLflow has more than `above` bytes of the driver's journal."""
+    deadline = time.monotonic() + 90
+    while (now := Shipped.read(journal, uri).offsets.get("driver.jsonl", 0)) <= above:
+        assert time.monotonic() < deadline, "nothing arrived"
+        time.sleep(0.2)
+    return now
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mlflow_is_rebuilt_from_the_store(toys: Path, stipple_run: Run, empty_mlflow: Path) -> None:
+    stipple_run()
+    uri = f"sqlite:///{toys}/mlflow.db"
+    where = ["--store", str(toys / "store"), "--tracking", uri]
+    for action in ("ship", "rebuild"):
+        (toys / "mlflow.db").unlink(missing_ok=True)
+        shutil.copy(empty_mlflow, toys / "mlflow.db")
+        words = [sys.executable, "-P", "-m", "infra.cli", "lineage", action, *where]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr == f"MLflow at {uri} has 4 of 4 runs\n"
+    api = client(uri)
+    runs = api.search_runs([state_experiment(uri)])
+    assert sorted(run.info.run_name for run in runs) == ["one", "three", "toys", "two"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    above = next(run for run in runs if run.info.run_name == "toys")
+    assert [item.path for item in api.list_artifacts(above.info.run_id)] == ["lineage.html"]
+
+
+def test_the_tree_goes_back_to_the_sources_without_mlflow(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    store = Store(toys / "store")
+    catalog = [{"name": f"a/{n}.wav", "license": "CC-BY-4.0", "source": "https://example.org/a"} for n in range(5)] + [
+        {"name": "b.flac", "license": "CC0-1.0", "source": "mine"}
+    ]
+    slot = find(store, "one")
+    (slot.out / "recordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in catalog))
+    commit = json.loads((slot.folder / "COMMIT.json").read_text())
+    (slot.folder / "COMMIT.json").write_text(json.dumps(commit | {"kind": "recordings"}))
+    lines = tree_lines(ancestors(store, find(store, "three")))
+    assert lines[0].startswith("three@")
+    assert lines[1].startswith("|- left  one@")
+    assert lines[2] == "|  |- 5 files  CC-BY-4.0  https://example.org/a: a/0.wav, a/1.wav, a/2.wav, and 2 more"
+    assert lines[3] == "|  `- 1 file  CC0-1.0  mine: b.flac"
+    assert lines[4].startswith("`- right  two@")
+    assert lines[5].endswith("(see above)")
+
+
+def test_an_artifact_is_found_by_name_digest_run_and_path(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    store = Store(toys / "store")
+    slot = find(store, "two")
+    made = slot.made()
+    assert made is not None
+    bundle = toys / "copied" / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "stipple.json").write_text(json.dumps({"run": made.run}))
+    ways = [f"two@{made.digest[:6]}", made.run[:8], made.fingerprint[:12], str(slot.out / "total.txt"), str(bundle)]
+    assert all(find(store, way).folder == slot.folder for way in ways)
+    with pytest.raises(Refused, match="no 'four' in .*; there are: one, three, two"):
+        find(store, "four")
+
+
+def test_the_page_of_a_workflow_stands_alone(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    page = (Store(toys / "store").workflow_runs("toys")[0].out / "lineage.html").read_text()
+    assert page.count("<rect") == 3
+    assert page.count("marker-end") == 3
+    assert "three@" in page
+    assert "src=" not in page
+    assert "href=" not in page
