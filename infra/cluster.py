@@ -77,7 +77,7 @@ class Cluster:
                 signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
             self.ours = True
             if self.manifest.address == "local":
-                self.session = Path(context["session_dir"])
+                self.session = Path(context.address_info["session_dir"])
             where = "on this machine" if self.manifest.address == "local" else f"at {self.manifest.address}"
             say(f"Ray {ray.__version__} {where} after {clock(time.monotonic() - began)}")
 
