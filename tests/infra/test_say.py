@@ -1,0 +1,113 @@
+"""`stipple say`: a whole wav file or none, and a sentence and an exit code for everything else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from infra.cli import main
+from models.runtime.bundle import Bundle, save_bundle
+from tests.small import small_bundle
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training stage leaves: a folder with out/bundle."""
+    folder = tmp_path_factory.mktemp("slot")
+    (folder / "out").mkdir()
+    save_bundle(small_bundle(), folder / "out" / "bundle")
+    return folder
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Path:
+    time = np.arange(12000) / 16000
+    soundfile.write(tmp_path / "prompt.wav", 0.3 * np.sin(2 * np.pi * 150 * time), 16000)
+    return tmp_path / "prompt.wav"
+
+
+def say(*words: object) -> int:
+    return main(["say", *map(str, words)])
+
+
+def test_wav_is_written_and_a_cut_is_called_a_cut(
+    artifact: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.wav"
+    voice = ["--prompt-audio", prompt, "--prompt-text", "hm"]
+    assert say("hello", "--from", artifact, *voice, "--out", out, "--max-seconds", 0.5, "--stop-threshold", 1) == 0
+    told = capsys.readouterr()
+    assert told.out.strip() == str(out)
+    assert "0.48 s of speech" in told.err
+    assert "real-time factor" in told.err
+    assert "finish reason: length. CUT at the maximum of 0.5 s" in told.err
+    info = soundfile.info(out)
+    assert (info.samplerate, info.channels, info.frames) == (48000, 1, 3 * 7680)
+
+
+def test_stop_is_told_as_a_stop(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("hello", "--from", artifact, "--out", tmp_path / "x.wav", "--stop-threshold", 0) == 0
+    assert "finish reason: stop" in capsys.readouterr().err
+
+
+def test_streamed_file_equals_the_offline_file_and_the_seed_decides_both(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["hello", "--from", artifact, "--max-seconds", 0.7, "--stop-threshold", 1, "--num-steps", 2]
+    for name, extra in (("a", []), ("b", ["--stream"]), ("c", ["--seed", "1"])):
+        assert say(*common, "--out", tmp_path / f"{name}.wav", *extra) == 0
+    assert "first packet after" in capsys.readouterr().err
+    a, b, c = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16")[0].astype(int) for name in "abc")
+    assert np.abs(a - b).max() <= 1
+    assert np.abs(a - c).max() > 1
+
+
+MISTAKES = {
+    "missing bundle": (["hello", "--from", "nowhere"], "there is no bundle at nowhere"),
+    "no text": (["  ", "--from", "ARTIFACT"], "there is no text to speak"),
+    "prompt text alone": (["a", "--from", "ARTIFACT", "--prompt-text", "hm"], "give both"),
+    "prompt not there": (["a", "--from", "ARTIFACT", "--prompt-audio", "gone.wav"], "no prompt audio at gone.wav"),
+    "no steps": (["a", "--from", "ARTIFACT", "--num-steps", "0"], "at least one step"),
+    "no time": (["a", "--from", "ARTIFACT", "--max-seconds", "0"], "allow some seconds"),
+    "strange language": (["a", "--from", "ARTIFACT", "--language", "no such one"], "not a language"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_a_sentence_with_exit_code_1_and_leaves_no_file(
+    name: str, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, sentence = MISTAKES[name]
+    assert say(*[str(artifact) if word == "ARTIFACT" else word for word in words], "--out", "x.wav") == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("stipple: ")
+    assert sentence in told.err
+    assert told.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundle_with_files_missing_names_them(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_bytes((artifact / "out" / "bundle" / "config.json").read_bytes())
+    assert say("hello", "--from", tmp_path / "half", "--out", tmp_path / "x.wav") == 1
+    told = capsys.readouterr().err
+    assert "not a whole bundle; missing: " in told
+    assert "vocoder.safetensors" in told
+
+
+def test_bundle_that_cannot_speak_yet_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    young: Bundle = small_bundle(backbone=False)
+    save_bundle(young, tmp_path / "young")
+    assert say("hello", "--from", tmp_path / "young", "--out", tmp_path / "x.wav") == 1
+    assert "no backbone yet" in capsys.readouterr().err
+
+
+def test_place_that_cannot_be_written_is_told_before_networks_are_loaded(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert say("hello", "--from", artifact, "--out", tmp_path / "no" / "x.wav") == 1
+    assert "lies in a folder that does not exist" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""Metrics on examples that can be checked by hand."""
+
+import numpy as np
+import pytest
+
+from pipelines.evaluation.metrics import Column, Utterance, Wave, dnsmos, mel, speaker, stoi, stops, wer
+from pipelines.evaluation.scores import interval, summarize
+
+
+def tone(*, seconds: float = 1.0, hertz: float = 300.0, rate_hz: int = 16000) -> Wave:
+    """Syllables of a harmonic tone: enough like speech for STOI and the speaker network."""
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    wave = sum(np.sin(2 * np.pi * hertz * number * time) / number for number in range(1, 9))
+    return (0.1 * wave * np.maximum(0, np.sin(2 * np.pi * 3 * time))).astype(np.float32)
+
+
+def noisy(wave_S: Wave, level: float) -> Wave:
+    return wave_S + level * np.random.default_rng(0).standard_normal(len(wave_S)).astype(np.float32)
+
+
+def pair(made_S: Wave, input_S: Wave) -> Utterance:
+    return Utterance(key="k", wave_S=made_S, rate_hz=16000, against_S=input_S, against_rate_hz=16000, aligned=True)
+
+
+def ears(heard: dict[str, str]) -> wer.Recognizer:
+    """A recognizer that hears by the first sample: a number that stands for a key."""
+    return wer.Recognizer("ears", "ears/1", 16000, ("en", "zh"), lambda wave_S: heard[str(int(wave_S[0]))])
+
+
+def said(number: int, text: str, language: str = "en") -> Utterance:
+    return Utterance(
+        key=str(number), text=text, language=language, wave_S=np.full(9, number, np.float32), rate_hz=16000
+    )
+
+
+def test_word_error_rate_is_the_mean_over_utterances_not_the_pooled_rate() -> None:
+    utterances = [said(0, "a b"), said(1, "x")]
+    column = wer.column(ears({"0": "a c", "1": ""}), utterances)
+    assert column.scores == [0.5, 1.0]
+    assert summarize(column, utterances, resamples=100, seed=0).mean == pytest.approx(0.75), "pooled would be 2/3"
+
+
+def test_missing_and_unknown_are_counted_with_their_reason_and_leave_the_mean_alone() -> None:
+    utterances = [said(0, "a b"), Utterance(key="1", text="x", language="en", problem="its prompt is missing")]
+    utterances += [
+        said(2, "mot", "fr"),
+        said(3, "?!"),
+        Utterance(key="4", wave_S=np.zeros(9, np.float32), rate_hz=16000),
+    ]
+    column = wer.column(ears({"0": "a b", "3": "anything"}), utterances)
+    summary = summarize(column, utterances, resamples=100, seed=0)
+    assert (summary.mean, summary.total, summary.scored, summary.missing) == (0.0, 5, 1, 1)
+    assert summary.unscored == {
+        "its prompt is missing": 1,
+        "ears does not know fr": 1,
+        "nothing but punctuation to say": 1,
+        "text unknown": 1,
+    }
+    assert summary.low is None, "one value has no interval"
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "normal"),
+    [
+        ("Don't stop,  now!", "en", "don't stop now"),
+        ("(Well) -- so.", "en", "well so"),
+        ("\u4f60\u597d\uff0c\u4e16\u754c\u3002", "zh", "\u4f60 \u597d \u4e16 \u754c"),
+        ("Gr\u00fc\u00df Gott!", "de", "gr\u00fc\u00df gott"),
+    ],
+)
+def test_text_is_normalized_as_seed_tts_eval_does(text: str, language: str, normal: str) -> None:
+    assert wer.normalized(text, language=language) == normal
+
+
+def test_insertions_can_make_a_rate_above_one() -> None:
+    assert wer.error_rate("a b c d", "a", language="en") == 3.0
+
+
+def test_chinese_is_scored_by_character() -> None:
+    assert wer.error_rate("\u4f60\u597d", "\u4f60\u597d\u4e16\u754c", language="zh") == 0.5
+
+
+def test_reconstruction_metrics_of_identity_and_of_more_and_more_noise() -> None:
+    clean = tone(seconds=2)
+    utterances = [pair(clean if level == 0 else noisy(clean, level), clean) for level in (0.0, 0.01, 0.1)]
+    distances = mel.measure(utterances, mel.Config())[0].scores
+    intelligibility = stoi.measure(utterances, stoi.Config())[0].scores
+    assert distances[0] == 0.0
+    assert distances[0] < distances[1] < distances[2]  # type: ignore[operator]
+    assert intelligibility[0] == pytest.approx(1.0, abs=1e-6)
+    assert intelligibility[0] > intelligibility[1] > intelligibility[2]  # type: ignore[operator]
+
+
+def test_mel_distance_of_a_gain_is_its_logarithm() -> None:
+    loud = noisy(tone(), 0.05)
+    assert mel.mel_distance(loud * 0.1, loud, rate_hz=16000) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_is_not_aligned_or_too_short_has_no_distance_but_a_reason() -> None:
+    wave = tone()
+    speech = Utterance(key="k", wave_S=wave, rate_hz=16000, against_S=wave, against_rate_hz=16000)
+    short = pair(wave[:100], wave[:100])
+    assert mel.measure([speech, short], mel.Config())[0].scores == [
+        "nothing to compare it with, sample by sample",
+        "shorter than one window",
+    ]
+    assert "too little speech" in str(stoi.measure([pair(wave[:3000], wave[:3000])], stoi.Config())[0].scores[0])
+
+
+def test_stops_tell_how_speech_ended() -> None:
+    wave = np.zeros(16000, np.float32)
+    utterances = [
+        Utterance(key="a", text="ab cd", wave_S=wave, rate_hz=8000, finish="stop"),
+        Utterance(key="b", wave_S=wave, rate_hz=8000, finish="length"),
+        Utterance(key="c", problem="it broke"),
+    ]
+    stopped, seconds, rate = stops.measure(utterances, stops.Config())
+    assert stopped.scores == [1.0, 0.0, "it broke"]
+    assert seconds.scores == [2.0, 2.0, "it broke"]
+    assert rate.scores == [2.0, "text unknown", "it broke"]
+
+
+def test_same_sound_has_the_same_voice_whatever_its_level() -> None:
+    wave, other = tone(hertz=120), noisy(tone(hertz=400), 0.05)
+    column = speaker.measure([pair(wave, wave), pair(0.3 * wave, wave), pair(other, wave)], speaker.Config())[0]
+    same, quieter, different = column.scores
+    assert same == pytest.approx(1.0, abs=1e-5)
+    assert quieter == pytest.approx(1.0, abs=1e-3)
+    assert different < 0.98  # type: ignore[operator]
+
+
+def test_dnsmos_prefers_clean_to_noise() -> None:
+    clean = tone(seconds=2)
+    columns = {
+        c.name: c.scores for c in dnsmos.measure([pair(clean, clean), pair(noisy(clean, 0.3), clean)], dnsmos.Config())
+    }
+    assert set(columns) == {"dnsmos_overall", "dnsmos_signal", "dnsmos_background"}
+    assert columns["dnsmos_background"][0] > columns["dnsmos_background"][1]  # type: ignore[operator]
+
+
+def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_utterances() -> None:
+    few = np.array([0.0, 1.0] * 5)
+    many = np.array([0.0, 1.0] * 200)
+    low, high = interval(few, resamples=1000, seed=0)
+    assert low < 0.5 < high
+    narrow = interval(many, resamples=1000, seed=0)
+    assert narrow[1] - narrow[0] < (high - low) / 3
+    assert interval(few, resamples=1000, seed=0) == (low, high)
+    assert interval(np.array([1.0]), resamples=1000, seed=0) == (None, None)
+
+
+def test_all_scores_missing_is_no_number() -> None:
+    column = Column("m", ["why"], "lower", "how")
+    assert summarize(column, [Utterance(key="a")], resamples=100, seed=0).mean is None
