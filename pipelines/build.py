@@ -8,7 +8,7 @@ Ray is the scheduler, not the carrier: what travels are paths and counts. It is 
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,14 @@ def made_chain(manifest: CorpusManifest) -> Chain:
         raise Refused(str(error)) from None
 
 
-def recordings_of(manifest: CorpusManifest, made: Made) -> Iterator[Recording]:
-    """The recordings, by the manifest's reader; a reader of another layout than the catalog reads where that points."""
-    entry = manifest.reader
-    root = made.out if entry.name == "jsonl" else Path(str(made.summary.get("root", made.out)))
-    return iter(resolve("pipelines.readers", entry.name).recordings(entry.settings, root))
-
-
 def units_of(manifest: CorpusManifest, made: Made) -> list[Unit]:
     """The work, cut.
 
     Raises: Refused
     """
-    recordings = [filled_in(recording, manifest=manifest) for recording in recordings_of(manifest, made)]
+    read = resolve("pipelines.readers", manifest.reader.name).recordings
+    found: Iterable[Recording] = read(manifest.reader.settings, made.out)
+    recordings = [filled_in(recording, manifest=manifest) for recording in found]
     if not recordings:
         raise Refused(f"{made.out}: the catalog has no recordings")
     try:

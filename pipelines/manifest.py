@@ -57,7 +57,7 @@ class CorpusManifest(Manifest):
     license: str = "unknown"
     language: str | None = None
     reader: ReaderEntry = Field(default="jsonl", validate_default=True)
-    """Layout of the recordings. `jsonl` reads a catalog, which is what the recordings node of a workflow makes."""
+    """Layout of the input. `jsonl` reads a catalog, which is what the recordings node of a workflow makes."""
     transforms: list[TransformEntry] = Field(min_length=2)
     """In order; `probe` and `segment` first."""
     keep: list[FilterEntry] = []

@@ -1,0 +1,240 @@
+"""`stipple corpus ...`: plan, build, and look into corpora."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.manifest import CorpusManifest
+    from pipelines.row import Recording
+
+SUMMARY = "build and inspect corpora"
+PROBED = 200
+"""Recordings whose headers `plan` reads, to estimate the hours of all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verbs."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, told in (
+        ("plan", "say what `build` would do: recordings, hours, units, transforms"),
+        ("build", "build a corpus from recordings, or go on with it"),
+    ):
+        sub = verbs.add_parser(verb, help=told, description=told)
+        sub.add_argument("manifest", type=Path, help="a manifest in manifests/corpora/")
+        sub.add_argument(
+            "--recordings", type=Path, required=True, metavar="FOLDER", help="a folder of recordings, or a catalog"
+        )
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
+        )
+        if verb == "build":
+            sub.add_argument("--force", action="store_true", help="build it again; the old one is kept")
+    for verb, told in (
+        ("stats", "print the funnel: hours in, kept, dropped, failed, and why"),
+        ("peek", "print a few samples, or a few of those that were dropped"),
+        ("verify", "prove that every byte is as it was written"),
+    ):
+        sub = verbs.add_parser(verb, help=told, description=told)
+        sub.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+        if verb == "stats":
+            sub.add_argument("--json", action="store_true", help="print funnel.json as it is")
+        if verb == "peek":
+            sub.add_argument("--count", type=int, default=10, metavar="N")
+            sub.add_argument(
+                "--dropped", metavar="REASON", nargs="?", const="", help="those dropped or failed, and why"
+            )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit codes: 0 done, 1 failed, or damage was found."""
+    verbs = {"plan": run_plan, "build": run_build, "stats": run_stats, "peek": run_peek, "verify": run_verify}
+    return verbs[args.verb](args)
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """What there is, and what would be done with it; nothing is decoded but a few headers."""
+    from infra.manifest import load
+    from infra.workflow.single import settings_of
+    from pipelines.chain import Chain
+    from pipelines.funnel import duration
+    from pipelines.manifest import CorpusManifest
+    from pipelines.units import filled_in, plan_units
+
+    manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
+    found = [filled_in(recording, manifest=manifest) for recording in recordings_at(args.recordings, manifest)]
+    units = plan_units(found, limits=manifest.units)
+    languages = Counter(recording.language or "unknown" for recording in found)
+    licenses = Counter(recording.license for recording in found)
+    hours, exact = estimated_hours(found)
+    megabytes = sum(recording.bytes for recording in found) / 1e6
+    print(f"recordings   {len(found)}, {megabytes:,.1f} MB, {'' if exact else 'about '}{duration(hours)}")
+    print(f"with text    {sum(recording.text is not None for recording in found)}")
+    print(f"languages    {counted(languages)}")
+    print(f"licenses     {counted(licenses)}")
+    print(f"units        {len(units)}, of at most {manifest.units.max_mb:g} MB")
+    print(f"transforms   {' -> '.join(f'{name} {print_}' for name, print_ in Chain(manifest).fingerprints.items())}")
+    print(f"keep         {', '.join(entry.name for entry in manifest.keep) or 'everything'}")
+    print(f"tiers        {', '.join(manifest.tiers) or 'one: all'}")
+    return 0
+
+
+def run_build(args: argparse.Namespace) -> int:
+    """Catalog the folder if it is not one yet, then build; both are nodes, so both are skipped when made before."""
+    from infra.manifest import load
+    from infra.storage import ROOT
+    from infra.workflow.single import settings_of, single
+    from pipelines.manifest import CorpusManifest
+
+    overrides = settings_of(args.set)
+    manifest = load(CorpusManifest, args.manifest, overrides)
+    place: Path = args.recordings
+    if not place.exists() or (manifest.reader.name == "jsonl" and place.is_dir() and not is_catalog(place)):
+        folder = {"folder": json.dumps(str(place.resolve()))}
+        name = f"recordings_of_{manifest.name}".replace("-", "_")
+        catalog = ROOT / "manifests" / "recordings" / "folder.yaml"
+        place = single("recordings", catalog, overrides=folder, name=name).out
+    name = manifest.name.replace("-", "_")
+    made = single(
+        "corpus", args.manifest, inputs={"recordings": place}, overrides=overrides, name=name, force=args.force
+    )
+    print(made.out)
+    return 0
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """The funnel of a finished corpus."""
+    from pipelines.funnel import table
+    from pipelines.shards import CorpusError, read_card
+
+    root = corpus_at(args.corpus)
+    card = read_card(root)
+    try:
+        text = (root / "funnel.json").read_text(encoding="utf-8")
+        facts = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{root / 'funnel.json'}: cannot be read ({error})") from None
+    if args.json:
+        print(text, end="")
+        return 0
+    size = sum(shard["bytes"] for shard in card["shards"]) / 1e6
+    print(f"{card['name']}@{card['digest']}   {card['samples']} samples, {len(card['shards'])} shards, {size:,.1f} MB")
+    print(f"licenses: {'; '.join(card['licenses'])}\n")
+    print(table(facts))
+    audio = facts["hours"]["in"] * 3600
+    print("cost (one core: seconds of wall time, and how much faster than the audio)")
+    for name, cost in facts["costs"].items():
+        speed = f"{audio / cost['wall_seconds']:>8,.0f} x" if cost["wall_seconds"] > 0 else ""
+        print(f"  {name:<26}{cost['wall_seconds']:>10.1f} s {speed}")
+    return 0
+
+
+def run_peek(args: argparse.Namespace) -> int:
+    """Samples spread over the corpus, a line each."""
+    from pipelines.ledger import read_ledger
+    from pipelines.shards import open_corpus
+
+    root = corpus_at(args.corpus)
+    rows: Sequence[dict[str, Any]] = open_corpus(root).rows
+    if args.dropped is not None:
+        rows = [row for row in read_ledger(root) if row["status"] != "kept"]
+        rows = [row for row in rows if not args.dropped or args.dropped in row["reasons"]]
+    for row in rows[:: max(len(rows) // max(args.count, 1), 1)][: args.count]:
+        print(row_line(row))
+    return 0
+
+
+def row_line(row: dict[str, Any]) -> str:
+    """A sample, or a fate of the ledger, for people."""
+    mos = "" if row["mos_overall"] is None else f"mos {row['mos_overall']:.2f}"
+    language = row["language"] or row["given_language"] or "?"
+    head = f"{(row['key'] or '-')[:10]:<10} {row.get('item_seconds', row['seconds']):>6.2f} s {language:<3} {mos:<8}"
+    told = row.get("reason") or f"{row['tier']}: {row['text'] or '(no text)'}"
+    return f"{head} {row['recording']}  {told}"
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Every shard against its hash, every sample against the index."""
+    from pipelines.shards import read_card
+    from pipelines.writer import verify
+
+    root = corpus_at(args.corpus)
+    wrong = verify(root)
+    for sentence in wrong:
+        print(sentence)
+    card = read_card(root)
+    if not wrong:
+        print(
+            f"{card['name']}@{card['digest']}: {card['samples']} samples in {len(card['shards'])} shards are as written"
+        )
+    return 1 if wrong else 0
+
+
+def corpus_at(word: str) -> Path:
+    """The folder of a corpus: a path, the folder above it, or the newest of that name in the store.
+
+    Raises: CorpusError
+    """
+    from infra.workflow.single import STORE
+    from infra.workflow.store import Store
+    from pipelines.shards import CorpusError
+
+    path = Path(word)
+    for folder in (path, path / "out"):
+        if (folder / "corpus.json").is_file():
+            return folder
+    if path.is_dir():
+        return path
+    found = [slot.out for slot in Store(STORE).slots(word) if "/" not in word and (slot.out / "corpus.json").is_file()]
+    if not found:
+        raise CorpusError(
+            f"{word}: neither a folder, nor a corpus that was built here; `stipple corpus build` makes one"
+        )
+    return found[0]
+
+
+def is_catalog(folder: Path) -> bool:
+    """Does the folder (of an artifact) hold a catalog?"""
+    return any((place / "recordings.jsonl").is_file() for place in (folder, folder / "out"))
+
+
+def recordings_at(place: Path, manifest: "CorpusManifest") -> "list[Recording]":
+    """The recordings of a folder or catalog, by the manifest's reader where that is not the catalog's.
+
+    Raises: Refused
+    """
+    from infra.manifest import resolve
+    from pipelines.readers import folder, jsonl
+
+    if manifest.reader.name != "jsonl":
+        return list(resolve("pipelines.readers", manifest.reader.name).recordings(manifest.reader.settings, place))
+    if not place.exists() or (place.is_dir() and not is_catalog(place)):
+        return list(folder.recordings(folder.Config(), place))
+    at = place / "out" if (place / "out" / "recordings.jsonl").is_file() else place
+    return list(jsonl.recordings(jsonl.Config(), at))
+
+
+def estimated_hours(recordings: "Sequence[Recording]") -> tuple[float, bool]:
+    """Hours, from the headers of up to PROBED recordings spread over all, by bytes; and whether all were read."""
+    import soundfile
+
+    chosen = recordings[:: max(len(recordings) // PROBED, 1)]
+    seconds, size = 0.0, 0
+    for recording in chosen:
+        try:
+            seconds += float(soundfile.info(recording.uri).duration)
+            size += recording.bytes
+        except (soundfile.LibsndfileError, OSError, ValueError):
+            continue
+    total = sum(recording.bytes for recording in recordings)
+    exact = len(chosen) == len(recordings) and size == total
+    return (seconds * total / size / 3600 if size else 0.0), exact
+
+
+def counted(counts: "Counter[str]") -> str:
+    """`en 12, zh 3`, most first."""
+    shown = [f"{name} {count}" for name, count in counts.most_common(8)]
+    return ", ".join([*shown, "..."] if len(counts) > 8 else shown)

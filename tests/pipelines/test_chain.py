@@ -1,0 +1,153 @@
+"""The chain over a unit, without Ray: fates for all, blame for the guilty, and no unit done twice."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from infra.manifest import parse
+from pipelines.chain import Chain
+from pipelines.ledger import UnitResult, final_units, load, sound_path
+from pipelines.manifest import CorpusManifest
+from pipelines.readers import folder
+from pipelines.row import Clip, Decoded, Recording, Rejected, Unusable
+from pipelines.units import Unit, plan_units
+
+MANIFEST = {"name": "toy", "transforms": ["probe", "segment", "loudness", "bandwidth"]}
+
+
+def chain_of(**facts: Any) -> Chain:
+    """A chain that takes every sound for speech."""
+    chain = Chain(parse(CorpusManifest, {**MANIFEST, **facts}, where="toy"))
+    chain.segment.vad.probabilities = lambda wave_S: np.full(-(-len(wave_S) // 512), 0.9, np.float32)
+    return chain
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Unit:
+    """Five good recordings and one bad."""
+    root = tmp_path / "recordings"
+    root.mkdir()
+    for number in range(5):
+        wave_S = np.random.default_rng(number).normal(0, 0.1, 48000).astype(np.float32)
+        soundfile.write(root / f"{number}.wav", wave_S, 16000)
+    (root / "2b.wav").write_bytes(b"RIFF....")
+    found = folder.recordings(folder.Config(), root)
+    return plan_units(found, limits=chain_of().manifest.units)[0]
+
+
+def ready(result: UnitResult) -> list[str]:
+    return [fate.recording for fate in result.fates if fate.status == "ready"]
+
+
+def test_every_recording_has_its_fate_and_its_sound(unit: Unit, tmp_path: Path) -> None:
+    chain = chain_of()
+    result = chain.run_unit(unit, tmp_path)
+    assert result is not None
+    assert ready(result) == ["0.wav", "1.wav", "2.wav", "3.wav", "4.wav"]
+    failed = [fate for fate in result.fates if fate.status == "failed"]
+    assert [(fate.recording, fate.transform) for fate in failed] == [("2b.wav", "probe")]
+    assert failed[0].reason is not None
+    assert failed[0].reason.startswith("decode: neither libsndfile")
+    assert result.counts["loudness"] == {"ok": 5, "dropped": 0, "failed": 0}
+    sound = sound_path(tmp_path, unit=unit.id, chain=chain.fingerprint).read_bytes()
+    fate = result.fates[-1]
+    path = tmp_path / "one.flac"
+    path.write_bytes(sound[fate.offset : fate.offset + fate.flac_bytes])
+    heard, _ = soundfile.read(path, dtype="int16")
+    expected, _ = soundfile.read(unit.recordings[-1].uri, dtype="int16")
+    assert np.array_equal(heard, expected)
+    assert fate.segment is not None
+    assert fate.segment["loudness_lufs"] is not None
+
+
+def test_final_unit_is_not_done_again_unless_the_chain_changes(unit: Unit, tmp_path: Path) -> None:
+    chain = chain_of()
+    first = chain.run_unit(unit, tmp_path)
+    assert first is not None
+    assert load(tmp_path, unit=unit.id, chain=chain.fingerprint) == first
+    assert chain.run_unit(unit, tmp_path) is None
+    assert final_units(tmp_path, chain=chain.fingerprint) == {unit.id}
+    other = chain_of(transforms=["probe", "segment", {"name": "loudness"}, {"name": "bandwidth", "below_peak_db": 40}])
+    assert other.fingerprints["loudness"] == chain.fingerprints["loudness"]
+    assert other.fingerprint != chain.fingerprint
+    assert other.run_unit(unit, tmp_path) is not None
+
+
+def test_one_clip_that_raises_is_one_failed_clip(unit: Unit, tmp_path: Path) -> None:
+    chain = chain_of()
+    inner = chain.rest["loudness"]
+    calls = []
+
+    def moody(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+        calls.append(len(clips))
+        if any(clip.segment.recording == "3.wav" for clip in clips):
+            raise ValueError("cannot\nstand it")
+        return inner(clips)
+
+    chain.rest["loudness"] = moody
+    result = chain.run_unit(unit, tmp_path)
+    assert result is not None
+    assert ready(result) == ["0.wav", "1.wav", "2.wav", "4.wav"]
+    guilty = next(fate for fate in result.fates if fate.recording == "3.wav")
+    assert (guilty.status, guilty.transform) == ("failed", "loudness")
+    assert guilty.reason == "error: ValueError: cannot stand it"
+    assert guilty.flac_bytes > 0
+    assert calls[0] == 5
+
+
+def test_error_of_ours_is_not_blamed_on_a_clip(unit: Unit, tmp_path: Path) -> None:
+    chain = chain_of()
+
+    def broken(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+        raise TypeError("a mistake in the code")
+
+    chain.rest["loudness"] = broken
+    with pytest.raises(TypeError):
+        chain.run_unit(unit, tmp_path)
+    assert final_units(tmp_path, chain=chain.fingerprint) == set()
+
+
+def one_worker(unit: Unit, work: Path, deadly: Sequence[str]) -> None:
+    """A worker that dies the hard way when it decodes one of the deadly recordings."""
+    chain = chain_of()
+    decode = chain.probe
+
+    def probe(recordings: Sequence[Recording]) -> list[Decoded | Unusable]:
+        if recordings[0].name in deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        found: list[Decoded | Unusable] = decode(recordings)
+        return found
+
+    chain.probe = probe
+    chain.run_unit(unit, work)
+
+
+@pytest.mark.parametrize(("deadly", "most"), [(["1.wav"], 3), (["0.wav", "4.wav"], 5)])
+def test_recording_that_kills_costs_itself_and_few_workers(
+    unit: Unit, tmp_path: Path, deadly: list[str], most: int
+) -> None:
+    chain = chain_of()
+    deaths = 0
+    spawn = multiprocessing.get_context("spawn")
+    while unit.id not in final_units(tmp_path, chain=chain.fingerprint):
+        worker = spawn.Process(target=one_worker, args=(unit, tmp_path, deadly))
+        worker.start()
+        worker.join()
+        deaths += worker.exitcode == -signal.SIGKILL
+        assert worker.exitcode in (0, -signal.SIGKILL)
+        assert deaths <= most
+        worker.close()
+    result = load(tmp_path, unit=unit.id, chain=chain.fingerprint)
+    names = {recording.name for recording in unit.recordings}
+    assert set(ready(result)) == names - {*deadly, "2b.wav"}
+    crashed = {fate.recording: fate.reason for fate in result.fates if (fate.reason or "").startswith("crash")}
+    assert set(crashed) == set(deadly)
+    assert deaths == most
+    assert not list((tmp_path / "attempts").iterdir())
