@@ -132,7 +132,7 @@ def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: 
     write_atomic(slot.folder / "manifest.yaml", f"# {node.path.name}, as resolved for {node.name}\n{text}")
     run.artifact(slot.folder / "manifest.yaml")
     for role, made in inputs.items():
-        if made.kind == "train":
+        if made.kind == "train" and made.run:
             run.input_model(run=made.run, role=role)
         else:
             run.input_dataset(name=made.name, digest=made.digest, uri=str(made.out), role=role, facts=made.summary)

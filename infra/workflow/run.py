@@ -222,11 +222,11 @@ def table(rows: Mapping[str, Row]) -> list[str]:
 
 
 def losses(row: Row) -> list[str]:
-    """First and last loss of each reported term of a training node."""
-    reported = row.made.summary.get("losses") if row.made is not None and row.node.kind == "train" else None
-    if not isinstance(reported, Mapping):
+    """First and last value of each reported term of a training node."""
+    if row.made is None or row.node.kind != "train":
         return []
-    return [f"{term:<24} {float(pair[0]):>10.4g} -> {float(pair[1]):<10.4g}" for term, pair in reported.items()]
+    first, last = row.made.summary.get("first", {}), row.made.summary.get("last", {})
+    return [f"{term:<28} {first[term]:>10.4g} -> {last[term]:<10.4g}".rstrip() for term in first if term in last]
 
 
 def paths(rows: Mapping[str, Row]) -> list[str]:

@@ -34,7 +34,7 @@ def test_a_workflow_makes_its_nodes_and_a_second_run_skips_them(toys: Path, stip
     code, out, _ = stipple_run()
     assert code == 0
     assert total(toys, "three") == 2 + 2 + 7
-    assert "toy/total                         0 -> 7" in out
+    assert "toy/total                             0 -> 7" in out
     code, out, err = stipple_run()
     assert code == 0
     assert err.count("skip: made") == 3

@@ -49,7 +49,10 @@ def run(job: Job) -> Outcome:
     (job.out / "total.txt").write_text(str(total))
     job.run.artifact(job.out / "total.txt")
     digest = hashlib.sha256(str(total).encode()).hexdigest()
-    return Outcome(digest, {"steps": step, "losses": {"toy/total": [0.0, float(total)]}, "licenses": ["CC0-1.0"]})
+    return Outcome(
+        digest,
+        {"steps": step, "first": {"toy/total": 0.0}, "last": {"toy/total": float(total)}, "licenses": ["CC0-1.0"]},
+    )
 
 
 def stumble(cfg: ToyManifest, step: int, job: Job) -> None:
