@@ -18,6 +18,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
 .dim { color: var(--dim); font-size: .9em; } .scroll { overflow-x: auto; }
+td:first-child { min-width: 14rem; }
 audio { width: 15rem; height: 2rem; } code { font-size: .9em; word-break: break-all; }
 .bar { background: var(--soft); padding: .6rem .9rem; border-left: 3px solid var(--line); }
 """
@@ -127,9 +128,14 @@ def finishes(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def hows(measured: Mapping[str, Any]) -> str:
-    """One sentence a measure."""
-    told = {name: facts["how"] for system in measured.values() for name, facts in system["metrics"].items()}
-    return f"<ul>{''.join(f'<li><b>{escape(name)}</b>: {escape(how)}</li>' for name, how in told.items())}</ul>"
+    """One sentence a measure; those that came about the same way together."""
+    together: dict[str, list[str]] = {}
+    for system in measured.values():
+        for name, facts in system["metrics"].items():
+            names = together.setdefault(facts["how"], [])
+            names += [name] if name not in names else []
+    told = [f"<li><b>{escape(', '.join(names))}</b>: {escape(how)}</li>" for how, names in together.items()]
+    return f"<ul>{''.join(told)}</ul>"
 
 
 def utterance_table(system: Mapping[str, Any], utterances: Sequence[Utterance], *, players: int) -> str:
