@@ -31,7 +31,7 @@ MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
 CODE = (
     "pipelines/build.py", "pipelines/chain.py", "pipelines/units.py", "pipelines/row.py", "pipelines/ledger.py",
-    "pipelines/select.py", "pipelines/shards.py", "pipelines/writer.py", "pipelines/funnel.py", "pipelines/audit.py",
+    "pipelines/select.py", "pipelines/shards.py", "pipelines/writer.py", "pipelines/funnel.py",
     "pipelines/manifest.py", "pipelines/readers", "pipelines/transforms", "pipelines/filters", "models/frozen",
 )  # fmt: skip
 identity = semantic

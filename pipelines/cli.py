@@ -121,7 +121,7 @@ def run_stats(args: argparse.Namespace) -> int:
         print(text, end="")
         return 0
     size = sum(shard["bytes"] for shard in card["shards"]) / 1e6
-    print(f"{card['name']}@{card['digest']}   {card['samples']} samples, {len(card['shards'])} shards, {size:,.1f} MB")
+    print(f"{card['name']}@{card['digest']}: {told_of(card)}, {size:,.1f} MB")
     print(f"licenses: {'; '.join(card['licenses'])}\n")
     print(table(facts))
     audio = facts["hours"]["in"] * 3600
@@ -167,10 +167,14 @@ def run_verify(args: argparse.Namespace) -> int:
         print(sentence)
     card = read_card(root)
     if not wrong:
-        print(
-            f"{card['name']}@{card['digest']}: {card['samples']} samples in {len(card['shards'])} shards are as written"
-        )
+        print(f"{card['name']}@{card['digest']}: {told_of(card)}, as written")
     return 1 if wrong else 0
+
+
+def told_of(card: dict[str, Any]) -> str:
+    """`3 samples in 1 shard`."""
+    shards = len(card["shards"])
+    return f"{card['samples']} samples in {shards} shard{'s' * (shards != 1)}"
 
 
 def corpus_at(word: str) -> Path:
@@ -178,6 +182,7 @@ def corpus_at(word: str) -> Path:
 
     Raises: CorpusError
     """
+    from infra.workflow.manifest import NAME
     from infra.workflow.single import STORE
     from infra.workflow.store import Store
     from pipelines.shards import CorpusError
@@ -188,7 +193,8 @@ def corpus_at(word: str) -> Path:
             return folder
     if path.is_dir():
         return path
-    found = [slot.out for slot in Store(STORE).slots(word) if "/" not in word and (slot.out / "corpus.json").is_file()]
+    slots = Store(STORE).slots(word) if NAME.fullmatch(word) else []
+    found = [slot.out for slot in slots if (slot.out / "corpus.json").is_file()]
     if not found:
         raise CorpusError(
             f"{word}: neither a folder, nor a corpus that was built here; `stipple corpus build` makes one"

@@ -1,0 +1,77 @@
+"""`stipple corpus`: what a person types, and what it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.cli import main
+from tests.pipelines.test_shards import build, items
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    build(tmp_path / "toy", items(tmp_path, 3))
+    return tmp_path / "toy"
+
+
+def test_verify_says_what_is_as_written_and_what_is_not(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "verify", str(corpus)]) == 0
+    assert "3 samples in 1 shard, as written" in capsys.readouterr().out
+    shard = corpus / "shards" / "shard-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert main(["corpus", "verify", str(corpus)]) == 1
+    assert "shard-000000.tar: its sha256 is" in capsys.readouterr().out
+
+
+def test_peek_prints_a_line_a_sample(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "peek", str(corpus), "--count", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "all: na\u00efve words" in lines[0]
+
+
+def test_plan_says_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+    import soundfile
+
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(160000), 16000)
+    (tmp_path / "broken.mp3").write_bytes(b"no")
+    assert main(["corpus", "plan", "manifests/corpora/tiny.yaml", "--recordings", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "recordings   4, 1.0 MB, about 30.0 s" in told
+    assert "transforms   probe" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["verify", "{}/nothing"], 1, "neither a folder, nor a corpus"),
+        (["stats", "{}"], 1, "has no corpus.json"),
+        (["plan", "manifests/corpora/quikstart.yaml", "--recordings", "{}"], 2, "did you mean 'quickstart.yaml'"),
+        (["plan", "manifests/corpora/tiny.yaml", "--recordings", "{}"], 1, "no sound file in it"),
+        (["build", "manifests/corpora/tiny.yaml", "--recordings", "{}/no"], 1, "no such folder of recordings"),
+    ],
+)
+def test_mistake_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, told: str
+) -> None:
+    assert main(["corpus", *(word.format(tmp_path) for word in words)]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_stats_prints_the_funnel(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hours = {"in": 2.0, "kept": 1.0, "dropped": 1.0, "failed": 0.0}
+    reason = {"status": "dropped", "items": 4, "first": 1.0, "any": 1.0, "only": 1.0}
+    facts = {
+        "recordings": 2, "recordings_failed": 0, "segments": 7, "segments_kept": 3, "hours": hours,
+        "by_language": {"en": hours}, "by_tier": {"all": 1.0}, "by_reason": {"mos": reason},
+        "costs": {"mos": {"wall_seconds": 72.0}},
+    }  # fmt: skip
+    (corpus / "funnel.json").write_text(json.dumps(facts))
+    assert main(["corpus", "stats", str(corpus)]) == 0
+    told = capsys.readouterr().out
+    assert "toy@" in told
+    assert "mos                            1.0 h   4 items" in told
+    assert "100 x" in told
