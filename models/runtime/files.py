@@ -90,9 +90,12 @@ def read_tokenizer(root: Path) -> "PreTrainedTokenizerBase":
     if not has_tokenizer(root):
         raise BundleError(f"there is no tokenizer in {root}: tokenizer.json (or vocab.json with merges.txt) is missing")
     try:
-        return AutoTokenizer.from_pretrained(str(root), local_files_only=True, config=PreTrainedConfig())
+        tokenizer = AutoTokenizer.from_pretrained(str(root), local_files_only=True, config=PreTrainedConfig())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"the tokenizer in {root} cannot be read: {str(error).splitlines()[0]}") from None
+    for how in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(how, None)  # of this call, not of the tokenizer: it would be saved with it
+    return tokenizer
 
 
 def own_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -53,6 +53,14 @@ def test_saved_bundle_reloads_bit_equal_after_it_spoke(tmp_path: Path) -> None:
     assert again.tokenizer.encode("na\u00efve") == bundle.tokenizer.encode("na\u00efve")
 
 
+def test_loading_and_saving_again_gives_the_same_bytes(broken: Path, tmp_path: Path) -> None:
+    save_bundle(load_bundle(broken), tmp_path / "again")
+    names = sorted(path.name for path in broken.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "again").iterdir())
+    for name in names:
+        assert (broken / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
 def test_new_bundles_of_one_seed_are_equal_and_leave_global_randomness_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
