@@ -27,14 +27,15 @@ class Draw:
         the first axis, zeros after: padding does not change what a sample gets."""
         rows = []
         for number in range(len(self.keys)):
-            own = shape[0] if lengths is None else int(lengths[number])
-            row = torch.zeros(tuple(shape))
-            row[:own] = torch.randn((own, *shape[1:]), generator=self.generator(name, number))
+            generator = self.generator(name, number)
+            if lengths is None:
+                rows.append(torch.randn(tuple(shape), generator=generator))
+                continue
+            own, row = int(lengths[number]), torch.zeros(tuple(shape))
+            row[:own] = torch.randn((own, *shape[1:]), generator=generator)
             rows.append(row)
         return torch.stack(rows)
 
     def uniform(self, name: str, shape: Sequence[int] = ()) -> Tensor:
         """Uniform in [0, 1), shape `(B, *shape)`."""
-        return torch.stack(
-            [torch.rand(tuple(shape), generator=self.generator(name, n)) for n in range(len(self.keys))]
-        )
+        return torch.stack([torch.rand(tuple(shape), generator=self.generator(name, n)) for n in range(len(self.keys))])
