@@ -12,7 +12,10 @@ COMMANDS = {
     "recordings": ("infra.workflow.single", "catalog a folder of recordings, or make synthetic ones"),
     "corpus": ("pipelines.cli", "build and inspect corpora"),
     "train": ("training.cli", "run one training stage"),
-    "eval": ("pipelines.evaluation.cli", "score a checkpoint"),
+    "eval": (
+        "pipelines.evaluation.cli",
+        "score a checkpoint: make speech or reconstructions, measure, and write a report",
+    ),
     "say": ("infra.say", "speak a line of text with a bundle"),
     "lineage": ("infra.lineage_cli", "show what a model was made from; ship journals to MLflow"),
 }

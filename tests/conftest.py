@@ -1,10 +1,12 @@
-"""What tests share: where the recordings beside the checkout are."""
+"""What tests share: where the recordings beside the checkout are, and that they are not skipped in silence."""
 
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+skipped_though_there: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no recordings and fixtures beside the checkout: {SHARED.name}/ is missing")
     return SHARED
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note tests that need the shared folder, and skipped although it is there."""
+    if report.skipped and "shared" in report.keywords and SHARED.is_dir():
+        skipped_though_there.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where the shared folder is, a skipped test that needs it is a failed one."""
+    if skipped_though_there:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so."""
+    for test in skipped_though_there:
+        terminalreporter.write_line(f"FAILED {test}: skipped, although {SHARED.name}/ is there", red=True)

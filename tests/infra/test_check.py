@@ -1,0 +1,43 @@
+"""`stipple check` reads every manifest, and reports every mistake of every file at once."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from infra import check
+from infra.manifest import ManifestError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_manifest_of_the_project_is_valid() -> None:
+    files = check.files_in([ROOT / "manifests"])
+    assert {path.relative_to(ROOT / "manifests").parts[0] for path in files} == set(check.FOLDERS)
+    for file in files:
+        check.check(file)
+
+
+def test_all_mistakes_of_all_files_come_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, text in {
+        "clusters/a.yaml": "adress: local\ncpus: 0\n",
+        "workflows/b.yaml": "name: b\nnodes: {x: {kind: corpus, manifest: none.yaml, inputs: {recordings: y}}}\n",
+        "clusters/c.yaml": "address: [\n",
+    }.items():
+        path = tmp_path / "manifests" / folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    code = check.main(argparse.Namespace(paths=[tmp_path / "manifests"]))
+    out = capsys.readouterr().out
+    assert code == 2
+    assert "adress: no such key; did you mean 'address'?" in out
+    assert "cpus: Input should be greater than or equal to 1 (it is 0)" in out
+    assert "nodes.x.inputs.recordings: no node 'y'" in out
+    assert "not YAML" in out
+    assert "4 mistakes in 3 manifests" in out
+
+
+def test_a_file_outside_the_known_folders_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("{}")
+    with pytest.raises(ManifestError, match="what is it?"):
+        check.check(tmp_path / "a.yaml")

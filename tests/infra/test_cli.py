@@ -1,0 +1,130 @@
+"""The command line as a person meets it: quick help, frozen words, sentences and exit codes."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra import cli
+from infra.mistakes import MISTAKES, last_line, sentence_of
+from infra.workflow.node import Refused
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "commands.txt"
+
+
+def stipple(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process."""
+    command = [sys.executable, "-P", "-m", "infra.cli", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    best = 9.0
+    for _ in range(5):
+        began = time.perf_counter()
+        done = stipple("--help")
+        best = min(best, time.perf_counter() - began)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in cli.COMMANDS)
+    assert best < 0.2, f"{best:.2f} s"
+    code = "import sys, infra.cli; print(sorted({'torch', 'ray', 'mlflow', 'pydantic', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def flags(parser: argparse.ArgumentParser, path: str) -> Iterator[str]:
+    """Every command with its arguments, one a line."""
+    own = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield from flags(sub, f"{path} {name}")
+        elif action.option_strings:
+            own.append(action.option_strings[-1])
+        else:
+            own.append(action.metavar if isinstance(action.metavar, str) else action.dest)
+    yield f"{path}: {' '.join(word for word in own if word != '--help')}"
+
+
+def test_commands_and_flags_are_frozen() -> None:
+    """A change here is a change of the interface: make it knowingly, and update tests/golden/commands.txt."""
+    lines = []
+    for name in cli.COMMANDS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(cli.COMMANDS[name][0]).add_arguments(parser)
+        lines += sorted(flags(parser, f"stipple {name}"))
+    assert "\n".join(lines) + "\n" == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_command_describes_itself_as_the_table_does(name: str) -> None:
+    module, summary = cli.COMMANDS[name]
+    assert summary == importlib.import_module(module).SUMMARY
+
+
+@pytest.mark.parametrize("path", MISTAKES)
+def test_every_error_for_people_exists(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert stipple().returncode == 2
+    done = stipple("rum", "w.yaml")
+    assert done.returncode == 2
+    assert "invalid choice: 'rum'" in done.stderr
+
+
+def test_a_missing_or_broken_manifest_is_a_sentence(tmp_path: Path) -> None:
+    done = stipple("run", "manifests/workflows/quikstart.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no such file; did you mean 'quickstart.yaml'?" in done.stderr
+    (tmp_path / "w.yaml").write_text("name: x\nnodes: {a: {kind: corpus}}\nstor: here\n")
+    done = stipple("run", str(tmp_path / "w.yaml"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("stipple: ")
+    assert "stor: no such key; did you mean 'store'?" in done.stderr
+    assert "nodes.a.manifest: Field required" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_job_without_its_input_is_a_sentence(tmp_path: Path) -> None:
+    done = stipple("lineage", "show", "meanflow", "--store", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"stipple: {tmp_path / 'none'}: no store there; `stipple run manifests/workflows/quickstart.yaml` makes one\n"
+    )
+
+
+def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = stipple("lineage", "open", "--store", str(tmp_path), "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr == f"stipple: port {port} is in use: stop what listens there, or name another with --port\n"
+
+
+def test_what_a_worker_raised_is_told_as_if_raised_here() -> None:
+    class TaskError(Exception):
+        cause = Refused("an empty folder; give another")
+
+    assert sentence_of(TaskError("a long remote traceback")) == ("an empty folder; give another", 1)
+    assert sentence_of(ZeroDivisionError("ours")) is None
+    assert last_line(RuntimeError("Traceback:\n  File x\nValueError: bad\n")) == "RuntimeError: ValueError: bad"
+
+
+def test_no_color_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.log import paint
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert paint("x", "red") == "\033[31mx\033[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert paint("x", "red") == "x"

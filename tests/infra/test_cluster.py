@@ -1,0 +1,56 @@
+"""Where Ray may run, and what it is told; starting it is for the system tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from infra.cluster import INSIDE_A_JOB, Cluster, ClusterManifest, options, sweep
+from infra.storage import ROOT
+
+
+def test_a_local_cluster_is_quiet_and_small(tmp_path: Path) -> None:
+    told = options(ClusterManifest(temp_dir=tmp_path, cpus=2))
+    assert told["include_dashboard"] is False
+    assert told["num_cpus"] == 2
+    assert told["object_store_memory"] == 200 * 2**20
+    assert "runtime_env" not in told
+
+
+def test_a_joined_cluster_gets_the_code_unless_it_already_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(INSIDE_A_JOB, raising=False)
+    told = options(ClusterManifest(address="ray://head:10001"))
+    assert told["runtime_env"] == {"working_dir": str(ROOT)}
+    assert not {"num_cpus", "_temp_dir"} & set(told)
+    monkeypatch.setenv(INSIDE_A_JOB, "{}")
+    assert "runtime_env" not in options(ClusterManifest(address="auto"))
+
+
+def test_sessions_of_dead_processes_are_swept(tmp_path: Path) -> None:
+    dead, alive = tmp_path / "session_2026-01-01_999999999", tmp_path / f"session_2026-01-01_{os.getpid()}"
+    dead.mkdir()
+    alive.mkdir()
+    sweep(tmp_path)
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_a_cluster_of_no_cpus_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        ClusterManifest(cpus=0)
+
+
+@pytest.mark.system
+def test_ray_starts_once_computes_and_leaves_nothing(tmp_path: Path) -> None:
+    import ray
+
+    with Cluster(ClusterManifest(cpus=1, object_store_mb=100)) as cluster:
+        cluster.connect()
+        cluster.connect()
+        assert ray.get(ray.remote(lambda x: x + 1).remote(1)) == 2
+        session = cluster.session
+        assert session is not None
+        assert session.is_dir()
+    assert not ray.is_initialized()
+    assert not session.exists()

@@ -1,0 +1,72 @@
+"""Files are whole or absent, and the disk's refusals are sentences."""
+
+import errno
+import multiprocessing
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from infra.storage import os_error_sentence, owned, read_json, require_free, root_of, tree_digest, write_atomic
+from infra.workflow.node import Refused
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_atomic(path, "old")
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=write_too_much, args=(path,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == errno.EFBIG
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["state.json"]
+
+
+def write_too_much(path: Path) -> None:
+    """With files limited to 4 kB: what a full disk does to a write."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    try:
+        write_atomic(path, b"x" * 100_000)
+    except OSError as error:
+        raise SystemExit(error.errno) from None
+
+
+def test_a_tree_is_known_by_names_and_contents(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "x.txt").write_text("1")
+    same = tree_digest(tmp_path / "a")
+    assert tree_digest(tmp_path / "b") == same
+    (tmp_path / "b" / "deep" / "x.txt").rename(tmp_path / "b" / "deep" / "y.txt")
+    assert tree_digest(tmp_path / "b") != same
+
+
+def test_a_torn_file_reads_as_absent(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": ')
+    assert read_json(tmp_path / "x.json") is None
+    assert read_json(tmp_path / "y.json") is None
+
+
+def test_one_owner_at_a_time(tmp_path: Path) -> None:
+    with owned(tmp_path / ".lock") as first, owned(tmp_path / ".lock") as second:
+        assert (first, second) == (True, False)
+    with owned(tmp_path / ".lock") as again:
+        assert again
+
+
+def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
+    assert "disk is full" in str(os_error_sentence(OSError(errno.ENOSPC, "")))
+    assert "port is in use" in str(os_error_sentence(OSError(errno.EADDRINUSE, "")))
+    assert os_error_sentence(OSError(errno.ENOENT, "")) is None
+    with pytest.raises(Refused, match="MB free, but the corpus needs"):
+        require_free(tmp_path / "not" / "there", megabytes=10**9, what="the corpus")
+
+
+def test_relative_paths_of_a_manifest_start_at_its_checkout(tmp_path: Path) -> None:
+    (tmp_path / "manifests" / "workflows").mkdir(parents=True)
+    assert root_of(tmp_path / "manifests" / "workflows" / "w.yaml") == tmp_path / "manifests" / "workflows"
+    (tmp_path / "pyproject.toml").write_text("")
+    assert root_of(tmp_path / "manifests" / "workflows" / "w.yaml") == tmp_path
