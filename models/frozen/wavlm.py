@@ -38,7 +38,7 @@ class WavLM(nn.Module):
         self.model, self.layer = model, layer
         self.masked = model.config.feat_extract_norm == "layer"
         self.normalizes = normalizes(root, default=self.masked)
-        self.register_buffer("kernel", hann_kernel().clone(), persistent=False)
+        self.register_buffer("kernel", hann_kernel(), persistent=False)
         self.eval().requires_grad_(False)
 
     @property

@@ -183,7 +183,7 @@ class Resample(nn.Module):
     def __init__(self, factor: int = 3) -> None:
         super().__init__()
         self.factor = factor
-        self.register_buffer("kernel", hann_kernel().clone())
+        self.register_buffer("kernel", hann_kernel())
 
     def forward(self, wave_BS: Tensor) -> Tensor:
         width = (self.kernel.shape[-1] - self.factor) // 2

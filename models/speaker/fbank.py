@@ -2,7 +2,9 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,25 +19,29 @@ def frames_in(samples: Tensor) -> Tensor:
     return torch.where(samples >= FRAME, 1 + (samples - FRAME).clamp(min=0) // SHIFT, 0)
 
 
-@lru_cache(maxsize=4)
+# What is cached is made by numpy: a tensor made under `torch.device("meta")` would stay empty for ever.
+
+
+@lru_cache(maxsize=1)
 def mel_bands() -> Tensor:
     """Triangles that are linear in mel = 1127 ln(1 + f / 700), (FFT / 2 + 1, BANDS); float32 as Kaldi has them."""
-
-    def mel(hertz: Tensor) -> Tensor:
-        return 1127.0 * torch.log(1.0 + hertz / 700.0)
-
-    low, high = (mel(torch.tensor(edge)) for edge in (LOWEST_HZ, RATE_HZ / 2))
-    edges = low + (high - low) / (BANDS + 1) * torch.arange(BANDS + 2)
-    at = mel(torch.arange(FFT // 2) * (RATE_HZ / FFT)).unsqueeze(1)
+    low, high = (mel(np.float32(edge)) for edge in (LOWEST_HZ, RATE_HZ / 2))
+    edges = low + (high - low) / np.float32(BANDS + 1) * np.arange(BANDS + 2, dtype=np.float32)
+    at = mel(np.arange(FFT // 2, dtype=np.float32) * np.float32(RATE_HZ / FFT))[:, None]
     left, center, right = edges[:-2], edges[1:-1], edges[2:]
-    bands = torch.minimum((at - left) / (center - left), (right - at) / (right - center)).clamp(min=0)
-    return torch.cat([bands, torch.zeros(1, BANDS)])
+    bands = np.minimum((at - left) / (center - left), (right - at) / (right - center)).clip(min=0)
+    return torch.from_numpy(np.pad(bands, ((0, 1), (0, 0))).astype(np.float32))
 
 
-@lru_cache(maxsize=4)
+def mel(hertz: Any) -> Any:
+    """Kaldi's mel of frequencies, float32."""
+    return np.float32(1127.0) * np.log(np.float32(1.0) + hertz / np.float32(700.0))
+
+
+@lru_cache(maxsize=1)
 def povey_window() -> Tensor:
     """Kaldi's default window: a symmetric Hann window to the power 0.85."""
-    return torch.hann_window(FRAME, periodic=False).pow(0.85)
+    return torch.from_numpy((np.hanning(FRAME) ** 0.85).astype(np.float32))
 
 
 def fbank(wave_BS: Tensor) -> Tensor:
@@ -58,7 +64,6 @@ def without_mean(fbank_BFM: Tensor, frames_B: Tensor | None = None) -> Tensor:
     return (fbank_BFM - mean) * own
 
 
-@lru_cache(maxsize=4)
 def hann_kernel(from_hz: int = 48000, to_hz: int = RATE_HZ) -> Tensor:
     """Kernel of torchaudio's default resampler, where one rate is a multiple of the other: (1, 1, 41) for 48 kHz."""
     factor, remainder = divmod(from_hz, to_hz)
