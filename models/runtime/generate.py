@@ -64,6 +64,8 @@ class Request:
             raise RequestError("a prompt text was given without the prompt audio that it transcribes; give both")
         if self.max_patches < 1:
             raise RequestError(f"the maximum is {self.max_patches} patches; allow at least one (0.16 s)")
+        if not 0 <= self.seed < 2**63:
+            raise RequestError(f"the seed is {self.seed}; give a whole number from 0 to 2^63 - 1")
         if not 0 <= self.stop_threshold <= 1:
             raise RequestError(f"the stop threshold is a probability, but is {self.stop_threshold}")
         if not math.isfinite(self.speaker_scale):

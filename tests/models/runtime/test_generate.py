@@ -156,6 +156,7 @@ BAD_REQUESTS = {
     "no steps": ({"num_steps": 0}, "at least one step"),
     "strange method": ({"method": "heun"}, "unknown ODE method 'heun'"),
     "negative guidance": ({"guidance_scale": -1.0}, "at least 0"),
+    "seed": ({"seed": 10**30}, "the seed is 1000"),
     "threshold": ({"stop_threshold": 8.0}, "is a probability, but is 8.0"),
     "scale": ({"speaker_scale": float("nan")}, "must be a number"),
     "language": ({"language": "no such language!"}, "not a language"),
