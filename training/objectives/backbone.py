@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from infra.manifest import Manifest
+from models.audiovae.vae import Posterior
 from models.backbone.backbone import Backbone
 from models.backbone.flow import interpolate, path_velocity
 from models.backbone.layout import gather, valid_patches
@@ -33,6 +34,9 @@ SEMANTIC_ENCODER = "semantic_encoder"
 """Part of a bundle's `training` that a new backbone starts its semantic encoder from."""
 REMEMBERED = 10_000
 """x-vectors kept by sample key, 2 KiB each: the frozen CAM++ says the same every epoch."""
+REMEMBERED_LATENTS = 16_000_000
+"""Numbers of posterior means kept by sample key, as many deviations beside them: 128 MB, 80 minutes of speech at full
+width. A small corpus is encoded once, and a large one as it comes."""
 
 Rate = float | None
 Facts = TypeVar("Facts", bound="DataclassInstance")
@@ -181,6 +185,8 @@ class Frontend(nn.Module):
         self.register_buffer("mean_D", bundle.latent_mean_D.float())
         self.register_buffer("std_D", bundle.latent_var_D.float().sqrt())
         self.heard: dict[tuple[str, int], Tensor] = {}
+        self.posteriors: dict[tuple[str, int], Posterior] = {}
+        self.remembered = 0
 
     def train(self, mode: bool = True) -> "Frontend":
         """Always in evaluation mode: a frozen CAM++ keeps its running statistics."""
@@ -206,17 +212,21 @@ class Frontend(nn.Module):
         )
 
     def latents(self, batch: Batch, draw: Draw) -> Tensor:
-        """A sample of each utterance's posterior, right-padded with zeros: (B, F, D). Utterances of one length share
-        a pass; unlike ones do not, since the encoder's look-ahead would hear the padding."""
+        """A sample of each utterance's posterior, right-padded with zeros: (B, F, D). Each is encoded alone: the
+        encoder's look-ahead would hear padding, and what is remembered must not depend on the company it was in."""
         hop = self.config.audiovae.hop
         frames = [int(length) // hop for length in batch.length_B]
         shape = (max(frames), self.config.latent_dim)
         noise_BFD = draw.normal("posterior", shape, lengths=frames).to(batch.wave_BS.device)
         latent_BFD = torch.zeros_like(noise_BFD)
-        for count in sorted(set(frames)):
-            rows = [number for number, own in enumerate(frames) if own == count]
-            posterior = self.audiovae.encode(batch.wave_BS[rows, : count * hop])
-            latent_BFD[rows, :count] = posterior.sample(noise_BFD[rows, :count])
+        for number, (key, count) in enumerate(zip(batch.keys, frames, strict=True)):
+            found = self.posteriors.get((key, count))
+            if found is None:
+                found = self.audiovae.encode(batch.wave_BS[number : number + 1, : count * hop])
+                if self.remembered + found.mean_BFD.numel() <= REMEMBERED_LATENTS:
+                    self.remembered += found.mean_BFD.numel()
+                    self.posteriors[key, count] = found
+            latent_BFD[number, :count] = found.sample(noise_BFD[number : number + 1, :count])[0]
         return latent_BFD
 
     def xvectors(self, batch: Batch, draw: Draw) -> Tensor:
