@@ -68,5 +68,5 @@ SENTENCES: dict[str, tuple[str, ...]] = {
 }
 """ISO 639-1 code -> sentences of 2 to 8 seconds."""
 
-OTHER_WORDS = "Quarterly figures improved across several departments despite rising transport costs."
+OTHER_WORDS = "Closed on Mondays."
 """A transcript that belongs to none of the recordings: what a wrong label looks like."""

@@ -25,25 +25,26 @@ class Voice:
 
 VOICES = (
     Voice("bruno", "en", "en-us+m3", 165, 45),
-    Voice("greta", "de", "de+f4", 160, 60),
+    Voice("greta", "de", "de+f2", 160, 55),
     Voice("paula", "fr", "fr+f3", 160, 50),
     Voice("simon", "es", "es+m7", 170, 50),
     Voice("lin", "zh", "cmn+f2", 150, 50),
     Voice("alice", "en", "en+f2", 165, 55),
-    Voice("otto", "de", "de+m1", 160, 35),
+    Voice("otto", "de", "de+m2", 160, 40),
     Voice("marcel", "fr", "fr+m6", 150, 30),
 )
-SECOND_TALKER = Voice("ida", "en", "en-us+anika", 160, 55)
+SECOND_TALKER = Voice("ida", "en", "en-us+steph2", 160, 55)
 
 EXPECT = {
     "clean": "kept", "unlabeled": "kept", "untold": "kept", "light_noise": "kept",
-    "music_bed": "either",
-    "loud_noise": "dropped", "music": "dropped", "noise": "dropped", "narrow_band": "dropped", "clipped": "dropped",
+    "music_bed": "either", "loud_noise": "cleaned",
+    "music": "dropped", "noise": "dropped", "narrow_band": "dropped", "clipped": "dropped",
     "wrong_text": "dropped", "silent": "dropped", "two_voices": "dropped",
     "dialogue": "one voice each",
     "corrupt": "failed", "truncated": "failed", "empty": "failed",
 }  # fmt: skip
-"""Kind of recording -> what a good pipeline does with it. `one voice each`: cut so that no segment holds two voices."""
+"""Kind of recording -> what a good pipeline does with it. `cleaned`: dropped, or enhanced first.
+`one voice each`: cut so that no segment holds two voices."""
 
 
 @dataclass(frozen=True)

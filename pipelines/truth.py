@@ -68,6 +68,8 @@ def fits(fact: Row, rows: Sequence[Row]) -> bool:
             return bool(rows) and not kept and not any(row["status"] == "failed" for row in rows)
         case "failed":
             return bool(rows) and all(row["status"] == "failed" for row in rows)
+        case "cleaned":
+            return all(row["enhanced"] not in (None, "no") for row in kept)
         case "one voice each":
             return all(other_voice(row, fact["turns"]) <= OTHER_VOICE for row in kept)
     return True
