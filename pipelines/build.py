@@ -6,6 +6,7 @@ Ray is the scheduler, not the carrier: what travels are paths and counts. It is 
 """
 
 import json
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
 from pipelines.chain import Chain
 from pipelines.funnel import duration, failed_share, funnel, table, top_reasons
-from pipelines.ledger import Fate, UnitResult, final_units, load, results, sound_path, write_ledger
+from pipelines.ledger import ATTEMPTS, Fate, UnitResult, final_units, load, results, sound_path, write_ledger
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.row import Recording
 from pipelines.select import verdicts
@@ -136,6 +137,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     left = sum(len(unit.recordings) for unit in todo)
     before = f", {total - left} annotated before" if total > left else ""
     job.say(f"{left} recordings in {len(todo)} units to annotate{before}")
+    shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
     progress = Progress(job.say, todo)
     for status in ray_statuses(manifest, todo, job.work):
@@ -276,16 +278,14 @@ def judged(
 
 
 def costs(found: Sequence[UnitResult]) -> dict[str, dict[str, float]]:
-    """Transform -> wall seconds, and what left it: ok, dropped, failed."""
+    """Transform -> seconds of wall and processor time, and what left it: ok, dropped, failed."""
     total: dict[str, dict[str, float]] = {}
     for result in found:
-        for name, seconds in result.wall_seconds.items():
-            entry = total.setdefault(name, {"wall_seconds": 0.0})
-            entry["wall_seconds"] += seconds
-        for name, counts in result.counts.items():
-            entry = total.setdefault(name, {"wall_seconds": 0.0})
-            for status, count in counts.items():
-                entry[status] = entry.get(status, 0) + count
+        for name in result.wall_seconds:
+            told = {"wall_seconds": result.wall_seconds[name], "cpu_seconds": result.cpu_seconds[name]}
+            entry = total.setdefault(name, {})
+            for key, value in {**told, **result.counts.get(name, {})}.items():
+                entry[key] = entry.get(key, 0) + value
     return total
 
 
@@ -305,7 +305,7 @@ def tell_metrics(job: Job, facts: Mapping[str, Any]) -> None:
     metrics = {f"hours/{name}": hours for name, hours in facts["hours"].items()}
     reasons = list(facts["by_reason"].items())[:EXAMPLES]
     metrics |= {f"{entry['status']}_hours/{name}": entry["first"] for name, entry in reasons}
-    metrics |= {f"seconds/{name}": cost["wall_seconds"] for name, cost in facts["costs"].items()}
+    metrics |= {f"cpu_seconds/{name}": cost["cpu_seconds"] for name, cost in facts["costs"].items()}
     metrics |= {key: facts[key] for key in ("recordings", "recordings_failed", "segments", "segments_kept")}
     job.run.metrics(metrics, step=0)
 

@@ -181,13 +181,14 @@ class Chain:
         )
 
     def timed(self, name: str, doing: Work, call: Callable[[], Any]) -> Any:
-        """What `call` returns, its wall time added to the costs of `name`."""
-        began = time.monotonic()
+        """What `call` returns, its time added to the costs of `name`."""
+        wall, cpu = time.monotonic(), time.process_time()
         try:
             return call()
         finally:
-            spent = doing.result.wall_seconds
-            spent[name] = spent.get(name, 0.0) + time.monotonic() - began
+            result = doing.result
+            result.wall_seconds[name] = result.wall_seconds.get(name, 0.0) + time.monotonic() - wall
+            result.cpu_seconds[name] = result.cpu_seconds.get(name, 0.0) + time.process_time() - cpu
 
 
 def apply(transform: Callable[[Sequence[Clip]], list[Clip | Rejected]], clips: list[Clip]) -> list[Clip | Rejected]:

@@ -125,10 +125,10 @@ def run_stats(args: argparse.Namespace) -> int:
     print(f"licenses: {'; '.join(card['licenses'])}\n")
     print(table(facts))
     audio = facts["hours"]["in"] * 3600
-    print("cost (one core: seconds of wall time, and how much faster than the audio)")
+    print("cost (processor time, and how many times faster than the audio that came in)")
     for name, cost in facts["costs"].items():
-        speed = f"{audio / cost['wall_seconds']:>8,.0f} x" if cost["wall_seconds"] > 0 else ""
-        print(f"  {name:<26}{cost['wall_seconds']:>10.1f} s {speed}")
+        speed = f"{audio / cost['cpu_seconds']:>8,.0f} x" if cost["cpu_seconds"] > 0 else ""
+        print(f"  {name:<26}{cost['cpu_seconds']:>10.1f} s {speed}")
     return 0
 
 

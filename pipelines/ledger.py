@@ -26,6 +26,10 @@ LEDGER_COLUMNS = ("unit", "transform", "fingerprint", "status", "reason", "reaso
 `reasons` the names of all of them."""
 
 
+ATTEMPTS = "attempts"
+"""Folder of the attempts of the running job; those of an earlier one say nothing, since a person may have ended it."""
+
+
 @dataclass(frozen=True)
 class Fate:
     """What became of a segment, or of a recording (or the part of one) that never became segments."""
@@ -68,6 +72,8 @@ class UnitResult:
     fates: list[Fate] = field(default_factory=list)
     wall_seconds: dict[str, float] = field(default_factory=dict)
     """Transform -> seconds of wall time."""
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    """Transform -> seconds of processor time, which a busy machine does not stretch."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """Transform -> {ok, dropped, failed} items that left it."""
 
@@ -85,12 +91,8 @@ def sound_path(work: Path, *, unit: str, chain: str) -> Path:
 def save(work: Path, result: UnitResult, sound: bytes) -> None:
     """Make the unit final: first its sound, then its result, each whole or not at all."""
     write_atomic(sound_path(work, unit=result.unit, chain=result.chain), sound)
-    head: dict[str, Any] = {
-        "unit": result.unit,
-        "chain": result.chain,
-        "wall_seconds": result.wall_seconds,
-        "counts": result.counts,
-    }
+    plain = ("unit", "chain", "wall_seconds", "cpu_seconds", "counts")
+    head: dict[str, Any] = {name: getattr(result, name) for name in plain}
     head["recordings"] = [asdict(fact) for fact in result.recordings]
     lines = [canonical(head), *(canonical(asdict(fate)) for fate in result.fates)]
     write_atomic(result_path(work, unit=result.unit, chain=result.chain), "\n".join(lines) + "\n")
@@ -121,7 +123,7 @@ class Attempts:
     """Times that a worker may die on a recording alone before the recording is given up."""
 
     def __init__(self, work: Path, *, unit: str, chain: str) -> None:
-        self.path = work / "attempts" / f"{unit}.{chain}"
+        self.path = work / ATTEMPTS / f"{unit}.{chain}"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         self.died = lines.count("unit")

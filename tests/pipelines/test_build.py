@@ -181,6 +181,9 @@ def test_unit_that_was_lost_is_done_again_to_the_same_bytes(built: tuple[Bench, 
     bench, outcome = built
     lost = sorted((bench.root / "work-two" / "units").glob("*.jsonl"))[0]
     lost.unlink()
+    stopped = bench.root / "work-two" / "attempts" / lost.name.removesuffix(".jsonl")
+    stopped.parent.mkdir(exist_ok=True)
+    stopped.write_text("unit\nbegin 0\nbegin 0\n")  # twice, a person stopped the job while it worked on recording 0
     again = bench.build("mended", work="work-two", workers=2, units={"max_mb": 0.1})
     assert again.digest == outcome.digest
     assert any("1 units to annotate" in line for line in bench.lines)

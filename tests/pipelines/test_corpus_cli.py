@@ -67,7 +67,7 @@ def test_stats_prints_the_funnel(corpus: Path, capsys: pytest.CaptureFixture[str
     facts = {
         "recordings": 2, "recordings_failed": 0, "segments": 7, "segments_kept": 3, "hours": hours,
         "by_language": {"en": hours}, "by_tier": {"all": 1.0}, "by_reason": {"mos": reason},
-        "costs": {"mos": {"wall_seconds": 72.0}},
+        "costs": {"mos": {"wall_seconds": 90.0, "cpu_seconds": 72.0}},
     }  # fmt: skip
     (corpus / "funnel.json").write_text(json.dumps(facts))
     assert main(["corpus", "stats", str(corpus)]) == 0

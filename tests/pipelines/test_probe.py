@@ -158,3 +158,19 @@ def test_file_that_changed_since_it_was_cataloged_is_refused(tmp_path: Path) -> 
     found = Transform(Config())([recording])[0]
     assert isinstance(found, Unusable)
     assert found.reason.startswith("failed:changed")
+
+
+@pytest.mark.shared
+def test_every_real_format_decodes_to_its_length(shared: Path) -> None:
+    from pipelines.readers import folder
+
+    decode = Transform(Config()).decode
+    found = [r for r in folder.recordings(folder.Config(), shared / "audio") if r.name.startswith("formats/")]
+    assert len(found) == 16
+    for recording in found:
+        decoded = decode(recording)
+        assert isinstance(decoded, Decoded), decoded
+        told = recording.extra.get("duration")
+        if told:
+            assert abs(len(decoded.wave_S) / decoded.rate_hz - float(told)) < 0.06, recording.name
+            assert decoded.rate_hz == min(int(recording.extra["sample_rate"]), 48000)
