@@ -87,10 +87,11 @@ class Run:
         tell = sayer(name, width=max(map(len, self.nodes)))
         broken = sorted({s for s in node.inputs.values() if self.rows[s].made is None})
         if broken:
-            wanted = name in self.wanted
             note = f"needs {', '.join(broken)}"
-            tell(paint(f"blocked: {note}", "yellow") if wanted else f"left: {note}")
-            return Row(node, "blocked" if wanted else "left", note)
+            if name not in self.wanted:
+                return Row(node, "left", note)
+            tell(paint(f"blocked: {note}", "yellow"))
+            return Row(node, "blocked", note)
         inputs = {role: made for role, source in node.inputs.items() if (made := self.rows[source].made)}
         inputs |= node.given
         made_by_node = {source: made for source in node.inputs.values() if (made := self.rows[source].made)}
@@ -210,10 +211,12 @@ def stoppable() -> Iterator[None]:
 
 
 def table(rows: Mapping[str, Row]) -> list[str]:
-    """The summary: a line a node, with its time; what failed says why."""
+    """The summary: a line a node that was asked for, with its time; what failed says why."""
     width = max(map(len, rows))
     lines = []
     for name, row in rows.items():
+        if row.result == "left":
+            continue
         took = clock(row.seconds) if row.result in ("made", "failed") else ""
         note = "" if row.result == "made" else row.note
         lines.append(f"{name:<{width}}  {row.result:<8} {took:>12}  {note}".rstrip())

@@ -1,0 +1,36 @@
+"""The two commands of the README: they parse, and say what they are told wrong. Their full runs are what CI does."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bash(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a script."""
+    return subprocess.run(["bash", *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("script", ["quickstart", "test"])
+def test_help_and_wrong_words(script: str, tmp_path: Path) -> None:
+    path = str(ROOT / "infra" / f"{script}.sh")
+    done = bash(path, "--help")
+    assert done.returncode == 0
+    assert f"bash infra/{script}.sh [--venv DIR]" in done.stdout
+    done = bash(path, "--wat", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no option --wat" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quickstart_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = bash(str(ROOT / "infra" / "quickstart.sh"), "nowhere", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "nowhere: no such folder of recordings\n"
+
+
+def test_continuous_integration_runs_exactly_the_tests() -> None:
+    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if not line.startswith("#")]
+    assert lines[-1] == "exec bash infra/test.sh"
