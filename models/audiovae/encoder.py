@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,6 +58,12 @@ class Encoder(nn.Module):
         layers.append(Padded(WeightNormConv(channels[-1], config.latent_dim, 2 * ahead + 1), ahead, ahead))
         self.generator = nn.Sequential(*layers)
 
-    def forward(self, wave_BS: Tensor) -> Tensor:
-        """Shapes: (B, S) -> (B, D, F) with F = ceil(S / hop)."""
-        return cast(Tensor, self.generator(wave_BS.unsqueeze(1)))
+    def forward(self, wave_BS: Tensor, frames_B: Tensor | None = None) -> Tensor:
+        """Shapes: (B, S) -> (B, D, F) with F = ceil(S / hop). With `frames_B`, padding behind those frames is not seen.
+
+        What is left of an utterance in the padding behind it would otherwise reach its last frames, by the look-ahead.
+        """
+        x_BCF: Tensor = self.generator[:-1](wave_BS.unsqueeze(1))
+        if frames_B is not None:
+            x_BCF = x_BCF * (torch.arange(x_BCF.shape[-1], device=x_BCF.device) < frames_B.view(-1, 1, 1))
+        return cast(Tensor, self.generator[-1](x_BCF))

@@ -37,9 +37,13 @@ class AudioVAE(nn.Module):
         self.dec_mi_layer = RecurrentBlock(width, config.mi_num_layers)
         self.decoder = Decoder(config)
 
-    def encode(self, wave_BS: Tensor) -> Posterior:
-        """Shapes: (B, S) -> (B, F, D) twice, F = ceil(S / hop). The last frames see zeros after the end."""
-        x_BFD = self.enc_mi_layer(self.audio_encoder(wave_BS).transpose(1, 2))
+    def encode(self, wave_BS: Tensor, length_B: Tensor | None = None) -> Posterior:
+        """Shapes: (B, S) -> (B, F, D) twice, F = ceil(S / hop). The last frames see zeros after the end.
+
+        With `length_B`, the samples of each utterance before padding, its frames are those that it would have alone.
+        """
+        frames_B = None if length_B is None else -(-length_B // self.config.hop)
+        x_BFD = self.enc_mi_layer(self.audio_encoder(wave_BS, frames_B).transpose(1, 2))
         mean, log_std = self.pre_proj(x_BFD.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
         return Posterior(mean, log_std)
 

@@ -36,8 +36,7 @@ class WavLM(nn.Module):
         if not 0 <= layer <= deepest:
             raise WeightsError(f"{root} has layers 0 (convolutions) to {deepest}, and no layer {layer}")
         self.model, self.layer = model, layer
-        self.masked = model.config.feat_extract_norm == "layer"
-        self.normalizes = normalizes(root, default=self.masked)
+        self.normalizes = normalizes(root, default=model.config.feat_extract_norm == "layer")
         self.register_buffer("kernel", hann_kernel(), persistent=False)
         self.eval().requires_grad_(False)
 
@@ -55,15 +54,14 @@ class WavLM(nn.Module):
         """Hidden states of 48 kHz waveforms, interpolated to one a latent frame, zeros after each utterance's end.
 
         Shapes: (B, S), (B,) -> (B, F, W). WavLM's 50 Hz become 25 Hz by linear interpolation over each utterance's own
-        frames. Models with a group norm see padding, so those take one utterance at a time.
+        frames. One utterance at a time: models with a group norm see padding, and a mask costs the others a warning.
         """
         frames = [-(-int(length) // hop) for length in length_B]
-        waves = [self.at_16k(wave_S[: int(length)]) for wave_S, length in zip(wave_BS, length_B, strict=True)]
-        hidden = self.together(waves) if self.masked else [self.hidden(wave_S.unsqueeze(0))[0] for wave_S in waves]
-        found = wave_BS.new_zeros(len(waves), max(frames), self.width)
-        for number, (own_FW, count) in enumerate(zip(hidden, frames, strict=True)):
-            fitted_WF = functional.interpolate(own_FW.T.unsqueeze(0), size=count, mode="linear", align_corners=False)
-            found[number, :count] = fitted_WF[0].T
+        found = wave_BS.new_zeros(len(frames), max(frames), self.width)
+        for number, (wave_S, length, count) in enumerate(zip(wave_BS, length_B, frames, strict=True)):
+            own_1FW = self.hidden(self.at_16k(wave_S[: int(length)]).unsqueeze(0))
+            fitted_1WF = functional.interpolate(own_1FW.transpose(1, 2), size=count, mode="linear", align_corners=False)
+            found[number, :count] = fitted_1WF[0].T
         return found
 
     def at_16k(self, wave_S: Tensor) -> Tensor:
@@ -75,18 +73,10 @@ class WavLM(nn.Module):
             wave_S = (wave_S - wave_S.mean()) / (wave_S.var(correction=0) + 1e-7).sqrt()
         return wave_S
 
-    def together(self, waves: list[Tensor]) -> list[Tensor]:
-        """Hidden states of a padded batch with its mask, each cut to its own frames."""
-        wave_BS = nn.utils.rnn.pad_sequence(waves, batch_first=True)
-        mask_BS = nn.utils.rnn.pad_sequence([torch.ones_like(wave_S) for wave_S in waves], batch_first=True)
-        hidden_BFW = self.hidden(wave_BS, mask_BS.long())
-        counts = self.model._get_feat_extract_output_lengths(torch.tensor([len(wave_S) for wave_S in waves]))
-        return [row_FW[: int(count)] for row_FW, count in zip(hidden_BFW, counts, strict=True)]
-
-    def hidden(self, wave_BS: Tensor, mask_BS: Tensor | None = None) -> Tensor:
+    def hidden(self, wave_BS: Tensor) -> Tensor:
         """Layer `layer` of 16 kHz waveforms: 0 is the output of the convolutions, 23 that of block 23."""
         with torch.autocast(wave_BS.device.type, enabled=False):
-            out = self.model(wave_BS, attention_mask=mask_BS, output_hidden_states=True)
+            out = self.model(wave_BS, output_hidden_states=True)
         return cast(Tensor, out.hidden_states[self.layer])
 
 

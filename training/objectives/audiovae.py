@@ -274,7 +274,7 @@ def latent_statistics(vae: AudioVAE, batches: Iterable[Batch]) -> tuple[Tensor, 
     device = next(vae.parameters()).device
     count, total_D, squares_D = 0, torch.zeros(()), torch.zeros(())
     for batch in batches:
-        posterior = vae.encode(batch.wave_BS.to(device))
+        posterior = vae.encode(batch.wave_BS.to(device), batch.length_B.to(device))
         for number, length in enumerate((batch.length_B // vae.config.hop).tolist()):
             mean_FD = posterior.mean_BFD[number, :length].double().cpu()
             std_FD = posterior.log_std_BFD[number, :length].double().cpu().exp()

@@ -54,6 +54,7 @@ class Supervised:
 
     crops: Crops
     wave_BS: Tensor
+    length_B: Tensor
     frames: list[int]
     noise_BFD: Tensor
     teacher_BFW: Tensor | None
@@ -74,7 +75,7 @@ class ReadPlayer(GeneratorPlayer):
 
     def reading_terms(self, seen: Supervised) -> dict[str, Term]:
         """How well the sampled latents of whole utterances can be read."""
-        posterior = self.vae.encode(seen.wave_BS)
+        posterior = self.vae.encode(seen.wave_BS, seen.length_B)
         latent_BFD = posterior.sample(seen.noise_BFD)
         terms = {}
         if seen.teacher_BFW is not None:
@@ -138,6 +139,7 @@ class Objective(audiovae.Objective):
         return Supervised(
             crops=self.crops(batch, draw),
             wave_BS=batch.wave_BS,
+            length_B=batch.length_B,
             frames=frames,
             noise_BFD=noise_BFD.to(batch.wave_BS.device),
             teacher_BFW=teacher_BFW,

@@ -24,6 +24,15 @@ def test_frames_and_samples_correspond_exactly(vae: AudioVAE) -> None:
 
 
 @torch.no_grad()
+def test_a_padded_utterance_has_the_frames_it_has_alone(vae: AudioVAE) -> None:
+    wave_BS = speech(6)
+    padded_BS = torch.nn.functional.pad(wave_BS, (0, 4 * HOP))
+    alone = vae.encode(wave_BS).mean_BFD
+    torch.testing.assert_close(vae.encode(padded_BS, torch.tensor([6 * HOP])).mean_BFD[:, :6], alone)
+    assert float((vae.encode(padded_BS).mean_BFD[:, :6] - alone).abs().max()) > 1e-5
+
+
+@torch.no_grad()
 def test_encoder_looks_two_frames_ahead_and_no_further(vae: AudioVAE) -> None:
     wave_BS = speech(12)
     changed_BS = wave_BS.clone()

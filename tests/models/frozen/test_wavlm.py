@@ -1,0 +1,65 @@
+"""The WavLM loader, on a small random checkpoint in the format of the released one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.frozen import WeightsError
+from models.frozen.wavlm import WavLM
+
+
+def save(folder: Path, *, norm: str) -> Path:
+    """A WavLM with two small layers; `norm` as in wavlm-large (layer) or wavlm-base (group)."""
+    from transformers import WavLMConfig, WavLMModel
+
+    torch.manual_seed(0)
+    config = WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=[8] * 7,
+        feat_extract_norm=norm,
+        conv_bias=norm == "layer",
+        do_stable_layer_norm=norm == "layer",
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        num_buckets=32,
+    )
+    WavLMModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_padding_changes_no_feature(tmp_path: Path, norm: str) -> None:
+    wavlm = WavLM(save(tmp_path / "wavlm", norm=norm), layer=1)
+    wave_BS = torch.randn(2, 15 * 1920)
+    wave_BS[1, 8 * 1920 :] = 0
+    length_B = torch.tensor([15 * 1920, 8 * 1920])
+    both = wavlm.features(wave_BS, length_B, hop=1920)
+    alone = wavlm.features(wave_BS[1:, : 8 * 1920], length_B[1:], hop=1920)
+    assert both.shape == (2, 15, 16)
+    torch.testing.assert_close(both[1:, :8], alone, atol=1e-5, rtol=1e-4)
+    assert torch.all(both[1, 8:] == 0)
+    assert wavlm.normalizes == (norm == "layer")
+
+
+def test_it_is_frozen_and_repeats_itself_even_when_told_to_train(tmp_path: Path) -> None:
+    wavlm = WavLM(save(tmp_path / "wavlm", norm="layer"), layer=2).train()
+    assert not wavlm.model.training
+    assert not any(parameter.requires_grad for parameter in wavlm.parameters())
+    wave_BS, length_B = torch.randn(1, 9600), torch.tensor([9600])
+    first, again = (wavlm.features(wave_BS, length_B, hop=1920) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, WavLM(tmp_path / "wavlm", layer=0).features(wave_BS, length_B, hop=1920))
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no WavLM at .*nowhere.*nothing is downloaded"):
+        WavLM(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        WavLM(tmp_path)
+    with pytest.raises(WeightsError, match="no layer 23"):
+        WavLM(save(tmp_path / "wavlm", norm="layer"))
