@@ -205,8 +205,8 @@ def funnel_section(funnel: Row) -> str:
 
 def truth_section(report: Row) -> str:
     """How the recordings with a known truth were treated."""
-    rows = "".join(
-        f"<tr><td>{text(kind.replace('_', ' '))}</td><td>{counts['right']} of {counts['all']}</td></tr>"
+    kinds = "".join(
+        f"<div><span>{text(kind.replace('_', ' '))}</span> <b>{counts['right']} of {counts['all']}</b></div>"
         for kind, counts in sorted(report["kinds"].items())
     )
     wrong = "".join(
@@ -216,7 +216,7 @@ def truth_section(report: Row) -> str:
     )
     told = f"{report['right']} of {report['all']} recordings whose truth is known were treated rightly."
     more = f'<h3>Treated wrongly</h3><div class="wide"><table>{wrong}</table></div>' if wrong else ""
-    return f'<h2>Against the truth</h2><p>{told}</p><div class="wide"><table>{rows}</table></div>{more}'
+    return f'<h2>Against the truth</h2><p>{told}</p><div class="kinds">{kinds}</div>{more}'
 
 
 def charts(rows: Sequence[Row], limits: Sequence[Threshold]) -> str:
@@ -247,9 +247,10 @@ def charts(rows: Sequence[Row], limits: Sequence[Threshold]) -> str:
 def language_table(rows: Sequence[Row]) -> str:
     """Language by source: what is kept, of what came in."""
     cells: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    sources_of = {row["recording"]: row["source"] for row in rows if row["source"]}
     for row in rows:
         language = row["language"] or row["given_language"] or "unknown"
-        cell = cells[language, row["source"] or "not stated"]
+        cell = cells[language, sources_of.get(row["recording"], "not known")]
         cell[0] += row["item_seconds"] / 3600 * (row["status"] == "kept")
         cell[1] += row["item_seconds"] / 3600
     sources = sorted(
@@ -279,13 +280,15 @@ def sheets(page: Page, rows: Sequence[Row], limits: Sequence[Threshold], *, samp
     page.add(sheet(page, stratified(kept, count=samples)))
     page.add(
         '<h2 id="limits">At the limits</h2><p>The clips that a slightly other limit would have decided otherwise: '
-        "the nearest on each side. Are the first worth losing, and the last worth having?</p>"
+        "the nearest on each side, where there are any on both. Is what was lost worth having?</p>"
     )
     for limit in limits:
         scored = [row for row in segments if row[limit.score] is not None]
         scored.sort(key=lambda row, score=limit.score: (float(row[score]), str(row["key"])))  # type: ignore[misc]
         below = [row for row in scored if row[limit.score] < limit.value][-each:]
         above = [row for row in scored if row[limit.score] >= limit.value][:each]
+        if not below or not above:
+            continue
         for side, found in (("below", below), ("above", above)):
             shown = sheet(page, found, score=limit.score)
             if shown:
@@ -332,7 +335,7 @@ def card_of(page: Page, row: Row, *, score: str | None) -> str:
     top_hz = f"{row['rate_hz'] / 2000:g} kHz at the top"
     return (
         f'<div class="clip {row["status"]}"><img alt="spectrogram" title="{top_hz}" src="{page.pictures[key]}">'
-        f'<audio controls preload="none" data-clip="{key}"></audio>{said}{heard}<div class="why">{text(why)}</div>'
+        f'<audio controls preload="metadata" data-clip="{key}"></audio>{said}{heard}<div class="why">{text(why)}</div>'
         f'<div class="numbers">{" &middot; ".join(numbers)}</div>'
         f'<div class="name">{text(place)}<br>{text(voice)}{text(changed)}</div></div>'
     )

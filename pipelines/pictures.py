@@ -82,7 +82,8 @@ def histogram(
     values = np.concatenate([np.asarray(list(group), dtype=float) for group in groups.values()] or [np.zeros(0)])
     if not len(values):
         return ""
-    low, high = bounds([*values, *marks.values()])
+    low, high = bounds(values, marks=list(marks.values()))
+    marks = {name: value for name, value in marks.items() if low <= value <= high}
     counts = {
         name: np.histogram(np.clip(group, low, high), bins=bins, range=(low, high))[0] for name, group in groups.items()
     }
@@ -115,14 +116,18 @@ def histogram(
     return "".join(parts) + "</svg>"
 
 
-def bounds(values: Sequence[float]) -> tuple[float, float]:
-    """An axis that holds all but far outliers, and is never of no length."""
+def bounds(values: NDArray[np.float64], *, marks: Sequence[float]) -> tuple[float, float]:
+    """An axis that holds all but far outliers, and the marks that are near; it is never of no length."""
     low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    reach = (high - low) or abs(low) or 1.0
+    near = [mark for mark in marks if low - reach <= mark <= high + reach]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.03 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def short(value: float) -> str:
-    """A number with three figures: `12.3`, `1.23k`."""
+    """A number of a few figures: `1.23k`, `12.3`, `0.08`."""
     if abs(value) >= 1000:
         return f"{value / 1000:.3g}k"
-    return f"{value:.3g}"
+    return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2f}"
