@@ -6,6 +6,7 @@ Ray is the scheduler, not the carrier: what travels are paths and counts. It is 
 """
 
 import json
+import os
 import shutil
 import time
 import warnings
@@ -19,21 +20,25 @@ from infra.manifest import resolve
 from infra.storage import write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
+from pipelines.audit import write_audit
 from pipelines.chain import Chain
 from pipelines.funnel import duration, failed_share, funnel, table, top_reasons
 from pipelines.ledger import ATTEMPTS, Fate, UnitResult, final_units, load, results, sound_path, write_ledger
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.row import Recording
 from pipelines.select import verdicts
+from pipelines.truth import read_truth, score_against_truth
+from pipelines.truth import table as truth_table
 from pipelines.units import Unit, filled_in, plan_units
 from pipelines.writer import Item, finish, plan, write_shard
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
 CODE = (
-    "pipelines/build.py", "pipelines/chain.py", "pipelines/units.py", "pipelines/row.py", "pipelines/ledger.py",
-    "pipelines/select.py", "pipelines/shards.py", "pipelines/writer.py", "pipelines/funnel.py",
-    "pipelines/manifest.py", "pipelines/readers", "pipelines/transforms", "pipelines/filters", "models/frozen",
+    "pipelines/audit.css", "pipelines/audit.js", "pipelines/audit.py", "pipelines/build.py", "pipelines/chain.py",
+    "pipelines/funnel.py", "pipelines/ledger.py", "pipelines/manifest.py", "pipelines/pictures.py",
+    "pipelines/row.py", "pipelines/select.py", "pipelines/shards.py", "pipelines/truth.py", "pipelines/units.py",
+    "pipelines/writer.py", "pipelines/readers", "pipelines/transforms", "pipelines/filters", "models/frozen",
 )  # fmt: skip
 identity = semantic
 EXAMPLES = 10
@@ -70,6 +75,7 @@ def run(job: Job) -> Outcome:
     for line in table(facts).splitlines():
         job.say(line)
     tell_metrics(job, facts)
+    tell_truth(job, rows)
     if failed_share(facts) > manifest.errors.max_failed_share:
         raise Refused(over_budget(facts["recordings_failed"], facts["recordings"], manifest, top_reasons(facts)))
     if not items:
@@ -79,7 +85,7 @@ def run(job: Job) -> Outcome:
         )
     shards = pack(job, plan(items, soft_bytes=round(manifest.shards.soft_mb * 1e6)), parallel=len(items) > 4096)
     digest = finish(job.out, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
-    show(job, items, manifest)
+    show(job, items, found)
     summary = {
         "samples": len(items),
         "hours": round(facts["hours"]["kept"], 6),
@@ -128,6 +134,9 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
 
     Raises: Refused
     """
+    adopted = adopt(job.work, chain=chain.fingerprint)
+    if adopted:
+        job.say(f"{adopted} units taken over from an earlier build: the same files, the same chain")
     done = final_units(job.work, chain=chain.fingerprint)
     todo = [unit for unit in units if unit.id not in done]
     total = sum(len(unit.recordings) for unit in units)
@@ -146,6 +155,31 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
         progress.add(load(job.work, unit=status["unit"], chain=chain.fingerprint))
         if progress.failed >= EARLY and progress.failed > manifest.errors.max_failed_share * total:
             raise Refused(over_budget(progress.failed, total, manifest, "the ledger of the units done so far says why"))
+
+
+def adopt(work: Path, *, chain: str) -> int:
+    """Link the units that this chain has finished for an earlier version of the corpus: another policy, same scores.
+
+    In the store, versions of a node lie side by side, each with its `work`; elsewhere there is nothing to find.
+    """
+    count = 0
+    (work / "units").mkdir(parents=True, exist_ok=True)
+    for result in sorted(work.parents[1].glob(f"*/work/units/*.{chain}.jsonl")):
+        if (work / "units" / result.name).exists():
+            continue
+        for file in (result.with_suffix(".flac"), result):
+            try:
+                os.link(file, work / "units" / file.name)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                break
+            except OSError:
+                shutil.copyfile(file, work / "units" / f"{file.name}.tmp")
+                (work / "units" / f"{file.name}.tmp").replace(work / "units" / file.name)
+        else:
+            count += 1
+    return count
 
 
 def over_budget(failed: int, total: int, manifest: CorpusManifest, why: str) -> str:
@@ -310,14 +344,39 @@ def tell_metrics(job: Job, facts: Mapping[str, Any]) -> None:
     job.run.metrics(metrics, step=0)
 
 
-def show(job: Job, items: Sequence[Item], manifest: CorpusManifest) -> None:
+def tell_truth(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Where the truth of the recordings lies beside them (synthetic ones): how many were treated rightly."""
+    truth = read_truth(job.inputs["recordings"].out)
+    if truth is None:
+        return
+    report = score_against_truth(truth, rows)
+    write_json(job.out / "truth_report.json", report)
+    job.run.metrics({"truth/right": report["right"], "truth/all": report["all"]}, step=0)
+    for line in truth_table(report).splitlines():
+        job.say(line)
+
+
+def show(job: Job, items: Sequence[Item], found: Sequence[UnitResult]) -> None:
     """What a person can look at and hear: the audit page, the funnel, and a few clips."""
+    sounds = {
+        str(fate.segment["key"]): (sound_path(job.work, unit=result.unit, chain=result.chain), fate)
+        for result in found
+        for fate in result.fates
+        if fate.segment is not None and fate.flac_bytes
+    }
+
+    def sound_of(key: str) -> bytes | None:
+        if key not in sounds:
+            return None
+        path, fate = sounds[key]
+        with path.open("rb") as file:
+            return os.pread(file.fileno(), fate.flac_bytes, fate.offset)
+
     folder = job.out / "clips"
-    folder.mkdir()
-    step = max(len(items) // EXAMPLES, 1)
-    for item in items[::step][:EXAMPLES]:
-        with item.file.open("rb") as file:
-            file.seek(item.offset)
-            (folder / f"{item.row['key']}.flac").write_bytes(file.read(item.flac_bytes))
+    folder.mkdir(exist_ok=True)
+    for item in items[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]:
+        key = str(item.row["key"])
+        (folder / f"{key}.flac").write_bytes(sound_of(key) or b"")
+    job.run.artifact(write_audit(job.out, sound_of=sound_of))
     job.run.artifact(folder)
     job.run.artifact(job.out / "funnel.json")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -91,7 +92,7 @@ class Bench:
 
     def build(self, out: str, *, work: str = "work", **facts: Any) -> Outcome:
         for name in (out, work):
-            (self.root / name).mkdir(exist_ok=True)
+            (self.root / name).mkdir(parents=True, exist_ok=True)
         run = JournalRun(self.root / "journal", About(new_id(), "toy", "test", "corpus"))
         job = Job(
             name="toy",
@@ -153,6 +154,17 @@ def test_every_bad_file_is_a_row_with_its_reason_and_the_rest_goes_on(built: tup
     assert {row["tier"] for row in corpus.rows} <= {"wide", "rest"}
 
 
+def test_audit_page_shows_what_was_kept_and_what_was_not(built: tuple[Bench, Outcome]) -> None:
+    bench, _ = built
+    page = (bench.root / "one" / "audit.html").read_text()
+    assert SENTENCES[0] in page
+    assert "corrupt.flac" in page
+    assert 'src="http' not in page
+    clips = list((bench.root / "one" / "clips").glob("*.flac"))
+    assert len(clips) == 6
+    assert all(soundfile.info(clip).duration > 0.5 for clip in clips)
+
+
 def test_hours_are_conserved(built: tuple[Bench, Outcome]) -> None:
     bench, _ = built
     hours = json.loads((bench.root / "one" / "funnel.json").read_text())["hours"]
@@ -175,6 +187,16 @@ def test_policy_changes_without_running_a_model(built: tuple[Bench, Outcome]) ->
     strict = bench.build("strict", work="work-one", keep=["has_text", {"name": "duration", "max": 2.0}])
     assert bench.connected == before
     assert 0 < strict.summary["samples"] < outcome.summary["samples"]
+
+
+def test_another_version_in_the_store_takes_over_what_the_same_chain_has_scored(built: tuple[Bench, Outcome]) -> None:
+    bench, outcome = built
+    shutil.copytree(bench.root / "work-one", bench.root / "store" / "first" / "work")
+    before = bench.connected
+    strict = bench.build("store/next/out", work="store/next/work", workers=1, keep=["has_text"], tiers={})
+    assert bench.connected == before
+    assert strict.summary["samples"] == outcome.summary["samples"]
+    assert any("units taken over" in line for line in bench.lines)
 
 
 def test_unit_that_was_lost_is_done_again_to_the_same_bytes(built: tuple[Bench, Outcome]) -> None:
