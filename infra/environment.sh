@@ -38,7 +38,7 @@ prepare() {
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
     "$venv/bin/python" -m pip install -q --no-deps -r "$root/infra/constraints/no-deps.txt" \
         || fail "a package, or the network to a package registry (see pip's message above)"
-    "$venv/bin/python" -m pip install -q --prefer-binary -c "$root/infra/constraints/py311.txt" \
+    "$venv/bin/python" -m pip install -q --no-warn-conflicts --prefer-binary -c "$root/infra/constraints/py311.txt" \
         -e "$root${extra:+[$extra]}" || fail "a package, or the network to a package registry (see pip's message above)"
     printf '%s %s\n' "$wanted" "$extra" >"$venv/.stipple-installed"
 }
