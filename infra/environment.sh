@@ -36,9 +36,9 @@ prepare() {
     fi
     say "environment: installing the pinned packages (about 8 GB with torch; some minutes)"
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
-    "$venv/bin/python" -m pip install -q --no-deps -r "$root/infra/constraints/no-deps.txt" \
+    "$venv/bin/python" -m pip install -qq --no-deps -r "$root/infra/constraints/no-deps.txt" \
         || fail "a package, or the network to a package registry (see pip's message above)"
-    "$venv/bin/python" -m pip install -q --no-warn-conflicts --prefer-binary -c "$root/infra/constraints/py311.txt" \
+    "$venv/bin/python" -m pip install -qq --no-warn-conflicts --prefer-binary -c "$root/infra/constraints/py311.txt" \
         -e "$root${extra:+[$extra]}" || fail "a package, or the network to a package registry (see pip's message above)"
     printf '%s %s\n' "$wanted" "$extra" >"$venv/.stipple-installed"
 }
