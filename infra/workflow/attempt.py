@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -119,7 +120,7 @@ def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: 
             "workflow": around.workflow,
             "fingerprint": step.fingerprint,
             "attempt": str(number),
-            "manifest": str(node.path),
+            "manifest": from_root(node.path),
             "store": str(slot.folder),
             "parents": ",".join(made.run for made in inputs.values() if made.run),
             "licenses": ", ".join(licenses_of(inputs.values())),
@@ -151,6 +152,11 @@ def tell_output(run: JournalRun, step: Step, outcome: Outcome, slot: Slot) -> No
         run.tags({"licenses": ", ".join(map(str, licenses))})
 
 
+def from_root(path: Path) -> str:
+    """A path as seen from the checkout, where it lies in it: the same on every machine."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
 def licenses_of(inputs: Any) -> list[str]:
     """Licenses that inputs declare in their summaries, each once."""
     return sorted({str(license) for made in inputs for license in made.summary.get("licenses") or ()})
@@ -171,7 +177,7 @@ def facts_of(
         "started": began,
         "seconds": round(time.time() - began, 3),
         "host": os.uname().nodename,
-        "manifest_path": str(node.path),
+        "manifest_path": from_root(node.path),
         "manifest": node.manifest.model_dump(mode="json"),
         "parts": dict(step.parts),
         "inputs": {
