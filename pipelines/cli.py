@@ -141,7 +141,9 @@ def run_peek(args: argparse.Namespace) -> int:
     rows: Sequence[dict[str, Any]] = open_corpus(root).rows
     if args.dropped is not None:
         rows = [row for row in read_ledger(root) if row["status"] != "kept"]
-        rows = [row for row in rows if not args.dropped or args.dropped in row["reasons"]]
+        rows = [
+            row for row in rows if args.dropped in row["reasons"] or not (args.dropped or row["reasons"] == ["between"])
+        ]
     for row in rows[:: max(len(rows) // max(args.count, 1), 1)][: args.count]:
         print(row_line(row))
     return 0

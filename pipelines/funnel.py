@@ -83,7 +83,9 @@ def table(facts: Mapping[str, Any]) -> str:
     lines[-1] += f"   {facts['segments_kept']} of {facts['segments']} segments"
     for status in ("dropped", "failed"):
         lines.append(f"  {status:<26}{duration(hours[status]):>12}   {hours[status] / whole:6.1%}")
-        found = [(name, entry) for name, entry in facts["by_reason"].items() if entry["status"] == status]
+        found = [
+            (name, entry) for name, entry in facts["by_reason"].items() if entry["status"] == status and entry["items"]
+        ]
         for name, entry in found:
             only = f", {duration(entry['only'])} by it alone" if entry["only"] < entry["first"] else ""
             lines.append(f"    {name:<24}{duration(entry['first']):>12}   {entry['items']} items{only}")

@@ -75,6 +75,7 @@ class Transform:
         try:
             with opened(Path(recording.uri)) as source:
                 self.check_header(source)
+                seconds = self.declared_seconds(source, recording)
                 wave_S, offset = self.read(source, recording)
                 seconds = len(wave_S) / source.rate_hz
                 self.check(wave_S, source, recording)
@@ -91,6 +92,12 @@ class Transform:
             raise BadAudio(f"failed:rate: {source.rate_hz} Hz is outside of {allowed} Hz")
         if not 1 <= source.channels <= cfg.max_channels:
             raise BadAudio(f"failed:channels: {source.channels}, but at most {cfg.max_channels} are read")
+
+    def declared_seconds(self, source: Source, recording: Recording) -> float:
+        """Duration by the header, for the account of a recording that then fails; headers lie, so not without bound."""
+        begin = recording.start_seconds or 0.0
+        end = recording.end_seconds or (source.declared_samples or 0) / source.rate_hz
+        return min(max(end - begin, 0.0), self.cfg.max_minutes * 60)
 
     def read(self, source: Source, recording: Recording) -> tuple[Wave, int]:
         """Channels averaged, block by block; the interval alone, where the recording is one. Also where it begins.
@@ -150,6 +157,8 @@ def opened(path: Path) -> Iterator[Source]:
     """
     import soundfile
 
+    if not path.stat().st_size:
+        raise BadAudio("failed:empty: no bytes in it")
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, ValueError) as refused:
@@ -169,7 +178,7 @@ def blocks_of(file: Any) -> Iterator[NDArray[np.float32]]:
         try:
             block = file.read(size, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise BadAudio(f"failed:decode: {error}") from None
+            raise BadAudio(f"failed:decode: {str(error).removeprefix('Error : ')}") from None
         if not len(block):
             return
         yield block

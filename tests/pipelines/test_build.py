@@ -138,7 +138,7 @@ def test_every_bad_file_is_a_row_with_its_reason_and_the_rest_goes_on(built: tup
     for row in read_ledger(bench.root / "one"):
         name = (row["reason"] or "").split(":")[0]
         fates.setdefault(row["recording"], set()).add((row["status"], name))
-    assert fates["empty.wav"] == {("failed", "decode")}
+    assert fates["empty.wav"] == {("failed", "empty")}
     assert fates["corrupt.flac"] == {("failed", "decode")}
     assert fates["nan.wav"] == {("failed", "not_finite")}
     assert fates["cut.mp3"] == {("failed", "truncated")}

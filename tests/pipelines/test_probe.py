@@ -127,7 +127,7 @@ def spoil(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("empty", "failed:decode: neither libsndfile"),
+        ("empty", "failed:empty: no bytes in it"),
         ("header only", "failed:empty"),
         ("text", "failed:decode: neither libsndfile"),
         ("zeros", "failed:decode"),
@@ -150,6 +150,13 @@ def test_bad_file_is_a_reason(tmp_path: Path, kind: str, reason: str) -> None:
     found = probe(path, Config(max_minutes=1))
     assert isinstance(found, Unusable)
     assert found.reason.startswith(reason), found.reason
+
+
+def test_recording_that_fails_counts_with_the_hours_it_declares(tmp_path: Path) -> None:
+    spoil(tmp_path / "x.wav", "cut flac")
+    found = probe(tmp_path / "x.wav")
+    assert isinstance(found, Unusable)
+    assert found.seconds == pytest.approx(4.0)
 
 
 def test_file_that_changed_since_it_was_cataloged_is_refused(tmp_path: Path) -> None:
