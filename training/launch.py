@@ -19,7 +19,7 @@ from pipelines.shards import CorpusError, open_corpus
 from training import report
 from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
-from training.loop import LOSSES, Errand, Worker, read_log
+from training.loop import ERRAND, LOSSES, Errand, Worker, read_log
 from training.manifest import StageManifest, needs_text
 from training.manifest import identity as identity
 from training.update import NonFinite
@@ -52,6 +52,7 @@ def run(job: Job) -> Outcome:
     assert isinstance(manifest, StageManifest)
     errand = errand_of(job, manifest)
     (job.work / STOPPED).unlink(missing_ok=True)
+    write_atomic(job.work / ERRAND, json.dumps(errand.to_dict()))
     write_atomic(job.work / "attempt", errand.token)
     began = time.monotonic()
     with watching(job, manifest):

@@ -17,6 +17,7 @@ import torch
 
 from infra.journal import JournalWriter
 from infra.manifest import resolve
+from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
 from training.checkpoint import CheckpointError, CheckpointWriter
 from training.data.batching import Plan, Share
@@ -32,6 +33,7 @@ from training.update import Micro, Moment, only, update
 from training.world import World
 
 LOSSES = "losses.jsonl"
+ERRAND = "errand.json"
 STATISTICS_SECONDS = 1800.0
 """Audio that `Objective.finish` may look at, for the statistics of the latents."""
 
@@ -243,12 +245,16 @@ class Worker:
 
         from models.runtime.bundle import save_bundle
 
-        for engine in self.engines.values():
-            engine.player.eval()
-        bundle = self.objective.finish(self.statistics_batches())
+        bundle = self.made()
         folder = Path(self.errand.out) / "bundle"
         shutil.rmtree(folder, ignore_errors=True)
         save_bundle(bundle, folder, card={**self.errand.card, "steps": self.manifest.steps})
+
+    def made(self) -> Bundle:
+        """The objective's bundle, with the weights as they are now."""
+        for engine in self.engines.values():
+            engine.player.eval()
+        return self.objective.finish(self.statistics_batches())
 
     def statistics_batches(self) -> Iterator[Batch]:
         """Training audio for statistics: whole steps in plan order, up to STATISTICS_SECONDS and one epoch."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from infra.manifest import Manifest, entry_of, load, resolve
+from infra.manifest import Manifest, did_you_mean, entry_of, load, resolve
 
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 
@@ -142,7 +142,7 @@ class StageManifest(Manifest):
         for player in self.optimizer.players:
             if known and player not in known:
                 wrong.append(
-                    f"optimizer.players: objective {self.objective.name!r} has no {player!r}, but {list(known)}"
+                    f"optimizer.players: no player {player!r}{did_you_mean(player, known)}; there are: {known}"
                 )
         roles = [part.role for part in self.data.mixture]
         if len(set(map(str, self.data.mixture))) < len(roles):
@@ -162,11 +162,11 @@ def players_of(objective: str) -> tuple[str, ...]:
 def zero_limit(objective: str) -> int:
     """The highest ZeRO stage that is right for an objective.
 
-    ZeRO-3 gave a silently wrong gradient where one player looks at another's raw module, and has no forward-mode
-    derivative; so it is refused for two players, and where the file of the objective says `ZERO_LIMIT`.
+    ZeRO-3 gave a silently wrong gradient where one player looks at another's raw module, so it is never right for two
+    players; of the others, the file of the objective has to say `ZERO_LIMIT = 3`.
     """
-    declared = getattr(resolve("training.objectives", objective), "ZERO_LIMIT", 3)
-    return min(int(declared), 2) if len(players_of(objective)) > 1 else int(declared)
+    declared = int(getattr(resolve("training.objectives", objective), "ZERO_LIMIT", 2))
+    return min(declared, 2) if len(players_of(objective)) > 1 else declared
 
 
 def needs_text(objective: str) -> bool:

@@ -11,7 +11,7 @@ from torch import distributed as dist
 
 import training.objectives
 from infra.manifest import parse
-from training.loop import Errand, Worker
+from training.loop import ERRAND, Errand, Worker
 from training.manifest import StageManifest
 from training.world import World, world_of_process_group
 
@@ -42,6 +42,8 @@ def worker_of(world: World, *, corpus: str, folder: str, manifest: dict[str, Any
         out=str(work / "out"),
         token=token,
     )
+    if world.rank == 0:
+        (work / ERRAND).write_text(json.dumps(errand.to_dict()))
     return Worker(errand, world, lambda line: print(line, file=sys.stderr))
 
 

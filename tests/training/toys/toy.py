@@ -11,6 +11,7 @@ from training.data.draw import Draw
 from training.objectives import Batch, Player, Term
 
 PLAYERS = ("net",)
+ZERO_LIMIT = 3
 
 
 class Config(Manifest):

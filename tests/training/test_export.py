@@ -1,0 +1,81 @@
+"""Bundles come out of finished and of unfinished stages; plans count before anything is started."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from infra.manifest import parse
+from infra.workflow.node import Refused
+from models.runtime.bundle import load_bundle
+from training import plan
+from training.export import export
+from training.manifest import StageManifest
+
+Ranks = Callable[..., list[Any]]
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+@pytest.mark.parametrize("engine", [{"name": "plain"}, {"name": "deepspeed", "zero_stage": 2}], ids=["plain", "zero2"])
+def test_a_checkpoint_of_any_engine_becomes_a_bundle(
+    corpus: Path, ranks: Ranks, tmp_path: Path, engine: dict[str, Any]
+) -> None:
+    manifest = {
+        "stage": "toy",
+        "model": "tiny",
+        "objective": {"name": "toy"},
+        "data": {"seconds_per_step": 12},
+        "optimizer": {"lr": 0.01},
+        "engine": engine,
+        "steps": 6,
+        "save_every": 4,
+    }
+    folder = tmp_path / "stage" / "work"
+    ranks("train", world=2, expect=7, corpus=corpus, folder=folder, manifest=manifest, until=5)
+    written = export(tmp_path / "stage", to=tmp_path / "bundle", whole=True)
+    bundle = load_bundle(written)
+    assert bundle.card["steps"] == 4
+    assert bundle.card["unfinished"] is True
+    (part,) = (folder / "checkpoints" / "step-00000004" / "net").glob("*.pt*" if engine["name"] == "plain" else "mp_*")
+    state = torch.load(part, weights_only=False)
+    saved = state["player" if engine["name"] == "plain" else "module"]["guess.0.weight"]
+    assert torch.equal(bundle.training["toy"]["guess.0.weight"], saved)
+    official = export(written, to=tmp_path / "official")
+    assert not (official / "training").exists()
+    with pytest.raises(Refused, match="is not empty"):
+        export(tmp_path / "stage", to=tmp_path / "bundle")
+
+
+def test_a_folder_without_training_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "stage").mkdir()
+    with pytest.raises(Refused, match="no training was begun there"):
+        export(tmp_path / "stage", to=tmp_path / "bundle")
+
+
+def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) -> None:
+    manifest = parse(
+        StageManifest,
+        {
+            "stage": "s",
+            "model": "dots_tts_2b",
+            "objective": {"name": "backbone"},
+            "data": {"seconds_per_step": 28800},
+            "optimizer": {"lr": 0.0002},
+            "engine": {"name": "deepspeed", "zero_stage": 2},
+            "steps": 100,
+            "workers": 64,
+        },
+        where="test",
+    )
+    told = "\n".join(plan.lines(manifest, data=corpus, start_from=None))
+    assert "800.0 hours of audio" in told
+    assert "21 samples" in told
+    counts = plan.parameters(manifest, start_from=None)
+    assert sum(counts.values()) - counts["audiovae"] == pytest.approx(2.198e9, rel=0.01)
+    sizes = plan.memory(1000, frozen=0, workers=8)
+    assert sizes["plain"] == 16_000
+    assert sizes["ZeRO-1"] == 9_000
+    assert sizes["ZeRO-3"] == 2_000

@@ -1,0 +1,130 @@
+"""Stage manifests: every mistake at once, and an identity that knows what decides the weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.manifest import ManifestError, digest, load, parse
+from training.manifest import MODELS, StageManifest, identity, load_model, zero_limit
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+TRAIN = MODELS.parent / "train"
+STAGES = (
+    "audiovae_stage1",
+    "audiovae_stage2",
+    "backbone_stage1",
+    "backbone_stage2",
+    "backbone_stage3",
+    "soar",
+    "meanflow",
+)
+GOOD: dict[str, Any] = {
+    "stage": "s",
+    "model": "tiny",
+    "objective": {"name": "toy"},
+    "data": {"seconds_per_step": 10},
+    "optimizer": {"lr": 0.1},
+    "steps": 10,
+}
+
+
+def problems(**changes: Any) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        parse(StageManifest, GOOD | changes, where="m.yaml")
+    return caught.value.problems
+
+
+def test_mistakes_of_form_are_reported_together() -> None:
+    found = problems(
+        optimizer={"lr": -1, "beta": [0.8, 0.9]},
+        objective={"name": "toi"},
+        engine={"zero_stage": 4},
+        data={"seconds_per_step": 10, "max_clip_second": 3},
+    )
+    assert len(found) == 5
+    told = "\n".join(found)
+    for part in (
+        "optimizer.lr: Input should be greater than 0",
+        "optimizer.beta: no such key; did you mean 'betas'?",
+        "objective: no 'toi' in training/objectives/; did you mean 'toy'?",
+        "engine.zero_stage",
+        "did you mean 'max_clip_seconds'?",
+    ):
+        assert part in told
+
+
+def test_rules_between_fields_are_reported_together() -> None:
+    (told,) = problems(
+        objective={"name": "toy_gan"},
+        schedule={"warmup_steps": 10, "shape": "exponential"},
+        engine={"zero_stage": 3},
+        optimizer={"lr": 0.1, "players": {"discriminater": {"lr": 1}}},
+        launcher="in_process",
+        model="tinny",
+    )
+    for part in (
+        "schedule.warmup_steps (10) must be below steps (10)",
+        "final_lr must be above 0",
+        "zero_stage 3 gives wrong gradients with objective 'toy_gan'; use 2 or less",
+        "no player 'discriminater'; did you mean 'discriminator'?",
+        "in_process needs workers: 1 and engine.name: plain",
+        "no 'tinny' in manifests/models",
+    ):
+        assert part in told
+
+
+def test_zero_3_is_for_single_players_alone() -> None:
+    assert zero_limit("toy") == 3
+    assert [zero_limit(name) for name in ("audiovae", "audiovae_semantic", "toy_gan")] == [2, 2, 2]
+    assert zero_limit("soar") == zero_limit("meanflow") == 2
+
+
+def test_identity_knows_what_decides_the_weights() -> None:
+    def key(**changes: Any) -> str:
+        return digest(identity(parse(StageManifest, GOOD | changes, where="m")))
+
+    same = key()
+    for change in (
+        {"workers": 4},
+        {"engine": {"zero_stage": 2, "accumulation": 3}},
+        {"engine": {"name": "plain"}},
+        {"save_every": 1, "log_every": 1, "validate_every": 2, "keep_checkpoints": 9},
+        {"max_failures": 0},
+    ):
+        assert key(**change) == same, change
+    for change in (
+        {"seed": 1},
+        {"steps": 11},
+        {"model": "dots_tts_2b"},
+        {"engine": {"dtype": "bfloat16"}},
+        {"data": {"seconds_per_step": 11}},
+        {"optimizer": {"lr": 0.2}},
+        {"objective": {"name": "toy", "width": 17}},
+    ):
+        assert key(**change) != same, change
+
+
+@pytest.mark.parametrize("path", sorted(TRAIN.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_manifest_of_the_house_is_valid_and_opens_with_what_to_expect(path: Path) -> None:
+    manifest = load(StageManifest, path)
+    assert manifest.stage == path.stem
+    assert (manifest.model is not None) == (path.stem == "audiovae_stage1")
+    head = path.read_text().split("stage:")[0]
+    assert "Expect" in head
+    assert manifest.workers >= 2
+    assert manifest.engine.name == "deepspeed"
+
+
+def test_all_seven_stages_are_there_full_and_tiny() -> None:
+    for folder in (TRAIN, TRAIN / "tiny"):
+        assert {path.stem for path in folder.glob("*.yaml")} == set(STAGES)
+
+
+def test_models_are_valid() -> None:
+    from models.backbone.config import ModelConfig
+
+    for name in ("tiny", "dots_tts_2b"):
+        model = load_model(name)
+        assert ModelConfig.from_dicts(model.config, model.llm).patch_samples == 7680

@@ -1,0 +1,99 @@
+"""`stipple train ...`: run one stage, go on with it, look at what it would cost, take a bundle out of it."""
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "run one training stage"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verbs."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, told in (
+        ("run", "train a stage, from where an earlier attempt left it"),
+        ("resume", "the same, but refuse where there is nothing to go on with"),
+        ("plan", "say what `run` would do: steps, hours of audio, parameters, memory"),
+    ):
+        sub = verbs.add_parser(verb, help=told, description=told)
+        sub.add_argument("manifest", type=Path, help="a manifest in manifests/train/")
+        sub.add_argument("--data", type=Path, required=verb != "plan", metavar="CORPUS", help="folder of a corpus")
+        sub.add_argument(
+            "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
+        )
+        sub.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
+        )
+        if verb == "run":
+            sub.add_argument("--force", action="store_true", help="train it again; the old one is kept")
+    sub = verbs.add_parser("export", help="write the bundle of a stage, finished or not, as an official directory")
+    sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
+    sub.add_argument("to", type=Path, help="an empty or absent folder")
+    sub.add_argument(
+        "--whole", action="store_true", help="keep what only training needs (discriminator, flow, stipple.json)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Data to stdout, progress to stderr."""
+    verbs = {"run": run, "resume": resume, "plan": plan, "export": export}
+    return verbs[args.verb](args)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print where the bundle lies and what the losses came to."""
+    from infra.workflow.single import settings_of, single
+    from training.report import first_to_last
+
+    made = single(
+        "train",
+        args.manifest,
+        inputs=inputs_of(args),
+        overrides=settings_of(args.set),
+        force=getattr(args, "force", False),
+    )
+    print(first_to_last(made.summary["first"], made.summary["last"], over=made.summary["over"]))
+    print(made.out / "bundle")
+    return 0
+
+
+def resume(args: argparse.Namespace) -> int:
+    """`run`, where an attempt was begun and not finished.
+
+    Raises: Refused.
+    """
+    from infra.storage import read_json
+    from infra.workflow.node import Refused
+    from infra.workflow.single import STORE
+
+    name = args.manifest.stem
+    begun = [state for state in sorted((STORE / name).glob("*/state.json")) if (state.parent / "work").is_dir()]
+    broken = [state.parent for state in begun if read_json(state.parent / "COMMIT.json") is None]
+    if not broken:
+        raise Refused(f"nothing of {name} was begun and left unfinished in {STORE / name}; use `stipple train run`")
+    return run(args)
+
+
+def inputs_of(args: argparse.Namespace) -> dict[str, Path]:
+    """Roles and the folders that were given for them."""
+    return {role: place for role, place in (("data", args.data), ("start_from", args.start_from)) if place is not None}
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Print what would be done; nothing is started."""
+    from infra.manifest import load
+    from infra.workflow.single import settings_of
+    from training.manifest import StageManifest
+    from training.plan import lines
+
+    manifest = load(StageManifest, args.manifest, settings_of(args.set))
+    for line in lines(manifest, data=args.data, start_from=args.start_from):
+        print(line)
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the bundle, and print its folder."""
+    from training.export import export as write
+
+    print(write(args.stage, to=args.to, whole=args.whole))
+    return 0

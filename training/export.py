@@ -1,0 +1,70 @@
+"""A bundle out of a stage: the one that it made, or what its newest checkpoint would make."""
+
+import json
+import sys
+from pathlib import Path
+
+from infra.workflow.node import Refused
+from models.runtime.bundle import Bundle, load_bundle, save_bundle
+from training import checkpoint as checkpoints
+from training.checkpoint import Checkpoint
+from training.loop import ERRAND, Errand, Worker
+from training.world import World
+
+
+def export(stage: Path, *, to: Path, whole: bool = False) -> Path:
+    """Write the bundle of the stage in folder `stage` into the empty or absent folder `to`; returns it.
+
+    Without `whole` it is an official directory: the parts that only training needs are left out.
+
+    Raises: Refused where the stage has neither a bundle nor a whole checkpoint; BundleError.
+    """
+    if to.exists() and any(to.iterdir()):
+        raise Refused(f"{to} is not empty; give an empty or new folder")
+    made = next((path for path in (stage / "out" / "bundle", stage / "bundle", stage) if is_bundle(path)), None)
+    bundle = load_bundle(made) if made is not None else of_checkpoint(stage)
+    card = dict(bundle.card)
+    if not whole:
+        bundle.training = {}
+    save_bundle(bundle, to, card=card)
+    return to
+
+
+def is_bundle(path: Path) -> bool:
+    return (path / "config.json").is_file()
+
+
+def of_checkpoint(stage: Path) -> Bundle:
+    """What the stage would make if it ended at its newest whole checkpoint.
+
+    Raises: Refused.
+    """
+    work = stage / "work" if (stage / "work").is_dir() else stage
+    if not (work / ERRAND).is_file():
+        raise Refused(
+            f"{stage} has no bundle, and no training was begun there: give the folder of a stage in the store"
+        )
+    found = checkpoints.newest(work / "checkpoints", say=lambda line: print(line, file=sys.stderr))
+    if found is None:
+        raise Refused(f"{stage} has no bundle and no whole checkpoint yet")
+    errand = Errand.from_dict(json.loads((work / ERRAND).read_text()))
+    plain = errand.manifest.engine.model_copy(update={"name": "plain", "accumulation": 1})
+    alone = errand.manifest.model_copy(update={"engine": plain, "workers": 1, "device": "cpu"})
+    worker = Worker(Errand(**{**errand.__dict__, "manifest": alone}), World(), print)
+    for name, engine in worker.engines.items():
+        engine.player.load_state_dict(weights_in(found, player=name))
+    bundle = worker.made()
+    bundle.card = {**errand.card, "steps": found.step, "unfinished": True}
+    return bundle
+
+
+def weights_in(checkpoint: Checkpoint, *, player: str) -> dict[str, object]:
+    """State dict of a player, whichever engine wrote it.
+
+    Raises: Refused for ZeRO-3, whose weights lie in pieces.
+    """
+    if (checkpoint.root / player / "plain.pt").exists():
+        return dict(checkpoint.load(f"{player}/plain.pt")["player"])
+    if (checkpoint.root / player / "mp_rank_00_model_states.pt").exists():
+        return dict(checkpoint.load(f"{player}/mp_rank_00_model_states.pt")["module"])
+    raise Refused(f"{checkpoint.root}: ZeRO-3 keeps its weights in pieces; let the stage end, then export it")

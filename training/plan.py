@@ -1,0 +1,117 @@
+"""What a stage would cost, before anything is started: parameters, memory by ZeRO stage, hours of audio."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from infra.manifest import ManifestError
+from training.data.batching import Plan
+from training.data.stream import open_sources, seconds_of
+from training.manifest import StageManifest, load_model, needs_text, players_of
+
+GIB = 2**30
+WEIGHT, GRADIENT, STATE = 4, 4, 8
+"""Bytes a trained parameter: float32 weight, float32 gradient, two float32 moments of AdamW."""
+
+
+def lines(manifest: StageManifest, *, data: Path | None, start_from: Path | None) -> Iterator[str]:
+    """The plan, a line at a time."""
+    seconds = manifest.data.seconds_per_step
+    share = seconds / manifest.workers / manifest.engine.accumulation
+    players = ", ".join(players_of(manifest.objective.name))
+    yield f"stage       {manifest.stage}: {manifest.objective.name}, players {players}"
+    yield f"steps       {manifest.steps}, of {seconds:g} s each: {manifest.steps * seconds / 3600:,.1f} hours of audio"
+    yield (
+        f"workers     {manifest.workers} ({manifest.device}), engine {manifest.engine.name}, "
+        f"{manifest.engine.accumulation} micro-batches of about {share:.1f} s on each"
+    )
+    if data is not None:
+        yield from about_data(manifest, data=data)
+    counts = parameters(manifest, start_from=start_from)
+    if not counts:
+        yield "parameters  unknown: give --from, or set `model`"
+        return
+    yield "parameters  " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
+    moved = trained(manifest, counts)
+    yield f"trained     {moved / 1e6:.2f} M (a discriminator is not counted)"
+    for stage, size in memory(moved, frozen=sum(counts.values()) - moved, workers=manifest.workers).items():
+        mark = " <- this manifest" if stage == asked(manifest) else ""
+        yield f"memory      {stage:7} {size / GIB:8.2f} GiB a worker, before activations{mark}"
+
+
+def about_data(manifest: StageManifest, *, data: Path) -> Iterator[str]:
+    """Samples, hours and epochs of the mixture."""
+    folders = {part.role: data for part in manifest.data.mixture}
+    sources = open_sources(manifest.data, folders=folders, needs_text=needs_text(manifest.objective.name))
+    plan = Plan(sources, manifest.seed, manifest.data.seconds_per_step, pool_steps=manifest.data.pool_steps)
+    hours = seconds_of(sources) / 3600
+    yield (
+        f"data        {sum(len(s.numbers) for s in sources)} samples, {hours:.3f} h; "
+        f"{sum(len(s.held_out) for s in sources)} held out; {len(plan.epoch(0))} steps an epoch, "
+        f"{manifest.steps / len(plan.epoch(0)):.1f} epochs"
+    )
+
+
+def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[str, int]:
+    """Parameters of each network; nothing is allocated.
+
+    Raises: ManifestError when the model's manifest cannot be used.
+    """
+    import torch
+
+    from models.audiovae.vae import AudioVAE
+    from models.backbone.backbone import Backbone
+    from models.backbone.config import ModelConfig
+
+    if start_from is not None:
+        from models.runtime.bundle import load_bundle
+
+        bundles = [path for path in (start_from / "out" / "bundle", start_from / "bundle", start_from) if path.is_dir()]
+        config = load_bundle(bundles[0] if bundles else start_from).config
+    elif manifest.model is not None:
+        model = load_model(manifest.model)
+        try:
+            config = ModelConfig.from_dicts(model.config, model.llm)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ManifestError(f"manifests/models/{manifest.model}.yaml", [str(error)]) from None
+    else:
+        return {}
+    with torch.device("meta"):
+        audiovae, backbone = AudioVAE(config.audiovae), Backbone(config)
+    head = count(backbone.velocity_field_predictor)
+    llm = count(backbone.llm)
+    return {"audiovae": count(audiovae), "llm": llm, "head": head, "rest": count(backbone) - llm - head}
+
+
+def count(network: "object") -> int:
+    """Parameters of a network, shared ones once."""
+    from torch import nn
+
+    assert isinstance(network, nn.Module)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def trained(manifest: StageManifest, counts: Mapping[str, int]) -> int:
+    """Parameters that the objective moves."""
+    if "generator" in players_of(manifest.objective.name):
+        return counts["audiovae"]
+    if manifest.objective.name in ("soar", "meanflow"):
+        return counts["head"]
+    frozen = getattr(manifest.objective.settings, "freeze", ())
+    return sum(counts[name] for name in ("llm", "head", "rest") if name not in frozen)
+
+
+def asked(manifest: StageManifest) -> str:
+    """The row of the memory table that the manifest asks for."""
+    return "plain" if manifest.engine.name == "plain" else f"ZeRO-{manifest.engine.zero_stage}"
+
+
+def memory(trained: int, *, frozen: int, workers: int) -> dict[str, float]:
+    """Bytes on each worker for weights, gradients and optimizer, by what is spread over the workers."""
+    still = frozen * WEIGHT
+    return {
+        "plain": still + trained * (WEIGHT + GRADIENT + STATE),
+        "ZeRO-0": still + trained * (WEIGHT + GRADIENT + STATE),
+        "ZeRO-1": still + trained * (WEIGHT + GRADIENT + STATE / workers),
+        "ZeRO-2": still + trained * (WEIGHT + (GRADIENT + STATE) / workers),
+        "ZeRO-3": still + trained * (WEIGHT + GRADIENT + STATE) / workers,
+    }
