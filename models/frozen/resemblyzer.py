@@ -17,6 +17,7 @@ LAYERS = 3
 FFT = 400
 STEP = 160
 BATCH = 64
+WINDOW = 25600
 
 
 class Resemblyzer:
@@ -34,8 +35,9 @@ class Resemblyzer:
         return fingerprint_of("resemblyzer", package="resemblyzer", weights=[self.path], level=LEVEL_DBFS)
 
     def __call__(self, waves: Sequence[Wave]) -> list[NDArray[np.float32]]:
-        """One embedding a waveform (16 kHz), each seen whole; 1.6 s is the length that the network was trained on."""
-        return [self.windows(wave_S, window=len(wave_S), hop=max(1, len(wave_S)))[0] for wave_S in waves]
+        """One embedding a waveform (16 kHz): the mean over windows of 1.6 s, which the network was trained on."""
+        means = [self.windows(wave_S, window=WINDOW, hop=WINDOW // 2).mean(axis=0) for wave_S in waves]
+        return [(mean / np.linalg.norm(mean)).astype(np.float32) for mean in means]
 
     def windows(self, wave_S: Wave, *, window: int, hop: int) -> NDArray[np.float32]:
         """Embeddings of windows of a waveform, in samples: (windows, 256). The last window ends where it does."""
