@@ -1,0 +1,232 @@
+"""Transforms that measure: right on sounds whose answer is known; order and length kept; other fields left alone."""
+
+import hashlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from infra.manifest import names_in, resolve
+from models.frozen.espeak import Espeak, Utterance
+from pipelines.row import Clip, Rejected, Segment, Wave
+from pipelines.sounds import clipped, joined, mixed, music, narrowed, noise
+from pipelines.transforms import bandwidth, describe, enhance, loudness, mos, speaker
+
+RATE_HZ = Espeak.RATE_HZ
+TEXTS = (
+    "The ferry leaves the harbor at seven, and the gulls follow it.",
+    "In winter the road to the village is closed.",
+)
+
+
+def clip_of(wave: Wave, rate_hz: int, **facts: Any) -> Clip:
+    """A clip as `segment` makes it."""
+    sha256 = hashlib.sha256(wave.tobytes()).hexdigest()
+    known = {"recording": "x.wav", "recording_sha256": sha256, "key": sha256[:26], **facts}
+    segment = Segment(
+        corpus="c", license="", source="", start_sample=0, end_sample=len(wave), rate_hz=rate_hz, channels=1,
+        seconds=len(wave) / rate_hz, **known,
+    )  # fmt: skip
+    return Clip(segment, wave)
+
+
+def scored(transform: Any, clip: Clip) -> Segment:
+    """What the transform makes of one clip."""
+    done = transform([clip])[0]
+    assert isinstance(done, Clip), done
+    return done.segment
+
+
+@pytest.fixture(scope="module")
+def low() -> Wave:
+    return Espeak().say(Utterance(text=TEXTS[0], voice="en-us+m3"))
+
+
+@pytest.fixture(scope="module")
+def high() -> Wave:
+    return Espeak().say(Utterance(text=TEXTS[1], voice="en-us+steph2", pitch=55))
+
+
+def test_every_transform_says_what_it_sets_and_sets_nothing_else() -> None:
+    for name in names_in("pipelines.transforms"):
+        module = resolve("pipelines.transforms", name)
+        owned = {item.name for item in fields(Segment) if item.metadata.get("by") == name}
+        if hasattr(module, "SETS"):
+            assert set(module.SETS) == owned, f"{name} sets {module.SETS}, but the record gives it {owned}"
+
+
+def test_scores_come_back_in_order_and_only_owned_fields_change(low: Wave, high: Wave) -> None:
+    clips = [clip_of(low, RATE_HZ), clip_of(high, RATE_HZ), clip_of(low[:RATE_HZ], RATE_HZ)]
+    for module in (loudness, bandwidth, mos, speaker, describe):
+        done = module.Transform(module.Config())(clips)
+        for before, after in zip(clips, done, strict=True):
+            assert isinstance(after, Clip)
+            assert after.segment.key == before.segment.key
+            changed = {
+                f.name for f in fields(Segment) if getattr(before.segment, f.name) != getattr(after.segment, f.name)
+            }
+            assert changed <= set(module.SETS), module.__name__
+            assert np.array_equal(after.wave_S, before.wave_S)
+
+
+def test_a_clip_without_a_sample_is_rejected_and_the_rest_goes_on(low: Wave) -> None:
+    for module in (loudness, mos, speaker):
+        done = module.Transform(module.Config())([clip_of(low[:0], RATE_HZ), clip_of(low, RATE_HZ)])
+        assert isinstance(done[0], Rejected)
+        assert done[0].reason == "dropped:empty"
+        assert isinstance(done[1], Clip)
+
+
+def test_loudness_of_a_sine_is_what_the_standard_says() -> None:
+    sine = np.sin(2 * np.pi * 997 * np.arange(48000 * 3) / 48000).astype(np.float32)
+    facts = scored(loudness.Transform(loudness.Config()), clip_of(sine, 48000))
+    assert facts.loudness_lufs == pytest.approx(-3.01, abs=0.05), "BS.1770: a full-scale 997 Hz sine in one channel"
+    assert facts.peak == pytest.approx(1, abs=1e-3)
+
+
+def test_silence_and_very_short_clips_have_no_loudness_and_raise_no_warning() -> None:
+    transform = loudness.Transform(loudness.Config())
+    silent = scored(transform, clip_of(np.zeros(RATE_HZ, np.float32), RATE_HZ))
+    assert (silent.loudness_lufs, silent.snr_db, silent.clipped_ratio) == (None, None, 0.0)
+    short = scored(transform, clip_of(np.full(3000, 0.1, np.float32), RATE_HZ))
+    assert short.loudness_lufs is None
+    padded = np.concatenate([np.zeros(RATE_HZ, np.float32), np.full(RATE_HZ, 0.1, np.float32)])
+    assert scored(transform, clip_of(padded, RATE_HZ)).peak == pytest.approx(0.1)
+
+
+def test_clipping_is_seen_also_after_the_level_was_turned_down(low: Wave) -> None:
+    transform = loudness.Transform(loudness.Config())
+    clean = scored(transform, clip_of(low, RATE_HZ)).clipped_ratio
+    loud = clipped(low, gain=12)
+    assert clean is not None
+    assert clean < 1e-4
+    for wave in (loud, loud * np.float32(0.3)):
+        ratio = scored(transform, clip_of(wave, RATE_HZ)).clipped_ratio
+        assert ratio is not None
+        assert ratio > 0.01
+
+
+def test_snr_falls_as_noise_rises(low: Wave) -> None:
+    transform = loudness.Transform(loudness.Config())
+    background = noise(len(low) / RATE_HZ + 1, rate_hz=RATE_HZ, random=np.random.default_rng(0))
+    found = [scored(transform, clip_of(mixed(low, background, snr_db=db), RATE_HZ)).snr_db for db in (40, 25, 10, 0)]
+    assert all(value is not None for value in found)
+    assert found == sorted(found, reverse=True)  # type: ignore[type-var]
+
+
+def test_bandwidth_of_a_telephone_recording_stored_at_48_khz_is_found(low: Wave) -> None:
+    transform = bandwidth.Transform(bandwidth.Config())
+    wide = scored(transform, clip_of(low, RATE_HZ))
+    narrow = scored(transform, clip_of(narrowed(low, rate_hz=RATE_HZ, to_hz=48000), 48000))
+    assert wide.bandwidth_hz is not None
+    assert wide.bandwidth_hz > 8000
+    assert narrow.bandwidth_hz == pytest.approx(3900, abs=200)
+    assert narrow.bandwidth_cliff is True
+
+
+def test_white_noise_is_full_band_without_a_cliff_and_silence_has_no_bandwidth() -> None:
+    transform = bandwidth.Transform(bandwidth.Config())
+    white = np.random.default_rng(0).normal(0, 0.1, size=96000).astype(np.float32)
+    found = scored(transform, clip_of(white, 48000))
+    assert (found.bandwidth_hz, found.bandwidth_cliff) == (24000, False)
+    silent = scored(transform, clip_of(np.zeros(9600, np.float32), 48000))
+    assert (silent.bandwidth_hz, silent.bandwidth_cliff) == (None, None)
+
+
+def test_a_change_of_voice_is_seen(low: Wave, high: Wave) -> None:
+    transform = speaker.Transform(speaker.Config())
+    one = scored(transform, clip_of(joined([low, low], gap_seconds=0.1, rate_hz=RATE_HZ), RATE_HZ))
+    two = scored(transform, clip_of(joined([low, high], gap_seconds=0.1, rate_hz=RATE_HZ), RATE_HZ))
+    assert one.speaker_split_gain is not None
+    assert two.speaker_split_gain is not None
+    assert one.speaker_split_gain < 0.17 < two.speaker_split_gain
+    assert (one.speaker_cosine_mean or 0) > (two.speaker_cosine_mean or 1)
+    assert one.xvector is not None
+    assert np.linalg.norm(one.xvector) == pytest.approx(1, abs=1e-3)
+
+
+def test_clips_of_a_recording_are_clustered_by_voice_and_given_speakers_stand(low: Wave, high: Wave) -> None:
+    same = {"recording_sha256": "f" * 64}
+    half = len(low) // 2
+    clips = [
+        clip_of(low[:half], RATE_HZ, key="a", **same),
+        clip_of(high, RATE_HZ, key="b", **same),
+        clip_of(low[half:], RATE_HZ, key="c", **same),
+        clip_of(high, RATE_HZ, key="d", given_speaker="ida"),
+    ]
+    names = [clip.segment.speaker for clip in speaker.Transform(speaker.Config())(clips) if isinstance(clip, Clip)]
+    assert names[3] == "ida"
+    assert names[0] == names[2] != names[1]
+    assert {names[0], names[1]} == {f"{'f' * 12}-0", f"{'f' * 12}-1"}
+
+
+def test_pitch_of_a_pulse_train_is_its_rate_and_noise_has_none() -> None:
+    transform = describe.Transform(describe.Config())
+    for hz in (90, 140, 210, 320):
+        phase = np.cumsum(np.full(32000, hz / 16000))
+        pulses = (np.diff(np.floor(phase), prepend=0) > 0).astype(np.float32)
+        wave = np.convolve(pulses, np.hanning(16), mode="same").astype(np.float32)
+        assert scored(transform, clip_of(wave, 16000)).pitch_hz == pytest.approx(hz, rel=0.03)
+    white = np.random.default_rng(0).normal(0, 0.1, size=32000).astype(np.float32)
+    assert scored(transform, clip_of(white, 16000)).pitch_hz is None
+
+
+def test_a_description_says_what_was_measured(low: Wave) -> None:
+    clip = clip_of(low, RATE_HZ).with_(language="en", text=TEXTS[0], snr_db=40.0)
+    found = scored(describe.Transform(describe.Config()), clip).description
+    assert found is not None
+    assert found.startswith("A low voice speaks English, ")
+    assert found.endswith(", with a quiet background.")
+
+
+def test_only_noisy_clips_are_enhanced_and_said_to_be(low: Wave) -> None:
+    transform = enhance.Transform(enhance.Config())
+    background = noise(len(low) / RATE_HZ + 1, rate_hz=RATE_HZ, random=np.random.default_rng(0))
+    noisy = mixed(low, background, snr_db=3)
+    clean_clip, noisy_clip = clip_of(low, RATE_HZ), clip_of(noisy, RATE_HZ)
+    clean, better = transform([clean_clip, noisy_clip])
+    assert isinstance(clean, Clip)
+    assert isinstance(better, Clip)
+    assert clean.segment.enhanced == "no"
+    assert clean.wave_S is clean_clip.wave_S
+    assert better.segment.enhanced == "rnnoise-0.8"
+    assert len(better.wave_S) == len(noisy)
+    fresh = clip_of(better.wave_S, RATE_HZ)
+    assert np.array_equal(better.at(16000), fresh.at(16000)), "views of the noisy waveform would be wrong"
+    measure = mos.Transform(mos.Config())
+    before, after = scored(measure, noisy_clip).mos_overall, scored(measure, better).mos_overall
+    assert (after or 0) > (before or 5) + 0.1
+
+
+def test_music_is_no_good_speech() -> None:
+    chords = music(6.0, rate_hz=RATE_HZ, random=np.random.default_rng(0)) * np.float32(0.3)
+    found = scored(mos.Transform(mos.Config()), clip_of(chords, RATE_HZ))
+    assert (found.mos_overall or 5) < 1.5
+
+
+@pytest.mark.shared
+def test_real_recordings_upsampled_from_16_to_48_khz_are_found(shared: Path) -> None:
+    transform = bandwidth.Transform(bandwidth.Config())
+    paths = sorted((shared / "audio" / "libri_clean100").glob("*.flac"))[:20]
+    for path in paths:
+        wave, rate_hz = soundfile.read(path, dtype="float32")
+        up = np.round(soxr.resample(wave, rate_hz, 48000) * 32767).astype(np.float32) / 32768
+        found = scored(transform, clip_of(up.astype(np.float32), 48000))
+        assert found.bandwidth_cliff, path.name
+        assert (found.bandwidth_hz or 24000) < 8600, path.name
+
+
+@pytest.mark.shared
+def test_joined_clips_of_two_real_speakers_are_told_from_one(shared: Path) -> None:
+    paths = sorted((shared / "audio" / "libri_clean100").glob("*.flac"))[:16]
+    waves = [soundfile.read(path, dtype="float32")[0] for path in paths]
+    transform = speaker.Transform(speaker.Config())
+    single = [scored(transform, clip_of(wave[:128000], 16000)).speaker_split_gain for wave in waves]
+    pairs = [np.concatenate([one[:64000], other[:64000]]) for one, other in zip(waves[::2], waves[1::2], strict=True)]
+    double = [scored(transform, clip_of(pair, 16000)).speaker_split_gain for pair in pairs]
+    assert sum((value or 0) > 0.17 for value in double) >= 7, double
+    assert sum((value or 0) > 0.17 for value in single) <= 1, single
