@@ -1,45 +1,33 @@
 """The backbone: flow matching over all patches at once, and the balanced stop loss. Stages 1 to 3."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from infra.manifest import Manifest
-from models.audiovae.vae import Posterior
 from models.backbone.backbone import Backbone
 from models.backbone.flow import interpolate, path_velocity
-from models.backbone.layout import gather, valid_patches
 from models.backbone.llm import load_pretrained
 from models.runtime.bundle import Bundle, BundleError
-from models.text.language import tagged
-from models.text.tokens import Example, Layout, training_example
+from models.text.tokens import Layout
 from training.data.draw import Draw
+from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import over_patches, patch_error
 from training.losses.stop import stop_loss
 from training.objectives import Batch, Player, Term
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 PLAYERS = ("backbone",)
 NEEDS_TEXT = True
 SEMANTIC_ENCODER = "semantic_encoder"
 """Part of a bundle's `training` that a new backbone starts its semantic encoder from."""
-REMEMBERED = 10_000
-"""x-vectors kept by sample key, 2 KiB each: the frozen CAM++ says the same every epoch."""
-REMEMBERED_LATENTS = 16_000_000
-"""Numbers of posterior means kept by sample key, as many deviations beside them: 128 MB, 80 minutes of speech at full
-width. A small corpus is encoded once, and a large one as it comes."""
-
 Rate = float | None
-Facts = TypeVar("Facts", bound="DataclassInstance")
 
 
 class Config(Manifest):
@@ -67,39 +55,6 @@ class Config(Manifest):
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A batch as the backbone sees it: what the frozen networks and the tokenizer make of audio and text."""
-
-    ids_BL: Tensor
-    audio_BL: Tensor
-    """True at placeholders, where patch embeddings stand."""
-    speaks_BL: Tensor
-    """True where the hidden state makes the next patch."""
-    latent_BFD: Tensor
-    """Raw sampled latents: what the semantic encoder hears."""
-    clean_BFD: Tensor
-    """The same, normalized: history and target of the head."""
-    patches_B: Tensor
-    xvector_BE: Tensor
-
-    @property
-    def valid(self) -> Tensor:
-        """True for real patches."""
-        return valid_patches(self.patches_B, self.longest)
-
-    @property
-    def longest(self) -> int:
-        """Patches of the longest utterance."""
-        return int(self.patches_B.max())
-
-    def hidden(self, backbone: Backbone) -> Tensor:
-        """The hidden state before each patch, right-padded with zeros: (B, P, H)."""
-        valid_BP = self.valid
-        hidden_BLH = backbone.hidden(self.ids_BL, self.latent_BFD, audio_BL=self.audio_BL, valid_BP=valid_BP)
-        return gather(hidden_BLH, at_BL=self.speaks_BL, valid_BP=valid_BP)
-
-
-@dataclass(frozen=True)
 class Noise:
     """Every random number of the flow loss. Without `keep`, no condition is dropped."""
 
@@ -123,11 +78,6 @@ class Noise:
             keep_speaker_B=draw.uniform("drop_speaker") >= speaker_drop,
         )
         return placed(found, like.clean_BFD.device)
-
-
-def placed(facts: Facts, device: torch.device) -> Facts:
-    """A dataclass of tensors, on `device`."""
-    return replace(facts, **{item.name: getattr(facts, item.name).to(device) for item in fields(facts)})
 
 
 class BackbonePlayer(Player):
@@ -166,116 +116,6 @@ class BackbonePlayer(Player):
 def kept(keep_B: Tensor, like: Tensor) -> Tensor:
     """1 for utterances that keep a condition, 0 for others, shaped to multiply it."""
     return keep_B.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
-
-
-class Frontend(nn.Module):
-    """The frozen networks: audio and text to what the backbone sees. Each utterance is heard as if it were alone."""
-
-    mean_D: Tensor
-    std_D: Tensor
-
-    def __init__(self, bundle: Bundle) -> None:
-        """Raises: BundleError when the bundle has no latent statistics yet."""
-        super().__init__()
-        if bundle.latent_mean_D is None or bundle.latent_var_D is None:
-            raise BundleError("this bundle has no latent statistics: train the AudioVAE first (audiovae_stage1)")
-        self.config, self.tokenizer = bundle.config, bundle.tokenizer
-        self.audiovae = bundle.audiovae.eval().requires_grad_(False)
-        self.speaker = bundle.speaker.eval().requires_grad_(False)
-        self.register_buffer("mean_D", bundle.latent_mean_D.float())
-        self.register_buffer("std_D", bundle.latent_var_D.float().sqrt())
-        self.heard: dict[tuple[str, int], Tensor] = {}
-        self.posteriors: dict[tuple[str, int], Posterior] = {}
-        self.remembered = 0
-
-    def train(self, mode: bool = True) -> "Frontend":
-        """Always in evaluation mode: a frozen CAM++ keeps its running statistics."""
-        del mode
-        return super().train(False)
-
-    @torch.no_grad()
-    def prepare(self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float) -> Prepared:
-        """Posterior samples, x-vectors, and token ids of a batch."""
-        device = batch.wave_BS.device
-        patches_B = (batch.length_B // self.config.patch_samples).to(device)
-        latent_BFD = self.latents(batch, draw)
-        examples = self.examples(batch, draw, layouts=layouts, language_tag=language_tag)
-        ids_BL, audio_BL, speaks_BL = stacked(examples)
-        return Prepared(
-            ids_BL=ids_BL.to(device),
-            audio_BL=audio_BL.to(device),
-            speaks_BL=speaks_BL.to(device),
-            latent_BFD=latent_BFD,
-            clean_BFD=(latent_BFD - self.mean_D) / self.std_D,
-            patches_B=patches_B,
-            xvector_BE=self.xvectors(batch, draw),
-        )
-
-    def latents(self, batch: Batch, draw: Draw) -> Tensor:
-        """A sample of each utterance's posterior, right-padded with zeros: (B, F, D). Each is encoded alone: the
-        encoder's look-ahead would hear padding, and what is remembered must not depend on the company it was in."""
-        hop = self.config.audiovae.hop
-        frames = [int(length) // hop for length in batch.length_B]
-        shape = (max(frames), self.config.latent_dim)
-        noise_BFD = draw.normal("posterior", shape, lengths=frames).to(batch.wave_BS.device)
-        latent_BFD = torch.zeros_like(noise_BFD)
-        for number, (key, count) in enumerate(zip(batch.keys, frames, strict=True)):
-            found = self.posteriors.get((key, count))
-            if found is None:
-                found = self.audiovae.encode(batch.wave_BS[number : number + 1, : count * hop])
-                if self.remembered + found.mean_BFD.numel() <= REMEMBERED_LATENTS:
-                    self.remembered += found.mean_BFD.numel()
-                    self.posteriors[key, count] = found
-            latent_BFD[number, :count] = found.sample(noise_BFD[number : number + 1, :count])[0]
-        return latent_BFD
-
-    def xvectors(self, batch: Batch, draw: Draw) -> Tensor:
-        """The voice of each utterance, from a random crop where it is long."""
-        limit = self.config.xvec_max_audio_seconds
-        where_B = draw.uniform("crop_xvector")
-        rows = []
-        for number, key in enumerate(batch.keys):
-            length = int(batch.length_B[number])
-            spare = max(0, -(-length // 3) - int(limit * 16_000)) if limit > 0 else 0
-            found = self.heard.get((key, length))
-            if found is None:
-                start_B = (where_B[number : number + 1] * (spare + 1)).long()
-                wave_1S = batch.wave_BS[number : number + 1, :length]
-                found = self.speaker.embed(wave_1S, crop_start_B=start_B, max_seconds=limit)[0]
-                if not spare and len(self.heard) < REMEMBERED:
-                    self.heard[key, length] = found
-            rows.append(found)
-        return torch.stack(rows)
-
-    def examples(
-        self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float
-    ) -> list[Example]:
-        """Token ids of each utterance, its layout drawn by the shares."""
-        names = list(layouts)
-        share = torch.tensor([layouts[name] for name in names], dtype=torch.float64).cumsum(0)
-        pick_B = torch.searchsorted(share / share[-1], draw.uniform("layout").double(), right=True)
-        tag_B = draw.uniform("language_tag") < language_tag
-        found = []
-        for number, text in enumerate(batch.texts):
-            words = tagged(text, batch.languages[number]) if bool(tag_B[number]) else text
-            patches = int(batch.length_B[number]) // self.config.patch_samples
-            layout = names[min(int(pick_B[number]), len(names) - 1)]
-            found.append(training_example(self.tokenizer, words, patches=patches, layout=layout))
-        return found
-
-
-def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, placeholders and speaking positions, right-padded: three times (B, L)."""
-    longest = max(len(example.ids) for example in examples)
-
-    def padded(rows: Iterable[Sequence[int]]) -> Tensor:
-        return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
-
-    return (
-        padded(example.ids for example in examples),
-        padded(example.audio for example in examples).bool(),
-        padded(example.speaks for example in examples).bool(),
-    )
 
 
 def new_backbone(bundle: Bundle, *, seed: int, llm_init: Path | None = None) -> Backbone:

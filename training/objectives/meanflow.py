@@ -18,9 +18,10 @@ from models.backbone.meanflow import adaptive_weight, intervals, mean_velocity
 from models.runtime.bundle import Bundle, BundleError
 from models.text.tokens import Layout
 from training.data.draw import Draw
+from training.data.prepared import Frontend, placed
 from training.losses.flow import over_patches, patch_error
 from training.objectives import Batch, Player, Term
-from training.objectives.backbone import Frontend, kept, on_cpu, placed, spoken
+from training.objectives.backbone import kept, on_cpu, spoken
 from training.objectives.soar import Heard, heard_by
 
 PLAYERS = ("backbone",)

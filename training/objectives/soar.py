@@ -20,9 +20,10 @@ from models.backbone.layout import valid_patches
 from models.runtime.bundle import Bundle, BundleError
 from models.text.tokens import Layout
 from training.data.draw import Draw
+from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import over_patches, patch_error
 from training.objectives import Batch, Player, Term
-from training.objectives.backbone import Frontend, Prepared, kept, on_cpu, placed, spoken
+from training.objectives.backbone import kept, on_cpu, spoken
 
 PLAYERS = ("backbone",)
 NEEDS_TEXT = True

@@ -10,8 +10,9 @@ from models.backbone.backbone import Backbone
 from models.runtime.bundle import Bundle
 from tests.small import small_bundle
 from training.data.draw import Draw
+from training.data.prepared import Prepared, stacked
 from training.objectives import Batch, Term
-from training.objectives.backbone import Noise, Prepared, stacked
+from training.objectives.backbone import Noise
 
 PATCH = 7680
 

@@ -14,16 +14,15 @@ from infra.manifest import ManifestError, parse
 from models.runtime.bundle import Bundle, BundleError, load_bundle
 from tests.small import small_bundle
 from training.data.draw import Draw
+from training.data.prepared import Frontend, Prepared
 from training.losses.flow import over_patches, patch_error
 from training.losses.stop import stop_loss, stop_weights
 from training.objectives import Batch, Term
 from training.objectives.backbone import (
     BackbonePlayer,
     Config,
-    Frontend,
     Noise,
     Objective,
-    Prepared,
     new_backbone,
 )
 

@@ -21,8 +21,9 @@ from models.runtime.bundle import Bundle, new_bundle
 from models.text.tokens import prefix, training_example
 from tests.small import CONFIG, LLM
 from training.data.draw import Draw
+from training.data.prepared import Prepared, stacked
 from training.objectives import Player, Term, backbone, meanflow, soar
-from training.objectives.backbone import BackbonePlayer, Prepared, stacked
+from training.objectives.backbone import BackbonePlayer
 
 D = 16
 TEXTS = ["alpha", "bravo six", "charlie", "delta", "echo nine", "foxtrot", "golf two", "hotel"]

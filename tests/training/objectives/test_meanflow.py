@@ -13,8 +13,8 @@ from models.runtime.bundle import Bundle, BundleError, load_bundle
 from models.text.tokens import training_example
 from tests.small import small_bundle
 from training.data.draw import Draw
+from training.data.prepared import Prepared, stacked
 from training.objectives import Batch, Term
-from training.objectives.backbone import Prepared, stacked
 from training.objectives.meanflow import Config, Noise, Objective, conditions, drawn_intervals, weighted
 from training.objectives.soar import heard_by
 

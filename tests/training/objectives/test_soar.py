@@ -12,9 +12,9 @@ from models.backbone.flow import interpolate, path_velocity
 from models.runtime.bundle import Bundle, BundleError
 from tests.small import small_bundle
 from training.data.draw import Draw
+from training.data.prepared import Prepared
 from training.losses.flow import patch_error
 from training.objectives import Batch
-from training.objectives.backbone import Prepared
 from training.objectives.soar import (
     Config,
     Heard,
