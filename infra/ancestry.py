@@ -104,7 +104,7 @@ def tree_lines(top: Ancestor, *, files: int = 3) -> list[str]:
         for number, (label, branch) in enumerate(branches):
             last = number == len(branches) - 1
             again = isinstance(branch, Ancestor) and (branch.name, branch.digest) in seen
-            text = branch if isinstance(branch, str) else head(branch) + ("  (see above)" if again else "")
+            text = branch if isinstance(branch, str) else version(branch) + "  (see above)" if again else head(branch)
             yield f"{prefix}{'`- ' if last else '|- '}{label}{text}"
             if isinstance(branch, Ancestor):
                 yield from walk(branch, prefix + ("   " if last else "|  "))
@@ -112,9 +112,14 @@ def tree_lines(top: Ancestor, *, files: int = 3) -> list[str]:
     return [head(top), *walk(top, "")]
 
 
+def version(at: Ancestor) -> str:
+    """`name@digest`, as short as a person needs it."""
+    return f"{at.name}@{at.digest[:8]}"
+
+
 def head(at: Ancestor) -> str:
     """An artifact in a line: version, run, when, how long, which code, which manifest."""
-    words = [f"{at.name}@{at.digest[:8]}"]
+    words = [version(at)]
     if at.run:
         words.append(f"run {at.run[:8]}")
     if at.folder is None:

@@ -1,6 +1,6 @@
 """What a run tells of itself, written to disk at once: a folder of JSONL files that only grow. MLflow is fed from it.
 
-    run.json             what the run is: id, name, experiment, parent, tags
+    run.json             what the run is: id, name, experiment, kind, parent
     <writer>.jsonl       one file a writer (the driver is `driver`, a training worker `worker-0`): records in order
     shipped-<uri>.json   how much of it an MLflow has (written by infra.lineage)
 A record costs about 10 microseconds and survives the death of its process; `sync()` makes it survive a power cut.
@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ class About:
     kind: str
     parent: str | None = None
     """Our id of the run above it: the workflow."""
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def new_id() -> str:

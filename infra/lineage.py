@@ -4,6 +4,7 @@ Replay is idempotent: a run is found by its tag `stipple.run`, a metric point ke
 (MLflow stores equal points once), and `shipped-*.json` beside the journal says how far an MLflow has it.
 """
 
+import getpass
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,14 @@ SETTINGS = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """MLflow reads these from the environment alone. By default a call to a dead server blocks for minutes."""
+
+
+EXPERIMENT = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "A run per node, below the run of its workflow; that one has the graph (lineage.html). "
+    "`stipple lineage show NAME` prints the tree back to source files and licenses.",
+}
+"""Tags of every experiment: without the kind, MLflow's page opens as for chat applications."""
 
 
 class Run(Protocol):
@@ -131,7 +140,7 @@ class Shipper:
             "stipple.run": known.id,
             "stipple.kind": known.kind,
             "mlflow.source.name": f"stipple {known.kind}",
-            **known.tags,
+            "mlflow.user": user(),
         }
         above = journals(self.store).get(known.parent or "")
         if above is not None:
@@ -149,7 +158,8 @@ class Shipper:
             found = self.client.get_experiment_by_name(name)
             database = database_of(self.uri)
             place = (database.parent / "mlartifacts" / name).as_uri() if database is not None else None
-            self.experiments[name] = found.experiment_id if found else self.client.create_experiment(name, place)
+            made = found.experiment_id if found else self.client.create_experiment(name, place, EXPERIMENT)
+            self.experiments[name] = str(made)
         return self.experiments[name]
 
     def send(self, records: list[dict[str, Any]], file: str, shipped: Shipped, known: About) -> None:
@@ -197,7 +207,7 @@ class Shipper:
                 self.send_params(record["v"], shipped)
             case "tags":
                 for key, value in record["v"].items():
-                    self.client.set_tag(run, f"stipple.{key}", str(value)[:5000])
+                    self.client.set_tag(run, key if key.startswith("mlflow.") else f"stipple.{key}", str(value)[:5000])
             case "artifact":
                 path = Path(record["path"])
                 if path.is_dir():
@@ -264,7 +274,9 @@ class Shipper:
             model = found[0]
         else:
             tags = {"stipple.run": known.id, "stipple.uri": record["uri"], "stipple.digest": record["digest"]}
-            model = self.client.create_logged_model(experiment, record["name"], shipped.run, tags, model_type="stipple")
+            model = self.client.create_logged_model(
+                experiment, record["name"], shipped.run, tags, dict(shipped.params), model_type="stipple bundle"
+            )
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         shipped.model = str(model.model_id)
         self.client.log_outputs(shipped.run, models=[LoggedModelOutput(shipped.model, record["step"])])
@@ -273,6 +285,14 @@ class Shipper:
 def keys_of(shipped: Shipped) -> int:
     """How many metric keys of a run MLflow has."""
     return len({key for keys in shipped.last.values() for key in keys})
+
+
+def user() -> str:
+    """Who runs this; a number where the machine (a container) knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 class reaching:  # noqa: N801 - reads as a word: `with reaching():`

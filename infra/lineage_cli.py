@@ -131,4 +131,6 @@ def serve(uri: str, *, port: int) -> int:
             raise Refused(f"port {port} is in use: stop what listens there, or name another with --port") from None
     say(f"MLflow starts in about half a minute at http://127.0.0.1:{port} (Ctrl-C stops it)")
     words = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words])
+    without = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    settings = os.environ | without  # noqa: TID251 - MLflow reads these from the environment alone
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words], settings)

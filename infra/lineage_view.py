@@ -10,7 +10,7 @@ from infra.log import clock
 from infra.storage import write_atomic
 from infra.workflow.store import Slot, Store
 
-WIDTH, HEIGHT, GAP_X, GAP_Y = 210, 74, 70, 26
+WIDTH, HEIGHT, GAP_X, GAP_Y = 250, 66, 46, 44
 FILL = {"recordings": "#e8f1fa", "corpus": "#e6f4ea", "train": "#fdf0e1", "eval": "#f3e8fa"}
 
 STYLE = """
@@ -49,29 +49,31 @@ def write_view(path: Path, title: str, boxes: Collection[Box], slots: Collection
     return path
 
 
-def columns(boxes: Collection[Box]) -> dict[str, int]:
-    """The column of each box: one to the right of the rightmost box it takes something from."""
+def rows_of(boxes: Collection[Box]) -> dict[str, int]:
+    """The row of each box: one below the lowest box that it takes something from."""
     by_name = {box.name: box for box in boxes}
 
-    def column(name: str) -> int:
+    def row(name: str) -> int:
         sources = [source for source in by_name[name].inputs.values() if source in by_name]
-        return 1 + max(map(column, sources)) if sources else 0
+        return 1 + max(map(row, sources)) if sources else 0
 
-    return {name: column(name) for name in by_name}
+    return {name: row(name) for name in by_name}
 
 
 def drawing(boxes: Collection[Box]) -> str:
-    """The graph as SVG, left to right."""
-    column = columns(boxes)
-    row: dict[str, int] = {}
+    """The graph as SVG, from top to bottom; what others build on stands in the first column."""
+    row = rows_of(boxes)
+    used = {source for box in boxes for source in box.inputs.values()}
+    column: dict[str, int] = {}
     filled: dict[int, int] = {}
-    for box in boxes:
-        row[box.name] = filled.get(column[box.name], 0)
-        filled[column[box.name]] = row[box.name] + 1
-    place = {n: (20 + column[n] * (WIDTH + GAP_X), 20 + row[n] * (HEIGHT + GAP_Y)) for n in column}
-    width = 40 + (max(column.values(), default=0) + 1) * (WIDTH + GAP_X) - GAP_X
-    height = 60 + max(filled.values(), default=1) * (HEIGHT + GAP_Y)
-    lines = [line for box in boxes for line in arrows(box, place)]
+    for box in sorted(boxes, key=lambda box: box.name not in used):
+        column[box.name] = filled.get(row[box.name], 0)
+        filled[row[box.name]] = column[box.name] + 1
+    left = 20 + 14 * len(boxes)  # room for arrows that pass other boxes
+    place = {n: (left + column[n] * (WIDTH + GAP_X), 20 + row[n] * (HEIGHT + GAP_Y)) for n in row}
+    width = left + max(filled.values(), default=1) * (WIDTH + GAP_X)
+    height = 20 + (max(row.values(), default=0) + 1) * (HEIGHT + GAP_Y)
+    lines = [line for number, box in enumerate(boxes) for line in arrows(box, place, lane=left - 14 - 12 * number)]
     shapes = [shape(box, *place[box.name]) for box in boxes]
     marker = (
         '<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
@@ -83,23 +85,25 @@ def drawing(boxes: Collection[Box]) -> str:
     )
 
 
-def arrows(box: Box, place: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A curve from each input; long ones sag below the boxes between."""
+def arrows(box: Box, place: Mapping[str, tuple[int, int]], *, lane: int) -> list[str]:
+    """A line from each input: down to the next row, or along a side past the rows between."""
     x2, y2 = place[box.name]
     found = []
-    for number, (role, source) in enumerate(box.inputs.items()):
+    for role, source in box.inputs.items():
         if source not in place:
             continue
-        x1, y1 = place[source][0] + WIDTH, place[source][1]
-        start, end = y1 + HEIGHT / 2, y2 + HEIGHT / 2 + 12 * number
-        sag = 0 if x2 - x1 <= GAP_X else HEIGHT / 2 + GAP_Y
-        middle = (x1 + x2) / 2
-        curve = f"M{x1},{start} C{x1 + 60},{start + sag} {x2 - 60},{end + sag} {x2},{end}"
-        found.append(f'<path d="{curve}" marker-end="url(#tip)"><title>{html.escape(role)}</title></path>')
-        if not sag:
-            found.append(
-                f'<text class="small" x="{middle}" y="{end - 5}" text-anchor="middle">{html.escape(role)}</text>'
-            )
+        x1, y1 = place[source]
+        label = html.escape(role)
+        if y2 - y1 == HEIGHT + GAP_Y:
+            start, end, bottom = x1 + WIDTH / 2, x2 + WIDTH / 2, y1 + HEIGHT
+            curve = f"M{start},{bottom} C{start},{bottom + GAP_Y / 2} {end},{y2 - GAP_Y / 2} {end},{y2}"
+            found.append(f'<text class="small" x="{end + 8}" y="{y2 - 14}">{label}</text>')
+        else:
+            start, end = y1 + HEIGHT - 12, y2 + HEIGHT / 2
+            out, side, into = (x1, lane, x2) if x1 == x2 else (x1 + WIDTH, x2 + WIDTH + 24, x2 + WIDTH)
+            curve = f"M{out},{start} C{side},{start} {side},{start} {side},{start + 30} L{side},{end - 30} "
+            curve += f"C{side},{end} {side},{end} {into},{end}"
+        found.append(f'<path d="{curve}" marker-end="url(#tip)"><title>{label}</title></path>')
     return found
 
 
@@ -108,7 +112,7 @@ def shape(box: Box, x: int, y: int) -> str:
     fill = FILL.get(box.kind, "#eee")
     texts = [f'<text class="name" x="{x + 12}" y="{y + 22}">{html.escape(box.name)}</text>']
     texts += [
-        f'<text class="small" x="{x + 12}" y="{y + 40 + 16 * number}">{html.escape(line[:34])}</text>'
+        f'<text class="small" x="{x + 12}" y="{y + 40 + 16 * number}">{html.escape(line[:40])}</text>'
         for number, line in enumerate(box.lines[:2])
     ]
     rect = f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{fill}" stroke="#bbb"/>'

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: 
             "store": str(slot.folder),
             "parents": ",".join(made.run for made in inputs.values() if made.run),
             "licenses": ", ".join(licenses_of(inputs.values())),
+            "mlflow.note.content": header_of(node.path),
             **code_state(ROOT),
         }
     )
@@ -150,6 +152,12 @@ def tell_output(run: JournalRun, step: Step, outcome: Outcome, slot: Slot) -> No
     licenses = summary.get("licenses")
     if isinstance(licenses, list | tuple | dict) and licenses:
         run.tags({"licenses": ", ".join(map(str, licenses))})
+
+
+def header_of(manifest: Path) -> str:
+    """The comment that a manifest opens with: what it is for, and what to expect."""
+    lines = takewhile(lambda line: line.startswith("#"), manifest.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line.removeprefix("#").strip() for line in lines)
 
 
 def from_root(path: Path) -> str:

@@ -15,6 +15,9 @@ from infra.workflow.graph import Node
 VERSIONS = {"train": ("torch", "deepspeed"), "eval": ("torch",)}
 """Kind -> libraries whose minor version changes its numbers. A corpus names its models in its own identity."""
 
+DECIDES_NOTHING = ("cli.py",)
+"""Files that no artifact depends on, left out where a whole folder is named."""
+
 NOT_MADE = "(not made yet)"
 
 Parts = Mapping[str, str]
@@ -55,7 +58,8 @@ def code_of(places: Iterable[str]) -> dict[str, str]:
         path = ROOT / place
         if not path.exists():
             raise FileNotFoundError(f"CODE names {place!r}, which is not in the checkout")
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        inside = sorted(file for file in path.rglob("*.py") if file.name not in DECIDES_NOTHING)
+        for file in [path] if path.is_file() else inside:
             name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.as_posix()
             files[name] = code_digest(file, file.stat().st_mtime_ns)
     return dict(sorted(files.items()))

@@ -159,9 +159,18 @@ class Run:
             made = [row.made for row in self.rows.values() if row.made is not None]
             self.above.artifact(self.view(self.above_slot.out / "lineage.html"))
             self.above.metrics({"workflow/made": len(made), "workflow/nodes": len(self.nodes)}, step=0)
+            self.above.tags({"mlflow.note.content": self.described()})
             self.above.end(status, reason=reason)
             self.above_slot.set_state(status={"FINISHED": "committed", "FAILED": "failed"}.get(status, "interrupted"))
         self.above.close()
+
+    def described(self) -> str:
+        """How every node fared, as a table in Markdown: the description of the workflow's run."""
+        lines = ["| node | result | version | time | |", "|---|---|---|---|---|"]
+        for name, row in self.rows.items():
+            version = f"@{row.made.digest[:8]}" if row.made else ""
+            lines.append(f"| {name} | {row.result} | {version} | {clock(row.seconds)} | {row.note} |")
+        return "\n".join(lines)
 
     def view(self, path: Path) -> Path:
         """The page that draws this run."""
@@ -184,7 +193,9 @@ def open_above(store: Store, workflow: str, nodes: Mapping[str, Node], experimen
         node=workflow, kind="workflow", what=what, run=run_id, attempt=number, status="running",
         started=time.time(), pid=os.getpid(), host=os.uname().nodename,
     )  # fmt: skip
-    run = JournalRun(slot.journal, About(run_id, workflow, experiment, "workflow"))
+    run = JournalRun(
+        slot.journal, About(run_id, f"{workflow} {time.strftime('%Y-%m-%d %H:%M')}", experiment, "workflow")
+    )
     run.start(attempt=number)
     run.tags(
         {"kind": "workflow", "workflow": workflow, "store": str(store.root), "attempt": str(number), **code_state(ROOT)}
