@@ -130,4 +130,4 @@ def short(value: float) -> str:
     """A number of a few figures: `1.23k`, `12.3`, `0.08`."""
     if abs(value) >= 1000:
         return f"{value / 1000:.3g}k"
-    return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2f}"
+    return f"{value:.3g}" if abs(value) >= 1 else f"{round(value, 2) + 0.0:.2f}"
