@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines import audit
-from pipelines.audit import stratified, thresholds, write_audit
+from pipelines import sheets
+from pipelines.audit import thresholds, write_audit
 from pipelines.ledger import write_ledger
 from pipelines.pictures import bounds, histogram, mp3, png, short, spectrogram
 from pipelines.row import Segment, as_row
+from pipelines.sheets import stratified
 from pipelines.writer import Item, finish, flac_of, write_shard
 
 MANIFEST = {
@@ -136,7 +137,7 @@ def test_each_sound_is_carried_once_and_plays_where_it_is_shown(corpus: Path) ->
 def test_the_page_is_the_same_every_time_and_stops_at_its_size(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert page_of(corpus)[0] == page_of(corpus)[0]
     whole = len(page_of(corpus)[0])
-    monkeypatch.setattr(audit, "MAX_BYTES", 30_000)
+    monkeypatch.setattr(sheets, "MAX_BYTES", 30_000)
     assert len(page_of(corpus)[0]) < min(whole, 75_000)
 
 
