@@ -31,11 +31,11 @@ from pipelines.writer import Item, finish, plan, write_shard
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
 CODE = (
-    "pipelines/assemble.py", "pipelines/audit.py", "pipelines/build.py",
-    "pipelines/chain.py", "pipelines/funnel.py", "pipelines/ledger.py", "pipelines/manifest.py",
-    "pipelines/pictures.py", "pipelines/row.py", "pipelines/select.py", "pipelines/shards.py", "pipelines/truth.py",
-    "pipelines/units.py", "pipelines/writer.py", "pipelines/readers", "pipelines/transforms", "pipelines/filters",
-    "models/frozen",
+    "pipelines/assemble.py", "pipelines/audit.py", "pipelines/build.py", "pipelines/chain.py",
+    "pipelines/funnel.py", "pipelines/ledger.py", "pipelines/manifest.py", "pipelines/pictures.py",
+    "pipelines/row.py", "pipelines/select.py", "pipelines/shards.py", "pipelines/sheets.py", "pipelines/truth.py",
+    "pipelines/units.py", "pipelines/writer.py", "models/frozen", "pipelines/filters", "pipelines/readers",
+    "pipelines/transforms",
 )  # fmt: skip
 identity = semantic
 EARLY = 20
