@@ -43,7 +43,7 @@ step "layers" "$venv/bin/lint-imports"
 step "manifests" "$venv/bin/stipple" check
 step "tests" "$venv/bin/python" -m pytest -q -m "not system"
 step "system tests" "$venv/bin/python" -m pytest -q -m system
-step "the road, tiny" "$venv/bin/stipple" run manifests/workflows/tiny.yaml --set "store=.stipple/test"
+step "the road, tiny" "$venv/bin/stipple" run manifests/workflows/tiny.yaml --set "store=.stipple/test/store"
 say "== all of it: $((SECONDS - began)) s"
 if [ ${#failed[@]} -gt 0 ]; then
     say "FAILED: ${failed[*]}"
