@@ -5,8 +5,11 @@ compiled at run time; the shared-memory op is off, since it is compiled too and 
 through our own checkpoint layer, since it writes in place.
 """
 
+import importlib
 import logging
 import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +38,9 @@ class Engine(Protocol):
 
     def step(self, *, lr: float) -> float:
         """Update at learning rate `lr`; the norm of the whole gradient before clipping."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """While it lasts, rank 0 sees every weight of the player. All ranks enter it together."""
 
     def save(self, writer: CheckpointWriter, *, name: str) -> None:
         """Write this rank's part of the state under folder `name`. All ranks call it."""
@@ -109,6 +115,9 @@ class PlainEngine:
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def save(self, writer: CheckpointWriter, *, name: str) -> None:
         if self.world.rank == 0:
             state = {"player": self.player.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -155,6 +164,14 @@ class DeepSpeedEngine:
         self.engine.step()
         return float(self.engine.get_global_grad_norm()) if own is None else own
 
+    def whole(self) -> AbstractContextManager[None]:
+        if self.engine.zero_optimization_stage() < 3:
+            return nullcontext()
+        from deepspeed.runtime.zero import GatheredParameters
+
+        gathered: AbstractContextManager[None] = GatheredParameters(list(self.player.parameters()))
+        return gathered
+
     def save(self, writer: CheckpointWriter, *, name: str) -> None:
         own = self.engine.checkpoint_engine
         self.engine.checkpoint_engine = through(writer, own=own)
@@ -187,6 +204,8 @@ def import_deepspeed(world: World) -> Any:
         os.environ["DS_ACCELERATOR"] = "cpu"  # noqa: TID251 - read at import; otherwise it searches, and warns
     os.environ.setdefault("LOCAL_RANK", str(world.device.index or 0))  # noqa: TID251 - it insists on a launcher's word
     import deepspeed
+
+    without_compiling("deepspeed.runtime.zero.muon.muon_optimizer")
     from deepspeed.ops import __compatible_ops__
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
@@ -195,3 +214,15 @@ def import_deepspeed(world: World) -> Any:
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
     return deepspeed
+
+
+def without_compiling(module: str) -> None:
+    """Import a module that decorates its functions with torch.compile, without loading the compiler (1 s of a core)."""
+    if module in sys.modules:
+        return
+    compiler = torch.compile
+    torch.compile = lambda model=None, **_: model if model is not None else (lambda f: f)  # type: ignore[assignment]
+    try:
+        importlib.import_module(module)
+    finally:
+        torch.compile = compiler

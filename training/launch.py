@@ -1,10 +1,12 @@
 """The kind `train` of the workflow: a manifest and a corpus in, a bundle out; Ray Train starts and restarts workers."""
 
 import json
+import os
 import shutil
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,9 @@ CODE = (
     "models/runtime/files.py",
     "pipelines/shards.py",
 )
+EVERY_SECONDS = 10.0
+NOTES = "worker.log"
+"""What workers have to say, for the driver to pass on."""
 STOPPED = "stopped.json"
 """A worker's last words, for the person: written where a stage ends with a sentence and not by a crash."""
 SENTENCES = (NonFinite, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
@@ -128,12 +133,13 @@ def fit(errand: Errand, *, name: str) -> None:
 
     Raises: Refused when they died more often than the manifest allows.
     """
+    settle()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
 
     manifest = errand.manifest
     gpus = manifest.device == "cuda"
-    trainer = TorchTrainer(
+    trainer = lean_trainer()(
         train_worker,
         train_loop_config=errand.to_dict(),
         scaling_config=ScalingConfig(
@@ -143,10 +149,45 @@ def fit(errand: Errand, *, name: str) -> None:
         run_config=RunConfig(
             name=f"{name}-{errand.token[:8]}",
             storage_path=str(Path(errand.work) / "ray"),
-            failure_config=FailureConfig(max_failures=manifest.max_failures),
+            failure_config=FailureConfig(
+                max_failures=manifest.max_failures, controller_failure_limit=manifest.max_failures
+            ),
         ),
     )
     trainer.fit()
+
+
+def settle() -> None:
+    """Settings of Ray Train that it reads from the environment alone; what the person has set stays."""
+    import ray
+
+    chosen = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 by default: a busy machine then starts workers for ever
+        "RAY_TRAIN_METRICS_ENABLED": "0",
+    }
+    if len(ray.nodes()) == 1:
+        chosen["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+    for name, value in chosen.items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - there is no other way to say it
+
+
+def lean_trainer() -> Any:
+    """TorchTrainer without the actors that serve nothing here; each is a process, and 2 s of a core at every start.
+
+    The manager of Ray Data sets has none to manage. The cleaner of placement groups outlives a killed driver; on a
+    local Ray nothing does.
+    """
+    import ray
+    from ray.train.torch import TorchTrainer
+
+    unused = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if len(ray.nodes()) == 1 else set())
+
+    class LeanTrainer(TorchTrainer):  # type: ignore[misc]
+        def _create_default_callbacks(self) -> list[Any]:
+            return [one for one in super()._create_default_callbacks() if type(one).__name__ not in unused]
+
+    return LeanTrainer
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -154,7 +195,7 @@ def train_worker(config: dict[str, Any]) -> None:
     from training.world import world_of_process_group
 
     world = world_of_process_group()
-    path = Path(config["work"]) / "worker.log"
+    path = Path(config["work"]) / NOTES
 
     def say(line: str) -> None:
         if world.rank == 0:
@@ -181,20 +222,42 @@ def watching(job: Job, manifest: StageManifest) -> Iterator[None]:
 
 
 def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
-    """Say what the workers say; a line at most every five seconds, and the first one at once."""
-    told, at, spoken = -1, 0.0, 0
-    notes = job.work / "worker.log"
-    notes.unlink(missing_ok=True)
+    """Say what the workers say; of their steps, one line every few seconds, and the first one at once."""
+    at, fresh = 0.0, False
+    (job.work / NOTES).unlink(missing_ok=True)
+    notes, losses = Tail(job.work / NOTES), Tail(job.work / LOSSES, skip=True)
+    steps: deque[dict[str, Any]] = deque(maxlen=20)
     while not done.wait(0.5):
-        lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
-        for line in lines[spoken:]:
+        for line in notes.lines():
             job.say(line)
-        spoken = len(lines)
-        steps = [line for line in read_log(job.work / LOSSES) if "losses" in line]
-        if not steps or steps[-1]["step"] <= told or (time.monotonic() - at < 5 and told >= 0):
-            continue
-        told, at = steps[-1]["step"], time.monotonic()
-        job.say(report.progress(steps, steps_in_all=manifest.steps))
+        found = [step for step in map(json.loads, losses.lines()) if "losses" in step]
+        steps.extend(found)
+        fresh = fresh or bool(found)
+        if fresh and time.monotonic() - at >= EVERY_SECONDS:
+            at, fresh = time.monotonic(), False
+            job.say(report.progress(list(steps), steps_in_all=manifest.steps))
+
+
+class Tail:
+    """Lines of a file that grows, each once; a file that became shorter was written anew, and is skipped to its end."""
+
+    def __init__(self, path: Path, *, skip: bool = False) -> None:
+        self.path = path
+        self.at = path.stat().st_size if skip and path.exists() else 0
+
+    def lines(self) -> list[str]:
+        """Whole lines that came since the last call."""
+        if not self.path.exists():
+            return []
+        size = self.path.stat().st_size
+        if size < self.at:
+            self.at = size
+        with self.path.open("rb") as file:
+            file.seek(self.at)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self.at += whole
+        return data[:whole].decode().splitlines()
 
 
 def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,16 @@ class Worker:
         """From the newest checkpoint to the last step, and the bundle."""
         first = self.resume()
         if self.world.rank == 0:
-            with closing(StepLog(self.work / LOSSES, journal=self.errand.journal, first=first)) as log:
+            every = self.manifest.log_every
+            with closing(StepLog(self.work / LOSSES, journal=self.errand.journal, first=first, every=every)) as log:
                 self.steps(first, log)
         else:
             self.steps(first, None)
-        self.world.wait()
-        if self.world.rank == 0:
-            self.write_bundle()
-        self.world.wait()
+        with ExitStack() as stack:
+            for engine in self.engines.values():
+                stack.enter_context(engine.whole())
+            if self.world.rank == 0:
+                self.write_bundle()
 
     def steps(self, first: int, log: "StepLog | None") -> None:
         """All updates that are left, with what comes due between them."""
@@ -270,9 +272,10 @@ class Worker:
 
 
 class StepLog:
-    """losses.jsonl: one line a step, written at once; and the same in the journal of the run."""
+    """losses.jsonl: one line a step, written at once; and every few steps the same in the journal of the run."""
 
-    def __init__(self, path: Path, *, journal: str | None, first: int) -> None:
+    def __init__(self, path: Path, *, journal: str | None, first: int, every: int) -> None:
+        self.every = every
         kept = [line for line in read_log(path) if line["step"] <= first]
         path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self.file = path.open("a", encoding="utf-8", buffering=1)
@@ -290,7 +293,7 @@ class StepLog:
             "audio_seconds": round(audio_seconds, 3),
         }
         self.file.write(json.dumps(line) + "\n")
-        if self.journal is not None:
+        if self.journal is not None and report.step % self.every == 0:
             values = {f"loss/{name}": value for name, value in report.losses.items()}
             values |= {f"grad_norm/{name}": value for name, value in report.grad_norms.items()}
             values |= {f"lr/{name}": value for name, value in report.lr.items()}

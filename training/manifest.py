@@ -119,7 +119,8 @@ class StageManifest(Manifest):
     validate_every: Count = 1000
     validation_batches: int = Field(default=8, ge=0)
     sample_every: Count = 1000
-    log_every: Count = 10
+    log_every: Count = 1
+    """Steps between two points of a curve in MLflow; losses.jsonl has them all."""
 
     @model_validator(mode="after")
     def fits_together(self) -> "StageManifest":

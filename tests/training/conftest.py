@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,13 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 Ranks = Callable[..., list[Any]]
 
 
-@pytest.fixture
-def ranks(tmp_path: Path) -> Ranks:
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
     """Run a task of `ranks.py` on a number of processes; what each of them returns, in rank order."""
 
-    def run(task: str, *, world: int, expect: int = 0, **arguments: Any) -> list[Any]:
-        number = len(list(tmp_path.glob("meet-*")))
-        meet, answers = tmp_path / f"meet-{number}", tmp_path / f"answer-{number}"
-        meet.touch()
-        (tmp_path / f"store-{number}").unlink(missing_ok=True)
-        words = [task, str(world), str(tmp_path / f"store-{number}"), str(answers), json.dumps(arguments, default=str)]
+    def run(task: str, *, world: int, **arguments: Any) -> list[Any]:
+        place = tmp_path_factory.mktemp("ranks")
+        words = [task, str(world), str(place / "store"), str(place / "answer"), json.dumps(arguments, default=str)]
         started = [
             subprocess.Popen(
                 [sys.executable, str(HERE / "ranks.py"), str(rank), *words],
@@ -54,9 +52,58 @@ def ranks(tmp_path: Path) -> Ranks:
             )
             for rank in range(world)
         ]
-        told = [process.communicate(timeout=300)[0] for process in started]
-        codes = [process.returncode for process in started]
-        assert codes == [expect] * world, "\n".join(told)
-        return [json.loads(Path(f"{answers}.{rank}").read_text()) for rank in range(world)] if expect == 0 else told
+        try:
+            told = [process.communicate(timeout=500)[0] for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        assert [process.returncode for process in started] == [0] * world, "\n".join(told)
+        return [json.loads(Path(f"{place / 'answer'}.{rank}").read_text()) for rank in range(world)]
 
     return run
+
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "plain": {"name": "plain"},
+    "zero1": {"name": "deepspeed", "zero_stage": 1},
+    "zero2": {"name": "deepspeed", "zero_stage": 2, "accumulation": 2},
+    "zero3": {"name": "deepspeed", "zero_stage": 3},
+}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The same toy stages twice on two ranks: once to the end, and once stopped after 8 of 10 updates."""
+
+    manifests: dict[str, Any]
+    whole: list[Any]
+    folder: Path
+
+    def at(self, run: str, name: str) -> Path:
+        """Folder of `whole` or `cut`, of one engine."""
+        return self.folder / run / name
+
+
+@pytest.fixture(scope="session")
+def runs(corpus: Path, ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Stages with every engine, whole and interrupted; the interrupted ones with their checkpoints of steps 3 and 6."""
+    manifests = {
+        name: {
+            "stage": "toy",
+            "model": "tiny",
+            "objective": {"name": "toy_gan"} if name == "zero1" else {"name": "toy", "dropout": 0.2},
+            "data": {"seconds_per_step": 12, "held_out": 0.1},
+            "optimizer": {"lr": 0.01, "clip": 0.5},
+            "schedule": {"shape": "exponential", "final_lr": 0.001, "warmup_steps": 3},
+            "engine": engine,
+            "steps": 10,
+            "save_every": 3,
+            "validate_every": 5,
+            "seed": 2,
+        }
+        for name, engine in ENGINES.items()
+    }
+    folder = tmp_path_factory.mktemp("runs")
+    whole = ranks("train", world=2, corpus=corpus, folder=folder / "whole", manifests=manifests)
+    ranks("train", world=2, corpus=corpus, folder=folder / "cut", manifests=manifests, until=8)
+    return Runs(manifests=manifests, whole=whole, folder=folder)

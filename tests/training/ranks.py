@@ -11,6 +11,7 @@ from torch import distributed as dist
 
 import training.objectives
 from infra.manifest import parse
+from training.checkpoint import CheckpointError
 from training.loop import ERRAND, Errand, Worker
 from training.manifest import StageManifest
 from training.world import World, world_of_process_group
@@ -65,22 +66,43 @@ def steps(world: World, *, corpus: str, folder: str, manifests: dict[str, dict[s
     return found
 
 
-def train(world: World, *, corpus: str, folder: str, manifest: dict[str, Any], until: int | None = None) -> Any:
-    """Train to the end, or die without a word after `until` updates; the digest of the weights."""
-    worker = worker_of(world, corpus=corpus, folder=folder, manifest=manifest)
-    if until is not None:
-        inner = worker.step
+class Interrupted(Exception):  # noqa: N818
+    """Raised in place of a step: the worker goes no further, and saves nothing."""
 
-        def step(number: int, micros: Any) -> Any:
-            if number == until:
-                import os
 
-                os._exit(0 if until is None else 7)
-            return inner(number, micros)
+def train(
+    world: World, *, corpus: str, folder: str, manifests: dict[str, dict[str, Any]], until: int | None = None
+) -> Any:
+    """Train each manifest to the end, or only until so many updates are done; what came of it.
 
-        worker.step = step  # type: ignore[method-assign]
-    worker.train()
-    return {name: digest_of(engine.player) for name, engine in worker.engines.items()}
+    A manifest that cannot go on gives its sentence.
+    """
+    found: dict[str, Any] = {}
+    for name, manifest in manifests.items():
+        worker = worker_of(world, corpus=corpus, folder=f"{folder}/{name}", manifest=manifest)
+        try:
+            if until is not None:
+                stop_at(worker, until)
+            worker.train()
+        except Interrupted:
+            pass
+        except CheckpointError as error:
+            found[name] = str(error)
+            continue
+        found[name] = {player: digest_of(engine.player) for player, engine in worker.engines.items()}
+    return found
+
+
+def stop_at(worker: Worker, until: int) -> None:
+    """Let the worker go no further than `until` updates."""
+    inner = worker.step
+
+    def step(number: int, micros: Any) -> Any:
+        if number == until:
+            raise Interrupted
+        return inner(number, micros)
+
+    worker.step = step  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Bundles come out of finished and of unfinished stages; plans count before anything is started."""
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +14,30 @@ from training import plan
 from training.export import export
 from training.manifest import StageManifest
 
-Ranks = Callable[..., list[Any]]
-
 pytestmark = pytest.mark.usefixtures("toys")
 
 
-@pytest.mark.parametrize("engine", [{"name": "plain"}, {"name": "deepspeed", "zero_stage": 2}], ids=["plain", "zero2"])
-def test_a_checkpoint_of_any_engine_becomes_a_bundle(
-    corpus: Path, ranks: Ranks, tmp_path: Path, engine: dict[str, Any]
-) -> None:
-    manifest = {
-        "stage": "toy",
-        "model": "tiny",
-        "objective": {"name": "toy"},
-        "data": {"seconds_per_step": 12},
-        "optimizer": {"lr": 0.01},
-        "engine": engine,
-        "steps": 6,
-        "save_every": 4,
-    }
-    folder = tmp_path / "stage" / "work"
-    ranks("train", world=2, expect=7, corpus=corpus, folder=folder, manifest=manifest, until=5)
+@pytest.mark.parametrize(("engine", "player"), [("plain", "net"), ("zero2", "net"), ("zero1", "generator")])
+def test_a_checkpoint_of_any_engine_becomes_a_bundle(runs: Any, tmp_path: Path, engine: str, player: str) -> None:
+    shutil.copytree(runs.at("cut", engine), tmp_path / "stage" / "work")
     written = export(tmp_path / "stage", to=tmp_path / "bundle", whole=True)
     bundle = load_bundle(written)
-    assert bundle.card["steps"] == 4
+    assert bundle.card["steps"] == 6
     assert bundle.card["unfinished"] is True
-    (part,) = (folder / "checkpoints" / "step-00000004" / "net").glob("*.pt*" if engine["name"] == "plain" else "mp_*")
-    state = torch.load(part, weights_only=False)
-    saved = state["player" if engine["name"] == "plain" else "module"]["guess.0.weight"]
-    assert torch.equal(bundle.training["toy"]["guess.0.weight"], saved)
+    folder = tmp_path / "stage" / "work" / "checkpoints" / "step-00000006" / player
+    (part,) = folder.glob("plain.pt" if engine == "plain" else "mp_*")
+    saved = torch.load(part, weights_only=False)["player" if engine == "plain" else "module"]
+    if player == "net":
+        assert torch.equal(bundle.training["toy"]["guess.0.weight"], saved["guess.0.weight"])
     official = export(written, to=tmp_path / "official")
     assert not (official / "training").exists()
     with pytest.raises(Refused, match="is not empty"):
+        export(tmp_path / "stage", to=tmp_path / "bundle")
+
+
+def test_zero_3_keeps_its_weights_in_pieces_and_says_so(runs: Any, tmp_path: Path) -> None:
+    shutil.copytree(runs.at("cut", "zero3"), tmp_path / "stage" / "work")
+    with pytest.raises(Refused, match="ZeRO-3 keeps its weights in pieces"):
         export(tmp_path / "stage", to=tmp_path / "bundle")
 
 

@@ -7,33 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from models.runtime.bundle import load_bundle
 from training import checkpoint
 from training.checkpoint import CheckpointWriter
 
 Ranks = Callable[..., list[Any]]
-
-ENGINES = {
-    "plain": {"name": "plain"},
-    "zero1": {"name": "deepspeed", "zero_stage": 1},
-    "zero2": {"name": "deepspeed", "zero_stage": 2, "accumulation": 2},
-}
-
-
-def manifest(objective: dict[str, Any], engine: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "stage": "toy",
-        "model": "tiny",
-        "objective": objective,
-        "data": {"seconds_per_step": 12, "held_out": 0.1},
-        "optimizer": {"lr": 0.01, "clip": 0.5},
-        "schedule": {"shape": "exponential", "final_lr": 0.001, "warmup_steps": 3},
-        "engine": engine,
-        "steps": 10,
-        "save_every": 3,
-        "validate_every": 5,
-        "seed": 2,
-    }
 
 
 def losses(folder: Path) -> list[Any]:
@@ -41,27 +21,35 @@ def losses(folder: Path) -> list[Any]:
     return [(line["step"], line.get("losses"), line.get("grad_norms"), line.get("validation")) for line in lines]
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
-def test_resumed_run_equals_uninterrupted_run(corpus: Path, ranks: Ranks, tmp_path: Path, engine: str) -> None:
-    objective = {"name": "toy_gan"} if engine == "zero1" else {"name": "toy", "dropout": 0.2}
-    asked = manifest(objective, ENGINES[engine])
-    whole = ranks("train", world=2, corpus=corpus, folder=tmp_path / "whole", manifest=asked)
-    ranks("train", world=2, expect=7, corpus=corpus, folder=tmp_path / "cut", manifest=asked, until=8)
-    newest = max((tmp_path / "cut" / "checkpoints").iterdir())
-    assert newest.name == "step-00000006"
-    torn = max(newest.rglob("*.pt"))
-    torn.write_bytes(torn.read_bytes()[:-1])
-    rest = ranks("train", world=2, corpus=corpus, folder=tmp_path / "cut", manifest=asked)
-    assert rest == whole
-    assert rest[0] == rest[1]
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+def test_resumed_run_equals_uninterrupted_run(corpus: Path, ranks: Ranks, runs: Any, tmp_path: Path) -> None:
+    for name in runs.manifests:
+        shutil.copytree(runs.at("cut", name), tmp_path / name)
+        newest = max((tmp_path / name / "checkpoints").iterdir())
+        assert newest.name == "step-00000006"
+        if name != "plain":  # all others have a torn newest checkpoint, and continue from the one before
+            torn = max(newest.rglob("*.pt"))
+            torn.write_bytes(torn.read_bytes()[:-1])
+    rest = ranks("train", world=2, corpus=corpus, folder=tmp_path, manifests=runs.manifests)
+    assert rest == runs.whole
+    for name in runs.manifests:
+        if name != "zero3":  # its weights lie in pieces
+            assert rest[0][name] == rest[1][name]
+        assert losses(tmp_path / name) == losses(runs.at("whole", name))
+        assert [line[0] for line in losses(tmp_path / name) if line[1]] == list(range(1, 11))
+        one, other = (
+            load_bundle(path / "out" / "bundle").training for path in (tmp_path / name, runs.at("whole", name))
+        )
+        assert one.keys() == other.keys()
+        for key, tensor in one.get("toy", {}).items():
+            assert tensor.numel() > 0
+            assert torch.equal(tensor, other["toy"][key]), key
 
 
-def test_another_number_of_workers_is_refused(corpus: Path, ranks: Ranks, tmp_path: Path) -> None:
-    asked = manifest({"name": "toy"}, ENGINES["plain"])
-    ranks("train", world=2, expect=7, corpus=corpus, folder=tmp_path / "a", manifest=asked, until=4)
-    (told,) = ranks("train", world=1, expect=1, corpus=corpus, folder=tmp_path / "a", manifest=asked)
-    assert "written by 2 workers, and there are now 1: set workers: 2" in told
+def test_another_number_of_workers_is_refused(corpus: Path, ranks: Ranks, runs: Any, tmp_path: Path) -> None:
+    shutil.copytree(runs.at("cut", "plain"), tmp_path / "plain")
+    asked = {"plain": runs.manifests["plain"]}
+    (told,) = ranks("train", world=1, corpus=corpus, folder=tmp_path, manifests=asked)
+    assert "step 6 was written by 2 workers, and there are now 1: set workers: 2" in told["plain"]
 
 
 def write(folder: Path, step: int, *, world: int = 2, ranks: tuple[int, ...] = (0, 1)) -> None:

@@ -1,0 +1,87 @@
+"""A driver that a test can kill: trains one small AudioVAE stage on two Ray Train workers, and prints its digest.
+
+`drive.py CORPUS FOLDER [kill]`: with `kill`, one worker is killed (SIGKILL) once a checkpoint is on disk.
+"""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from infra.cluster import Cluster, ClusterManifest
+from infra.journal import About, JournalRun
+from infra.manifest import parse
+from infra.storage import empty_folder
+from infra.workflow.node import Job, Made
+from training.launch import run
+from training.manifest import StageManifest
+
+MANIFEST = {
+    "stage": "audiovae_stage1",
+    "model": "tiny",
+    "objective": {
+        "name": "audiovae",
+        "crop_frames": 4,
+        "kl_ramp_steps": 4,
+        "adversarial_from_step": 3,
+        "judges": {"periods": [2], "period_channels": [4, 4], "cqt_hops": []},
+        "flow": {"hidden": 8, "layers": 1, "couplings": 2},
+    },
+    "data": {"seconds_per_step": 1.28, "max_clip_seconds": 0.16, "held_out": 0},
+    "optimizer": {"lr": 0.001, "clip": 100.0},
+    "engine": {"name": "deepspeed", "zero_stage": 1},
+    "workers": 2,
+    "steps": 40,
+    "save_every": 4,
+    "sample_every": 1000,
+    "max_failures": 2,
+}
+
+
+def worker_pids() -> list[int]:
+    """Processes of Ray Train workers that this driver started."""
+    found = [
+        one.pid for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(one.cmdline())
+    ]
+    return sorted(found)
+
+
+def kill_one(folder: Path) -> None:
+    """SIGKILL the last worker as soon as two checkpoints were begun."""
+    while len(list(folder.glob("work/checkpoints/*"))) < 2:
+        time.sleep(0.02)
+    pids = worker_pids()
+    print("killed", pids[-1], "of", pids, flush=True)
+    psutil.Process(pids[-1]).kill()
+
+
+def main() -> None:
+    corpus, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    empty_folder(folder / "out")
+    data = Made(kind="corpus", name="mini", out=corpus, digest="d" * 32, fingerprint="", run="r" * 32)
+    if sys.argv[3:] == ["kill"]:
+        threading.Thread(target=kill_one, args=(folder,), daemon=True).start()
+    with Cluster(ClusterManifest(cpus=2, object_store_mb=100)) as cluster:
+        job = Job(
+            name="stage",
+            manifest=parse(StageManifest, MANIFEST, where="test"),
+            inputs={"data": data},
+            out=folder / "out",
+            work=folder / "work",
+            run=JournalRun(folder / "journal", About("a" * 32, "stage", "test", "train")),
+            connect=cluster.connect,
+            attempt=1,
+            say=lambda line: print(line, flush=True),
+        )
+        outcome = run(job)
+        print(
+            json.dumps({"digest": outcome.digest, "first": outcome.summary["first"], "last": outcome.summary["last"]})
+        )
+
+
+if __name__ == "__main__":
+    main()
