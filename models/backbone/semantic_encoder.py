@@ -61,6 +61,18 @@ class SemanticEncoder(nn.Module):
         self.encoder = Encoder(config)
         self.out_proj = nn.Linear(self.group * config.hidden_size, hidden_size)
 
+    @torch.no_grad()
+    def expect(self, mean_D: Tensor, var_D: Tensor) -> None:
+        """Fold the normalization of raw latents into the first convolution; for weights that have not been trained.
+
+        Raw latents may be small beside the biases, and then every patch gets nearly the same embedding, which a norm
+        in the LLM would leave without information. Shapes: (D,) and (D,).
+        """
+        weight = self.ds_proj.weight / var_D.sqrt()[None, :, None]
+        assert self.ds_proj.bias is not None
+        self.ds_proj.bias -= (weight * mean_D[None, :, None]).sum(dim=(1, 2))
+        self.ds_proj.weight.copy_(weight)
+
     def start(self, batch: int) -> SemanticState:
         """The state before the first frame: silence on the left."""
         weight = self.in_proj.weight

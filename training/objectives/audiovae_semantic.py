@@ -113,7 +113,10 @@ class Objective(audiovae.Objective):
                 head=HeadConfig(**cfg.head.model_dump()),
                 teacher_width=None if self.wavlm is None else self.wavlm.width,
             )
-        take(self.supervision.encoder, bundle.training.get("semantic_encoder"), part="semantic_encoder")
+        trained = bundle.training.get("semantic_encoder")
+        take(self.supervision.encoder, trained, part="semantic_encoder")
+        if trained is None and bundle.latent_mean_D is not None and bundle.latent_var_D is not None:
+            self.supervision.encoder.expect(bundle.latent_mean_D, bundle.latent_var_D)
         super().__init__(cfg, bundle, seed=seed)
         reading = {"semantic/asr": cfg.asr_weight, "semantic/speaker": cfg.speaker_weight}
         if self.wavlm is not None:

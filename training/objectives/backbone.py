@@ -129,6 +129,8 @@ def new_backbone(bundle: Bundle, *, seed: int, llm_init: Path | None = None) -> 
     if llm_init is not None:
         load_pretrained(backbone.llm, llm_init)
     trained = bundle.training.get(SEMANTIC_ENCODER)
+    if trained is None and bundle.latent_mean_D is not None and bundle.latent_var_D is not None:
+        backbone.patch_encoder.expect(bundle.latent_mean_D, bundle.latent_var_D)
     if trained is not None:
         own = backbone.patch_encoder.state_dict()
         fits = {key: value for key, value in trained.items() if key in own and own[key].shape == value.shape}
