@@ -75,11 +75,12 @@ def packages() -> Iterator[Finding]:
         yield Finding("packages", "bad", "stipple is not installed here", "bash infra/quickstart.sh")
         return
     names = [need.split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip() for need in needs]
+    names.append("resemblyzer")  # not a requirement: its own ones need a compiler, so its wheel is installed alone
     missing = [name for name in names if not installed(name)]
     told = f"{len(names) - len(missing)} of {len(names)} installed" + (
         f"; missing: {', '.join(missing)}" if missing else ""
     )
-    fix = "pip install -c infra/constraints/py311.txt -e ." if missing else ""
+    fix = "bash infra/quickstart.sh, or the two pip commands of infra/environment.sh" if missing else ""
     yield Finding("packages", "bad" if missing else "good", told, fix)
     rivals = rival_distributions()
     if rivals:
