@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import torch
 
+from infra.storage import sync_folder
+
 PREFIX = "step-"
 
 
@@ -100,15 +102,6 @@ class Checkpoint:
     def load(self, name: str) -> Any:
         """What `CheckpointWriter.save` wrote as `name`. Our own files, whose digests were checked."""
         return torch.load(self.root / name, map_location="cpu", weights_only=False)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def folders(folder: Path) -> list[Path]:
