@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         overrides=settings_of(args.set),
         force=getattr(args, "force", False),
     )
-    print(first_to_last(made.summary["first"], made.summary["last"], over=made.summary["over"]))
+    print(first_to_last(made.summary))
     print(made.out / "bundle")
     return 0
 

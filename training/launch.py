@@ -269,16 +269,18 @@ def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:
         if (job.out / name).exists():
             job.run.artifact(job.out / name)
     first, last, over = report.first_and_last(lines)
-    job.say(report.first_to_last(first, last, over=over) + f" ({clock(seconds)})")
+    held = [line["validation"] for line in lines if "validation" in line]
     summary = {
         "stage": manifest.stage,
         "objective": manifest.objective.name,
         "steps": manifest.steps,
         "seconds": round(seconds, 1),
+        "over": over,
         "first": first,
         "last": last,
-        "over": over,
-        "validation": next((line["validation"] for line in reversed(lines) if "validation" in line), {}),
+        "validation_first": held[0] if held else {},
+        "validation": held[-1] if held else {},
         "licenses": licenses_of(job),
     }
+    job.say(f"{report.first_to_last(summary)} ({clock(seconds)})")
     return Outcome(digest=report.bundle_digest(job.out / "bundle"), summary=summary)

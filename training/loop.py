@@ -134,6 +134,8 @@ class Worker:
         from training import validate
 
         manifest = self.manifest
+        if first == 0:
+            self.validate(0, log)
         for step, micros, waited, audio in self.batches(first):
             began = time.monotonic()
             report = self.step(step, micros)
@@ -141,13 +143,19 @@ class Worker:
                 log.write(report, seconds=time.monotonic() - began + waited, waited=waited, audio_seconds=audio)
             done = step + 1
             if done % manifest.validate_every == 0 or done == manifest.steps:
-                found = validate.losses(self)
-                if log is not None and found:
-                    log.validation(done, found)
+                self.validate(done, log)
             if done % manifest.sample_every == 0 or done == manifest.steps:
                 validate.write_samples(self, step=done)
             if done % manifest.save_every == 0 or done == manifest.steps:
                 self.save(done)
+
+    def validate(self, step: int, log: "StepLog | None") -> None:
+        """Losses on the held-out samples after `step` updates."""
+        from training import validate
+
+        found = validate.losses(self)
+        if log is not None and found:
+            log.validation(step, found)
 
     def step(self, step: int, micros: Sequence[Micro]) -> StepReport:
         """Every player once, in order, on the same samples."""

@@ -34,10 +34,16 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def first_to_last(first: Mapping[str, float], last: Mapping[str, float], *, over: int) -> str:
-    """`mel 7.9 -> 3.3, ...`: what the quickstart prints of a stage."""
-    pairs = [f"{name} {first[name]:.3g} -> {last[name]:.3g}" for name in first if name in last]
-    return f"losses, mean of the first and the last {over} steps: " + ", ".join(pairs)
+def first_to_last(summary: Mapping[str, Any]) -> str:
+    """`mel 7.9 -> 3.3 (held out 8 -> 3.2), ...`: what the quickstart prints of a stage, from its summary."""
+    first, last = summary["first"], summary["last"]
+    before, after = summary["validation_first"], summary["validation"]
+    pairs = []
+    for name in first:
+        if name in last:
+            held = f" (held out {before[name]:.3g} -> {after[name]:.3g})" if name in before and name in after else ""
+            pairs.append(f"{name} {first[name]:.3g} -> {last[name]:.3g}{held}")
+    return f"losses, mean of the first and the last {summary['over']} steps: " + ", ".join(pairs)
 
 
 def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:

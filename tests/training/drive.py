@@ -1,6 +1,6 @@
-"""A driver that a test can kill: trains one small AudioVAE stage on two Ray Train workers, and prints its digest.
+"""A driver that a test can kill: trains a small AudioVAE stage on two Ray Train workers, and prints its digest.
 
-`drive.py CORPUS FOLDER [kill]`: with `kill`, one worker is killed (SIGKILL) once a checkpoint is on disk.
+`drive.py CORPUS FOLDER...`: in a folder named `killed`, a worker is killed (SIGKILL) once a checkpoint is on disk.
 """
 
 import json
@@ -27,7 +27,7 @@ MANIFEST = {
         "crop_frames": 4,
         "kl_ramp_steps": 4,
         "adversarial_from_step": 3,
-        "judges": {"periods": [2], "period_channels": [4, 4], "cqt_hops": []},
+        "judges": {"periods": [2], "period_channels": [4, 4], "cqt_hops": [], "cqt_bins": []},
         "flow": {"hidden": 8, "layers": 1, "couplings": 2},
     },
     "data": {"seconds_per_step": 1.28, "max_clip_seconds": 0.16, "held_out": 0},
@@ -58,29 +58,33 @@ def kill_one(folder: Path) -> None:
     psutil.Process(pids[-1]).kill()
 
 
-def main() -> None:
-    corpus, folder = Path(sys.argv[1]), Path(sys.argv[2])
+def train(corpus: Path, folder: Path, cluster: Cluster) -> None:
+    """One stage in `folder`; its result as a line of JSON."""
     (folder / "work").mkdir(parents=True, exist_ok=True)
     empty_folder(folder / "out")
     data = Made(kind="corpus", name="mini", out=corpus, digest="d" * 32, fingerprint="", run="r" * 32)
-    if sys.argv[3:] == ["kill"]:
-        threading.Thread(target=kill_one, args=(folder,), daemon=True).start()
+    job = Job(
+        name="stage",
+        manifest=parse(StageManifest, MANIFEST, where="test"),
+        inputs={"data": data},
+        out=folder / "out",
+        work=folder / "work",
+        run=JournalRun(folder / "journal", About("a" * 32, "stage", "test", "train")),
+        connect=cluster.connect,
+        attempt=1,
+        say=lambda line: print(line, flush=True),
+    )
+    outcome = run(job)
+    print(json.dumps({"digest": outcome.digest, "first": outcome.summary["first"], "last": outcome.summary["last"]}))
+
+
+def main() -> None:
+    corpus, *folders = map(Path, sys.argv[1:])
     with Cluster(ClusterManifest(cpus=2, object_store_mb=100)) as cluster:
-        job = Job(
-            name="stage",
-            manifest=parse(StageManifest, MANIFEST, where="test"),
-            inputs={"data": data},
-            out=folder / "out",
-            work=folder / "work",
-            run=JournalRun(folder / "journal", About("a" * 32, "stage", "test", "train")),
-            connect=cluster.connect,
-            attempt=1,
-            say=lambda line: print(line, flush=True),
-        )
-        outcome = run(job)
-        print(
-            json.dumps({"digest": outcome.digest, "first": outcome.summary["first"], "last": outcome.summary["last"]})
-        )
+        for folder in folders:
+            if folder.name == "killed":
+                threading.Thread(target=kill_one, args=(folder,), daemon=True).start()
+            train(corpus, folder, cluster)
 
 
 if __name__ == "__main__":

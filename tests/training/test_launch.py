@@ -68,7 +68,7 @@ def test_a_stage_makes_a_bundle_curves_and_metrics(job: Callable[..., Job], tmp_
     assert "guess.0.weight" in bundle.training["toy"]
     records, _ = read_from(tmp_path / "journal" / "worker-0.jsonl", 0)
     assert [r["step"] for r in records if "loss/toy/guess" in r["v"]] == list(range(1, 21))
-    assert [r["step"] for r in records if "validation/toy/guess" in r["v"]] == [10, 20]
+    assert [r["step"] for r in records if "validation/toy/guess" in r["v"]] == [0, 10, 20]
 
 
 def test_the_same_manifest_makes_the_same_weights_and_another_seed_others(job: Callable[..., Job]) -> None:
