@@ -41,7 +41,7 @@ step "ruff format" "$venv/bin/ruff" format --check .
 step "types" "$venv/bin/mypy"
 step "layers" "$venv/bin/lint-imports"
 step "manifests" "$venv/bin/stipple" check
-step "tests" "$venv/bin/python" -m pytest -q -m "not system"
+step "tests" "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -m "not system"
 step "system tests" "$venv/bin/python" -m pytest -q -m system
 step "the road, tiny" "$venv/bin/stipple" run manifests/workflows/tiny.yaml --set "store=.stipple/test/store"
 say "== all of it: $((SECONDS - began)) s"
