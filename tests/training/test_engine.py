@@ -123,7 +123,9 @@ def test_micro_batches_give_the_gradient_of_the_whole(corpus: Path, tmp_path: Pa
         net = worker.engines["net"].player.double()
         grads: dict[str, torch.Tensor] = {}  # after the last micro-batch, before the step takes them away
         for name, parameter in net.named_parameters():
-            parameter.register_post_accumulate_grad_hook(lambda p, name=name: grads.update({name: p.grad.clone()}))
+            parameter.register_post_accumulate_grad_hook(
+                lambda p, name=name, into=grads: into.update({name: p.grad.clone()})
+            )
         _, micros, _, _ = next(worker.batches(0))
         assert len(micros) == accumulation
         doubled = [Micro(tuple(part.double() for part in m.prepared), m.draw, m.idle) for m in micros]
