@@ -1,6 +1,5 @@
-"""From journal to MLflow and back: nothing lost, nothing doubled, whatever MLflow does; and the tree without it."""
+"""From journal to MLflow and back: nothing lost, nothing doubled, whatever MLflow does."""
 
-import json
 import shutil
 import socket
 import sqlite3
@@ -15,11 +14,8 @@ from typing import Any
 
 import pytest
 
-from infra.ancestry import ancestors, find, tree_lines
 from infra.journal import About, JournalRun, JournalWriter, read_from
 from infra.shipping import Shipped, Shipping, journals, pending
-from infra.workflow.node import Refused
-from infra.workflow.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -319,47 +315,3 @@ def test_mlflow_is_rebuilt_from_the_store(toys: Path, stipple_run: Run, empty_ml
     assert sorted(run.info.run_name for run in runs) == ["one", "three", above.info.run_name, "two"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert [item.path for item in api.list_artifacts(above.info.run_id)] == ["lineage.html"]
-
-
-def test_the_tree_goes_back_to_the_sources_without_mlflow(toys: Path, stipple_run: Run) -> None:
-    stipple_run()
-    store = Store(toys / "store")
-    catalog = [{"name": f"a/{n}.wav", "license": "CC-BY-4.0", "source": "https://example.org/a"} for n in range(5)] + [
-        {"name": "b.flac", "license": "CC0-1.0", "source": "mine"}
-    ]
-    slot = find(store, "one")
-    (slot.out / "recordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in catalog))
-    commit = json.loads((slot.folder / "COMMIT.json").read_text())
-    (slot.folder / "COMMIT.json").write_text(json.dumps(commit | {"kind": "recordings"}))
-    lines = tree_lines(ancestors(store, find(store, "three")))
-    assert lines[0].startswith("three@")
-    assert lines[1].startswith("|- left  one@")
-    assert lines[2] == "|  |- 5 files  CC-BY-4.0  https://example.org/a: a/0.wav, a/1.wav, a/2.wav, and 2 more"
-    assert lines[3] == "|  `- 1 file  CC0-1.0  mine: b.flac"
-    assert lines[4].startswith("`- right  two@")
-    assert lines[5].endswith("(see above)")
-
-
-def test_an_artifact_is_found_by_name_digest_run_and_path(toys: Path, stipple_run: Run) -> None:
-    stipple_run()
-    store = Store(toys / "store")
-    slot = find(store, "two")
-    made = slot.made()
-    assert made is not None
-    bundle = toys / "copied" / "bundle"
-    bundle.mkdir(parents=True)
-    (bundle / "stipple.json").write_text(json.dumps({"run": made.run}))
-    ways = [f"two@{made.digest[:6]}", made.run[:8], made.fingerprint[:12], str(slot.out / "total.txt"), str(bundle)]
-    assert all(find(store, way).folder == slot.folder for way in ways)
-    with pytest.raises(Refused, match="no 'four' in .*; there are: one, three, two"):
-        find(store, "four")
-
-
-def test_the_page_of_a_workflow_stands_alone(toys: Path, stipple_run: Run) -> None:
-    stipple_run()
-    page = (Store(toys / "store").workflow_runs("toys")[0].out / "lineage.html").read_text()
-    assert page.count("<rect") == 3
-    assert page.count("marker-end") == 3
-    assert "three@" in page
-    assert "src=" not in page
-    assert "href=" not in page
