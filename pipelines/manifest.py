@@ -17,8 +17,8 @@ else:
     TransformEntry = entry_of("pipelines.transforms")
     FilterEntry = entry_of("pipelines.filters")
 
-FIRST = ("probe", "segment")
-"""Transforms that make the clips which all others work on."""
+FIRST = ("probe", "diarize", "segment")
+"""Transforms that make the clips which all others work on; `diarize` may be left out."""
 
 
 class Shards(Manifest):
@@ -59,7 +59,7 @@ class CorpusManifest(Manifest):
     reader: ReaderEntry = Field(default="jsonl", validate_default=True)
     """Layout of the input. `jsonl` reads a catalog, which is what the recordings node of a workflow makes."""
     transforms: list[TransformEntry] = Field(min_length=2)
-    """In order; `probe` and `segment` first."""
+    """In order; `probe` and `segment` first, or `probe`, `diarize` and `segment`."""
     keep: list[FilterEntry] = []
     """A segment that any of these refuses is dropped."""
     tiers: dict[str, list[FilterEntry]] = {}
@@ -73,10 +73,9 @@ class CorpusManifest(Manifest):
     @model_validator(mode="after")
     def _fits_together(self) -> "CorpusManifest":
         names = [entry.name for entry in self.transforms]
-        if tuple(names[:2]) != FIRST or len(set(names)) != len(names):
-            raise ValueError(
-                f"transforms: begin with {' and '.join(FIRST)}, and name each one once (they are: {names})"
-            )
+        first = [name for name in FIRST if name != "diarize" or name in names]
+        if names[: len(first)] != first or len(set(names)) != len(names):
+            raise ValueError(f"transforms: begin with {', '.join(first)}, and name each one once (they are: {names})")
         wrong = []
         for place, entry in self.filters():
             score = str(resolve("pipelines.filters", entry.name).SCORE)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "speechseg/1"
+SCHEMA = "speechseg/2"
 
 Wave = NDArray[np.float32]
 
@@ -139,6 +139,16 @@ class Clip:
         return self.views[rate_hz]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """An interval in which one voice speaks, in seconds from the start of the decoded waveform."""
+
+    start_seconds: float
+    end_seconds: float
+    voice: str
+    """Local to the recording: `0`, `1`, ... in order of appearance."""
+
+
 @dataclass
 class Decoded:
     """A recording and its waveform, mono float32, inside one worker only: what `probe` makes and `segment` takes."""
@@ -152,6 +162,8 @@ class Decoded:
     """Of the file; `wave_S` is their mean."""
     offset_samples: int = 0
     """Where `wave_S` begins in the recording: above 0 where the corpus gives an interval of the file."""
+    turns: "tuple[Turn, ...] | None" = None
+    """Who speaks when, in order of their starts, where `diarize` has run; turns of different voices may overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,11 +189,16 @@ class Unusable:
 class Transform(Protocol):
     """What a file of pipelines/transforms exposes as `Transform`, beside its `Config`; made once a worker.
 
+    The file also states SETS, the fields that it writes; READS, the fields of other transforms that it looks at (all
+    others are None when it runs); and CHANGES_WAVE, whether it may replace the waveform. From these follows what has to
+    run again when a transform changes: itself, and those that read what it sets.
+
     Making it is cheap (models load on the first call) but finds out that weights are missing: then it raises
     `models.frozen.WeightsError`, and the job stops with its sentence. An attribute `fingerprint: str`, where there is
     one, says which weights it uses; it is part of the resume key, beside the settings and the source code.
-    `probe` (recordings to `Decoded`) and `segment` (`Decoded` to clips) have signatures of their own; all others get
-    the clips of whole recordings, of one recording or of many.
+    `probe` (recordings to `Decoded`), `diarize` (`Decoded` to `Decoded` with turns) and `segment` (`Decoded` to clips)
+    have signatures of their own; all others get the clips of whole recordings, of one recording or of many. A batch is
+    bounded in audio-seconds by the chain, and halved where memory does not suffice.
     """
 
     def __call__(self, clips: Sequence[Clip]) -> list["Clip | Rejected"]:
@@ -202,9 +219,8 @@ def as_row(segment: Segment) -> dict[str, Any]:
 
 def segment_of(row: dict[str, Any]) -> Segment:
     """The segment in a row of the annotations or the index; other columns are left out."""
-    facts = {item.name: row[item.name] for item in fields(Segment) if item.name in row}
-    if facts.get("xvector") is not None:
-        facts["xvector"] = tuple(facts["xvector"])
+    facts: dict[str, Any] = {item.name: row[item.name] for item in fields(Segment) if item.name in row}
+    facts |= {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
     return Segment(**facts)
 
 

@@ -114,8 +114,8 @@ def segment_columns() -> list[tuple[str, Any]]:
     import pyarrow
 
     types = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
-    vector = pyarrow.list_(pyarrow.float32())
-    return [(item.name, types.get(type_name(item.type), vector)) for item in fields(Segment)]
+    types |= {"tuple[float, ...]": pyarrow.list_(pyarrow.float32()), "tuple[str, ...]": pyarrow.list_(pyarrow.string())}
+    return [(item.name, types[type_name(item.type)]) for item in fields(Segment)]
 
 
 def index_schema() -> Any:

@@ -1,7 +1,8 @@
-"""What is done to a clip: one file a transform. A transform is `Config`, `SETS` and `Transform(cfg)(clips)`.
+"""What is done to a clip: one file a transform: `Config`, `SETS`, `READS`, `CHANGES_WAVE` and `Transform(cfg)(clips)`.
 
-`SETS` names the fields of a segment that it writes. It returns one clip, or one `Rejected`, for each clip, in order; it
-needs no Ray, writes no file, loads its networks on the first call, and its `fingerprint` is part of the resume key.
+`SETS` names the fields of a segment that it writes, `READS` those of other transforms that it looks at, `CHANGES_WAVE`
+says whether it may replace the waveform. It returns one clip, or one `Rejected`, for each clip, in order; it needs no
+Ray, writes no file, loads its networks on the first call, and its `fingerprint` is part of the resume key.
 """
 
 import hashlib

@@ -9,6 +9,8 @@ from pipelines.row import Clip, Rejected, Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("bandwidth_hz", "bandwidth_cliff")
+READS: tuple[str, ...] = ()
+CHANGES_WAVE = False
 
 FFT_SECONDS = 0.0107
 """512 points at 48 kHz, as the estimator of Hi-Fi TTS 2 and NeMo Curator has it; scaled with the rate."""

@@ -9,6 +9,8 @@ from pipelines.row import Clip, Rejected, Segment, Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("description", "pitch_hz")
+READS: tuple[str, ...] = ("language", "text", "snr_db")
+CHANGES_WAVE = False
 
 RATE_HZ = 16000
 FRAME, HOP = 800, 320

@@ -13,6 +13,8 @@ from pipelines.transforms import fingerprint_of
 from pipelines.transforms.loudness import snr_db
 
 SETS = ("enhanced",)
+READS: tuple[str, ...] = ()
+CHANGES_WAVE = True
 
 NOT_NEEDED = "no"
 

@@ -8,6 +8,8 @@ from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("language", "language_by")
+READS: tuple[str, ...] = ()
+CHANGES_WAVE = False
 
 SAME = {
     "cmn": "zh",

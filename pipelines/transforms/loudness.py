@@ -11,6 +11,8 @@ from pipelines.row import Clip, Rejected, Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("loudness_lufs", "peak", "clipped_ratio", "snr_db")
+READS: tuple[str, ...] = ()
+CHANGES_WAVE = False
 
 LOUDNESS_BLOCK_SECONDS = 0.4
 FRAME_SECONDS = 0.02

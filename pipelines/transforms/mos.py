@@ -8,6 +8,8 @@ from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("mos_overall", "mos_signal", "mos_background", "mos_by")
+READS: tuple[str, ...] = ()
+CHANGES_WAVE = False
 
 
 class Config(Manifest):

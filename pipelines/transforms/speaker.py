@@ -12,6 +12,8 @@ from pipelines.row import Clip, Rejected, Segment, Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("speaker", "speaker_cosine_mean", "speaker_cosine_min", "speaker_split_gain", "xvector")
+READS: tuple[str, ...] = ()
+CHANGES_WAVE = False
 
 Vectors = NDArray[np.float32]
 

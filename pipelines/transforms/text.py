@@ -8,6 +8,8 @@ from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("text_tts",)
+READS: tuple[str, ...] = ("text", "language")
+CHANGES_WAVE = False
 
 FULL_WIDTH = "，。！？；：、（）《》「」『』～…"
 SAME = str.maketrans(

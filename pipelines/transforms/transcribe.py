@@ -13,6 +13,8 @@ from pipelines.transforms import fingerprint_of
 from pipelines.transforms.text import norm_form
 
 SETS = ("text", "text_by", "heard_text", "heard_cer")
+READS: tuple[str, ...] = ("language",)
+CHANGES_WAVE = False
 
 UNTRANSCRIBED = "untranscribed"
 

@@ -63,7 +63,7 @@ def test_mistakes_of_a_manifest_are_told_at_once() -> None:
 def test_filter_without_its_transform_is_a_mistake() -> None:
     with pytest.raises(ManifestError, match="purity judges speaker_cosine_min, which the transform 'speaker' sets"):
         manifest(keep=["purity"])
-    with pytest.raises(ManifestError, match="begin with probe and segment"):
+    with pytest.raises(ManifestError, match="begin with probe, segment,"):
         manifest(transforms=["segment", "probe"])
 
 

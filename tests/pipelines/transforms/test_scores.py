@@ -12,7 +12,7 @@ import soxr
 
 from infra.manifest import names_in, resolve
 from models.frozen.espeak import Espeak, Utterance
-from pipelines.row import Clip, Rejected, Segment, Wave
+from pipelines.row import Clip, Rejected, Segment, Wave, score_owner
 from pipelines.sounds import clipped, joined, mixed, music, narrowed, noise
 from pipelines.transforms import bandwidth, describe, enhance, loudness, mos, speaker
 
@@ -57,6 +57,8 @@ def test_every_transform_says_what_it_sets_and_sets_nothing_else() -> None:
         owned = {item.name for item in fields(Segment) if item.metadata.get("by") == name}
         if hasattr(module, "SETS"):
             assert set(module.SETS) == owned, f"{name} sets {module.SETS}, but the record gives it {owned}"
+            assert all(score_owner(score) not in (None, name) for score in module.READS), f"{name} reads {module.READS}"
+            assert module.CHANGES_WAVE in (True, False)
 
 
 def test_scores_come_back_in_order_and_only_owned_fields_change(low: Wave, high: Wave) -> None:
