@@ -26,7 +26,7 @@ from pipelines.ledger import ATTEMPTS, UnitResult, final_units, load, results, w
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.row import Recording
 from pipelines.units import Unit, filled_in, plan_units
-from pipelines.writer import Item, finish, plan, write_shard
+from pipelines.writer import Packable, finish, plan, write_shard
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
@@ -267,7 +267,7 @@ class Progress:
             self.say(f"{heard} of audio in {clock(spent)} ({speed}), {self.units} of {len(self.bytes)} units{rest}")
 
 
-def pack(job: Job, shards: Sequence[Sequence[Item]], *, parallel: bool) -> list[dict[str, Any]]:
+def pack(job: Job, shards: Sequence[Sequence[Packable]], *, parallel: bool) -> list[dict[str, Any]]:
     """Write the shards; by Ray tasks where there is much to copy. The plan decides the bytes, not who writes them."""
     if not parallel or len(shards) == 1:
         return [write_shard(job.out, number, items) for number, items in enumerate(shards)]

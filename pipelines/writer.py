@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,9 +19,33 @@ from pipelines.shards import FORMAT, PLACE, CorpusError, index_digest, open_corp
 BLOCK = tarfile.BLOCKSIZE
 
 
+class Packable(Protocol):
+    """A sample to be packed: what it is called, how large it is, and where its row and its sound are to be had."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def tier(self) -> str: ...
+    @property
+    def file(self) -> Path:
+        """Where the bytes of its FLAC lie now, with `offset` and `flac_bytes`."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def flac_bytes(self) -> int: ...
+    @property
+    def record_bytes(self) -> int:
+        """Length of `record_of(row)`, known without reading the row."""
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """All fields of its segment; may be read from a file each time."""
+
+
 @dataclass(frozen=True)
 class Item:
-    """A sample to be packed: the row of its segment, its tier, and where the bytes of its FLAC lie now."""
+    """A sample to be packed whose row is in memory."""
 
     row: Mapping[str, Any]
     tier: str
@@ -30,9 +54,19 @@ class Item:
     flac_bytes: int
 
     @property
-    def record(self) -> bytes:
-        """The member `<key>.json`: canonical, without the x-vector (that is in the index)."""
-        return canonical({**self.row, "xvector": None, "tier": self.tier}).encode()
+    def key(self) -> str:
+        """Of its segment."""
+        return str(self.row["key"])
+
+    @property
+    def record_bytes(self) -> int:
+        """As the shard will hold it."""
+        return len(record_of(self.row, tier=self.tier))
+
+
+def record_of(row: Mapping[str, Any], *, tier: str) -> bytes:
+    """The member `<key>.json`: canonical, without the x-vector (that is in the index)."""
+    return canonical({**row, "xvector": None, "tier": tier}).encode()
 
 
 def flac_of(wave_S: Wave, *, rate_hz: int) -> bytes:
@@ -50,12 +84,12 @@ def padded(size: int) -> int:
     return BLOCK + -(-size // BLOCK) * BLOCK
 
 
-def plan(items: Iterable[Item], *, soft_bytes: int) -> list[list[Item]]:
+def plan(items: Iterable[Packable], *, soft_bytes: int) -> list[list[Packable]]:
     """Cut the items, in order of their keys, into shards of about `soft_bytes`: a pure function of what is packed."""
-    shards: list[list[Item]] = []
+    shards: list[list[Packable]] = []
     filled = soft_bytes
-    for item in sorted(items, key=lambda item: str(item.row["key"])):
-        size = padded(item.flac_bytes) + padded(len(item.record))
+    for item in sorted(items, key=lambda item: item.key):
+        size = padded(item.flac_bytes) + padded(item.record_bytes)
         if filled + size > soft_bytes or not shards:
             shards.append([])
             filled = 0
@@ -71,7 +105,7 @@ def header(name: str, size: int) -> bytes:
     return member.tobuf(format=tarfile.USTAR_FORMAT, encoding="utf-8", errors="strict")
 
 
-def write_shard(root: Path, number: int, items: Sequence[Item]) -> dict[str, Any]:
+def write_shard(root: Path, number: int, items: Sequence[Packable]) -> dict[str, Any]:
     """Write shard `number`; the file appears under its name only when whole. Returns its entry, with its index rows."""
     path = root / "shards" / shard_name(number)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,19 +126,20 @@ def write_shard(root: Path, number: int, items: Sequence[Item]) -> dict[str, Any
             return start
 
         for item in items:
-            key, record = str(item.row["key"]), item.record
+            key, row = item.key, item.row
+            record = record_of(row, tier=item.tier)
             with item.file.open("rb") as spool:
                 flac = os.pread(spool.fileno(), item.flac_bytes, item.offset)
             if len(flac) != item.flac_bytes:
                 raise CorpusError(f"{item.file}: ends before the audio of {key}; remove the file and run again")
             place = {"shard": number, "flac_offset": put_member(f"{key}.flac", flac), "flac_bytes": len(flac)}
             place |= {"json_offset": put_member(f"{key}.json", record), "json_bytes": len(record)}
-            rows.append({**item.row, **place, "tier": item.tier})
+            rows.append({**row, **place, "tier": item.tier})
         put(b"\0" * 2 * BLOCK)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    seconds = sum(float(item.row["seconds"]) for item in items)
+    seconds = sum(float(row["seconds"]) for row in rows)
     entry = {"name": path.name, "sha256": state.hexdigest(), "bytes": at, "samples": len(items), "seconds": seconds}
     return {**entry, "rows": rows}
 
