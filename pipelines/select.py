@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 from infra.manifest import Entry, resolve
@@ -21,10 +23,16 @@ class Verdict:
     """The first reason, with the value that was judged."""
 
 
+@cache
+def filter_named(name: str) -> ModuleType:
+    """The file of pipelines/filters; looked up once, since a policy asks for it a million times."""
+    return resolve("pipelines.filters", name)
+
+
 def refusals(segment: Segment, filters: Iterable[Entry]) -> Iterator[tuple[str, str]]:
     """Name and value of every filter that does not keep the segment."""
     for entry in filters:
-        module = resolve("pipelines.filters", entry.name)
+        module = filter_named(entry.name)
         if not module.keep(segment, entry.settings):
             value = getattr(segment, module.SCORE)
             shown = f"{value:.4g}" if isinstance(value, float) else repr(value) if value is not None else "not known"

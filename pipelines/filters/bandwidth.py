@@ -2,15 +2,16 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "bandwidth_hz"
 
 
 class Config(Manifest):
-    min: float = 7000.0
+    min: Threshold = 7000.0
     """Hertz. 16 kHz recordings reach about 7500, telephone 3400."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """The measured bandwidth is at least the minimum; unmeasured is not."""
-    return segment.bandwidth_hz is not None and segment.bandwidth_hz >= cfg.min
+    return segment.bandwidth_hz is not None and segment.bandwidth_hz >= limit(cfg.min, segment)

@@ -2,15 +2,16 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "clipped_ratio"
 
 
 class Config(Manifest):
-    max: float = 0.001
+    max: Threshold = 0.001
     """Share of samples at full scale."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """Few samples are at full scale."""
-    return segment.clipped_ratio is not None and segment.clipped_ratio <= cfg.max
+    return segment.clipped_ratio is not None and segment.clipped_ratio <= limit(cfg.max, segment)

@@ -2,15 +2,16 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "mos_overall"
 
 
 class Config(Manifest):
-    min: float = 2.5
-    """Of 5, on the scale of the model named in `mos_by`; models differ, languages too."""
+    min: Threshold = 2.5
+    """Of 5, on the scale of the model named in `mos_by`; models differ, languages too (`stipple corpus calibrate`)."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """The predicted overall opinion is at least the minimum; unscored is not."""
-    return segment.mos_overall is not None and segment.mos_overall >= cfg.min
+    return segment.mos_overall is not None and segment.mos_overall >= limit(cfg.min, segment)

@@ -2,15 +2,16 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "speaker_split_gain"
 
 
 class Config(Manifest):
-    max: float = 0.17
+    max: Threshold = 0.17
     """Distance of the voices on both sides of the best cut. On LibriSpeech clips, 2 % of single voices are above."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """No two parts sound like two people. A segment too short to divide passes."""
-    return segment.speaker_split_gain is None or segment.speaker_split_gain <= cfg.max
+    return segment.speaker_split_gain is None or segment.speaker_split_gain <= limit(cfg.max, segment)

@@ -2,14 +2,15 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "snr_db"
 
 
 class Config(Manifest):
-    min: float = 10.0
+    min: Threshold = 10.0
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """Speech is at least so many decibels above the background; a segment without a pause to measure in passes."""
-    return segment.snr_db is None or segment.snr_db >= cfg.min
+    return segment.snr_db is None or segment.snr_db >= limit(cfg.min, segment)

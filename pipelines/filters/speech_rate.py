@@ -2,24 +2,19 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "chars_per_second"
-DENSE = frozenset({"zh", "yue", "ja", "ko"})
+DENSE = ("zh", "yue", "ja", "ko")
+"""Languages whose scripts write a syllable with one character."""
 
 
 class Config(Manifest):
-    min: float = 4.0
-    max: float = 30.0
-    min_dense: float = 1.5
-    """For scripts that write a syllable with one character."""
-    max_dense: float = 10.0
+    min: Threshold = {**dict.fromkeys(DENSE, 1.5), "other": 4.0}
+    max: Threshold = {**dict.fromkeys(DENSE, 10.0), "other": 30.0}
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """Written characters a second are within bounds. A segment without text passes: `has_text` is its judge."""
     rate = segment.chars_per_second
-    if rate is None:
-        return True
-    language = (segment.language or segment.given_language or "").split("-")[0].lower()
-    low, high = (cfg.min_dense, cfg.max_dense) if language in DENSE else (cfg.min, cfg.max)
-    return low <= rate <= high
+    return rate is None or limit(cfg.min, segment) <= rate <= limit(cfg.max, segment)

@@ -2,14 +2,15 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "speech_ratio"
 
 
 class Config(Manifest):
-    min: float = 0.5
+    min: Threshold = 0.5
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """At least this share of the segment is speech."""
-    return segment.speech_ratio is not None and segment.speech_ratio >= cfg.min
+    return segment.speech_ratio is not None and segment.speech_ratio >= limit(cfg.min, segment)
