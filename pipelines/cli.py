@@ -1,6 +1,7 @@
 """`stipple corpus ...`: plan, build, and look into corpora."""
 
 import argparse
+import importlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pipelines.row import Recording
 
 SUMMARY = "build and inspect corpora"
+VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "select")}
+"""Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
 PROBED = 200
 """Recordings whose headers `plan` reads, to estimate the hours of all."""
 
@@ -47,10 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument(
                 "--dropped", metavar="REASON", nargs="?", const="", help="those dropped or failed, and why"
             )
+    for verb, place in VERBS.items():
+        module = importlib.import_module(place)
+        module.add_arguments(verbs.add_parser(verb, help=module.SUMMARY, description=module.SUMMARY))
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 failed, or damage was found."""
+    if args.verb in VERBS:
+        return int(importlib.import_module(VERBS[args.verb]).main(args))
     verbs = {"plan": run_plan, "build": run_build, "stats": run_stats, "peek": run_peek, "verify": run_verify}
     return verbs[args.verb](args)
 

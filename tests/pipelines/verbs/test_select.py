@@ -1,0 +1,62 @@
+"""`stipple corpus select` and `calibrate`: what a person types, and what it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.cli import main
+from tests.pipelines.corpora import corpus_of, manifest_of, segment
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> str:
+    made = [segment(n, mos_overall=2 + n / 50, snr_db=float(n), language="en" if n % 2 else "zh") for n in range(100)]
+    return str(corpus_of(tmp_path / "toy", made, manifest=manifest_of(keep=[{"name": "mos", "min": 3}])))
+
+
+def test_what_if_tells_hours_without_a_model(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "select", corpus, "--what-if", "mos_overall>=3.5 and snr_db>=20"]) == 0
+    told = capsys.readouterr().out
+    assert "100.0 h scored in 100 segments, 50.0 h kept by its own policy" in told
+    assert "kept                            25.0 h    25.0%   25 segments" in told
+    assert main(["corpus", "select", corpus, "--what-if", "mos_overall>=3.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hours"]["given_up"] == 25.0
+
+
+def test_sweep_and_target_and_calibrate_print_numbers(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "select", corpus, "--sweep", "mos_overall", "2.0:4.0:0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["2", "100.0"], ["2.5", "75.0"], ["3", "50.0"], ["3.5", "25.0"], ["4", "0.0"],
+    ]  # fmt: skip
+    assert main(["corpus", "select", corpus, "--target-hours", "40", "--by", "mos_overall,snr_db"]) == 0
+    keep = yaml.safe_load(capsys.readouterr().out)["keep"]
+    assert [entry["name"] for entry in keep] == ["mos", "snr"]
+    assert main(["corpus", "calibrate", corpus, "--scores", "mos_overall", "--percentile", "20"]) == 0
+    keep = yaml.safe_load(capsys.readouterr().out)["keep"]
+    assert set(keep[0]["min"]) == {"en", "zh", "other"}
+    assert main(["corpus", "calibrate", corpus, "--scores", "mos_overall", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["clips"] == 50
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["select", "{}", "--what-if", "moss>=3"], 2, "no score 'moss'"),
+        (["select", "{}", "--sweep", "mos_overal", "1:2:0.5"], 2, "did you mean 'mos_overall'"),
+        (["select", "{}", "--sweep", "mos_overall", "1:2"], 2, "is not FROM:TO:STEP"),
+        (["select", "{}", "--sweep", "mos_overall", "1:2:0"], 2, "is not FROM:TO:STEP"),
+        (["select", "{}", "--target-hours", "5000"], 1, "cannot be had"),
+        (["select", "{}", "--target-hours", "5", "--by", "seconds"], 2, "no filter holds 'seconds'"),
+        (["select", "{}/spool", "--what-if", "seconds>1"], 1, "ledger.parquet: cannot be read"),
+        (["calibrate", "{}", "--scores", "mos_overall", "--percentile", "60"], 2, "lies between 0 and 50"),
+        (["calibrate", "{}", "--scores", "utmoss"], 2, "no filter holds 'utmoss'"),
+    ],
+)
+def test_mistake_is_a_sentence(
+    corpus: str, capsys: pytest.CaptureFixture[str], words: list[str], code: int, told: str
+) -> None:
+    assert main(["corpus", *(word.format(corpus) for word in words)]) == code
+    assert told in capsys.readouterr().err
