@@ -1,8 +1,12 @@
-"""From annotations to what a corpus folder tells: fates judged, costs summed, the truth, the page, clips to hear."""
+"""From annotations to a corpus, unit by unit: fates judged, the ledger written, hours summed, samples placed.
+
+What stays in memory of a segment is where it lies (about 0.3 kB), not what it is.
+"""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,67 +14,160 @@ from infra.storage import write_json
 from infra.workflow.node import Job
 from pipelines.audit import write_audit
 from pipelines.chain import Chain
-from pipelines.ledger import Fate, UnitResult, sound_path
+from pipelines.funnel import Funnel
+from pipelines.ledger import Fate, UnitResult, fate_of, ledger_writer, read_ledger, result_path, results, sound_path
 from pipelines.manifest import CorpusManifest
+from pipelines.row import as_row, segment_of
 from pipelines.select import verdicts
 from pipelines.truth import read_truth, score_against_truth
 from pipelines.truth import table as truth_table
-from pipelines.writer import Item
+from pipelines.units import Unit
+from pipelines.writer import record_of
 
 EXAMPLES = 10
 """Clips to hear, and reasons to draw as curves."""
+KEY_BYTES = 26
+COSTS = ("wall_seconds", "cpu_seconds", "gpu_seconds", "audio_seconds")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sample to be packed: where its row and its sound lie in the files of its unit."""
+
+    key: str
+    tier: str
+    corpus: str
+    record_bytes: int
+    result: Path
+    place: tuple[int, int]
+    file: Path
+    offset: int
+    flac_bytes: int
+
+    @property
+    def row(self) -> Row:
+        """All fields of its segment, read from the unit's result."""
+        with self.result.open("rb") as file:
+            line = os.pread(file.fileno(), self.place[1], self.place[0])
+        return row_of(fate_of(line, place=self.place), corpus=self.corpus)
 
 
 @dataclass
-class Annotated:
-    """A fate, and where its sound lies."""
+class Sounds:
+    """Where the sound of every segment lies, by its key; a few dozen bytes each."""
 
-    fate: Fate
-    unit: str
-    sound: Path
+    files: list[Path] = field(default_factory=list)
+    keys: bytearray = field(default_factory=bytearray)
+    places: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def add(self, key: str, file: Path, *, offset: int, flac_bytes: int) -> None:
+        """The FLAC of `key` lies there."""
+        if not self.files or self.files[-1] != file:
+            self.files.append(file)
+        assert len(key) == KEY_BYTES, f"{key!r} is no key of a segment"
+        self.keys += key.encode()
+        self.places.extend((len(self.files) - 1, offset, flac_bytes))
+
+    def __call__(self, key: str) -> bytes | None:
+        """The FLAC of a segment; None where none was kept."""
+        wanted, at = key.encode(), -1
+        while (at := self.keys.find(wanted, at + 1)) % KEY_BYTES:
+            if at < 0:
+                return None
+        number, offset, count = self.places[at // KEY_BYTES * 3 : at // KEY_BYTES * 3 + 3]
+        with self.files[number].open("rb") as file:
+            return os.pread(file.fileno(), count, offset)
 
 
-def judged(
-    found: Sequence[UnitResult], chain: Chain, manifest: CorpusManifest, *, work: Path
-) -> tuple[list[dict[str, Any]], list[Item]]:
-    """The ledger's rows, and the samples that are kept: in the order of recordings, whoever worked on them."""
-    fates = [Annotated(f, r.unit, sound_path(work, unit=r.unit, chain=r.chain)) for r in found for f in r.fates]
-    fates.sort(key=lambda item: (item.fate.recording, (item.fate.segment or {}).get("start_sample", -1)))
-    ready = [item for item in fates if item.fate.status == "ready"]
-    segments = [item.fate.segment or {} for item in ready]
-    verdict_of = dict(zip(map(id, ready), verdicts(segments, manifest), strict=True))
-    rows, items = [], []
-    for item in fates:
-        fate, verdict = item.fate, verdict_of.get(id(item))
-        empty = {"recording": fate.recording, "license": fate.license, "language": fate.language}
-        row: dict[str, Any] = {**(fate.segment or empty), "unit": item.unit, "item_seconds": fate.seconds}
-        row.setdefault("key", None)
-        row.setdefault("given_language", None)
+@dataclass
+class Assembled:
+    """What the units gave together."""
+
+    items: list[Kept]
+    """The samples that are kept, in the order of recordings, whoever worked on them."""
+    sounds: Sounds
+    facts: dict[str, Any]
+    """The funnel, and the costs."""
+
+
+def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
+    """Judge every fate, write the ledger, and sum up; a unit at a time, in the order of recordings."""
+    assert isinstance(job.manifest, CorpusManifest)
+    manifest = job.manifest
+    funnel, sounds, items = Funnel([*chain.steps, "select"]), Sounds(), list[Kept]()
+    costs: dict[str, dict[str, float]] = {}
+    seen: set[str] = set()
+    with ledger_writer(job.out / "ledger.parquet") as put:
+        for result in results(job.work, [unit.id for unit in units], chain=chain.fingerprint):
+            rows = []
+            for fate, row in judged(result, manifest, seen=seen):
+                row["fingerprint"] = chain.fingerprints.get(row["transform"], chain.fingerprint)
+                rows.append(row)
+                if fate.sounds:
+                    file = sound_path(job.work, unit=result.unit, chain=result.chain)
+                    place = {"offset": fate.sounds[-1].offset, "flac_bytes": fate.sounds[-1].flac_bytes}
+                    sounds.add(row["key"], file, **place)
+                    if row["tier"] is not None:
+                        items.append(kept(fate, row, result, file, corpus=manifest.name, work=job.work))
+                put(row)
+            funnel.add(result.recordings, rows)
+            add_costs(costs, result)
+    return Assembled(items, sounds, {**funnel.facts(), "costs": costs, "manifest": manifest.model_dump(mode="json")})
+
+
+def judged(result: UnitResult, manifest: CorpusManifest, *, seen: set[str]) -> Iterator[tuple[Fate, Row]]:
+    """The fates of a unit and their rows of the ledger, in the order of recordings."""
+    fates = sorted(result.fates, key=lambda fate: (fate.recording, (fate.segment or {}).get("start_sample", -1)))
+    rows = [row_of(fate, corpus=manifest.name) for fate in fates]
+    ready = [row for fate, row in zip(fates, rows, strict=True) if fate.status == "ready"]
+    verdict_of = dict(zip(map(id, ready), verdicts(ready, manifest, seen=seen), strict=True))
+    for fate, row in zip(fates, rows, strict=True):
+        verdict = verdict_of.get(id(row))
+        row |= {"unit": result.unit, "item_seconds": fate.seconds}
         if verdict is None:
             name = (fate.reason or "").split(":")[0]
             row |= {"status": fate.status, "reason": fate.reason, "reasons": [name], "tier": None}
-            row |= {"transform": fate.transform, "fingerprint": chain.fingerprints[fate.transform]}
+            row |= {"transform": fate.transform}
         else:
             status = "dropped" if verdict.tier is None else "kept"
             row |= {"status": status, "reason": verdict.detail or None, "reasons": list(verdict.reasons)}
-            row |= {"tier": verdict.tier, "transform": "select", "fingerprint": chain.fingerprint}
-            if verdict.tier is not None:
-                segment = fate.segment or {}
-                items.append(Item(segment, verdict.tier, item.sound, fate.offset, fate.flac_bytes))
-        rows.append(row)
-    return rows, items
+            row |= {"tier": verdict.tier, "transform": "select"}
+        yield fate, row
 
 
-def costs(found: Sequence[UnitResult]) -> dict[str, dict[str, float]]:
-    """Transform -> seconds of wall and processor time, and what left it: ok, dropped, failed."""
-    total: dict[str, dict[str, float]] = {}
-    for result in found:
-        for name in result.wall_seconds:
-            told = {"wall_seconds": result.wall_seconds[name], "cpu_seconds": result.cpu_seconds[name]}
-            entry = total.setdefault(name, {})
-            for key, value in {**told, **result.counts.get(name, {})}.items():
-                entry[key] = entry.get(key, 0) + value
-    return total
+def row_of(fate: Fate, *, corpus: str) -> Row:
+    """The fields of a fate's segment; of a recording's fate, the few that it has."""
+    if fate.segment is None:
+        facts = {"recording": fate.recording, "license": fate.license, "language": fate.language}
+        return {**facts, "source": fate.source, "corpus": corpus, "key": None, "given_language": None}
+    return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus))
+
+
+def kept(fate: Fate, row: Row, result: UnitResult, file: Path, *, corpus: str, work: Path) -> Kept:
+    """The sample, to be packed later."""
+    segment = {name: row[name] for name in as_row(segment_of(row))}
+    return Kept(
+        key=row["key"],
+        tier=row["tier"],
+        corpus=corpus,
+        record_bytes=len(record_of(segment, tier=row["tier"])),
+        result=result_path(work, unit=result.unit, chain=result.chain),
+        place=fate.place,
+        file=file,
+        offset=fate.sounds[-1].offset,
+        flac_bytes=fate.sounds[-1].flac_bytes,
+    )
+
+
+def add_costs(total: dict[str, dict[str, float]], result: UnitResult) -> None:
+    """Transform -> seconds of wall, processor and accelerator time, audio heard, and what left it."""
+    for name in sorted({*result.wall_seconds, *result.counts}):
+        told = {cost: getattr(result, cost).get(name, 0.0) for cost in COSTS}
+        entry = total.setdefault(name, {})
+        for key, value in {**told, **result.counts.get(name, {})}.items():
+            entry[key] = entry.get(key, 0) + value
 
 
 def tell_metrics(job: Job, facts: Mapping[str, Any]) -> None:
@@ -83,39 +180,24 @@ def tell_metrics(job: Job, facts: Mapping[str, Any]) -> None:
     job.run.metrics(metrics, step=0)
 
 
-def tell_truth(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+def tell_truth(job: Job) -> None:
     """Where the truth of the recordings lies beside them (synthetic ones): how many were treated rightly."""
     truth = read_truth(job.inputs["recordings"].out)
     if truth is None:
         return
-    report = score_against_truth(truth, rows)
+    report = score_against_truth(truth, read_ledger(job.out))
     write_json(job.out / "truth_report.json", report)
     job.run.metrics({"truth/right": report["right"], "truth/all": report["all"]}, step=0)
     for line in truth_table(report).splitlines():
         job.say(line)
 
 
-def show(job: Job, items: Sequence[Item], found: Sequence[UnitResult]) -> None:
+def show(job: Job, made: Assembled) -> None:
     """What a person can look at and hear: the audit page, the funnel, and a few clips."""
-    sounds = {
-        str(fate.segment["key"]): (sound_path(job.work, unit=result.unit, chain=result.chain), fate)
-        for result in found
-        for fate in result.fates
-        if fate.segment is not None and fate.flac_bytes
-    }
-
-    def sound_of(key: str) -> bytes | None:
-        if key not in sounds:
-            return None
-        path, fate = sounds[key]
-        with path.open("rb") as file:
-            return os.pread(file.fileno(), fate.flac_bytes, fate.offset)
-
     folder = job.out / "clips"
     folder.mkdir(exist_ok=True)
-    for item in items[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]:
-        key = str(item.row["key"])
-        (folder / f"{key}.flac").write_bytes(sound_of(key) or b"")
-    job.run.artifact(write_audit(job.out, sound_of=sound_of))
+    for item in made.items[:: max(len(made.items) // EXAMPLES, 1)][:EXAMPLES]:
+        (folder / f"{item.key}.flac").write_bytes(made.sounds(item.key) or b"")
+    job.run.artifact(write_audit(job.out, sound_of=made.sounds))
     job.run.artifact(folder)
     job.run.artifact(job.out / "funnel.json")

@@ -6,7 +6,6 @@ Ray is the scheduler, not the carrier: what travels are paths and counts. It is 
 """
 
 import json
-import os
 import shutil
 import time
 import warnings
@@ -19,24 +18,23 @@ from infra.manifest import resolve
 from infra.storage import write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
-from pipelines.assemble import costs, judged, show, tell_metrics, tell_truth
+from pipelines.assemble import assemble, show, tell_metrics, tell_truth
+from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
-from pipelines.funnel import duration, failed_share, funnel, table, top_reasons
-from pipelines.ledger import ATTEMPTS, UnitResult, final_units, load, results, write_ledger
-from pipelines.manifest import CorpusManifest, semantic
+from pipelines.funnel import duration, failed_share, table, top_reasons
+from pipelines.ledger import UnitResult, final_units, load, result_path, share
+from pipelines.manifest import CorpusManifest, Worker, semantic
+from pipelines.recipe import Step
+from pipelines.reuse import earlier_results, forecast, note_chain
 from pipelines.row import Recording
+from pipelines.shards import read_card
 from pipelines.units import Unit, filled_in, plan_units
 from pipelines.writer import Packable, finish, plan, write_shard
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
-CODE = (
-    "pipelines/assemble.py", "pipelines/audit.py", "pipelines/build.py", "pipelines/chain.py",
-    "pipelines/funnel.py", "pipelines/ledger.py", "pipelines/manifest.py", "pipelines/pictures.py",
-    "pipelines/row.py", "pipelines/select.py", "pipelines/shards.py", "pipelines/sheets.py", "pipelines/truth.py",
-    "pipelines/units.py", "pipelines/writer.py", "models/frozen", "pipelines/filters", "pipelines/readers",
-    "pipelines/transforms",
-)  # fmt: skip
+CODE = ("pipelines", "models/frozen")
+"""A change that decides no result costs a build over stored annotations: no model runs for it."""
 identity = semantic
 EARLY = 20
 """Failed recordings before the budget for errors may stop the job in its middle."""
@@ -52,29 +50,27 @@ def run(job: Job) -> Outcome:
     chain = made_chain(manifest)
     units = units_of(manifest, job.inputs["recordings"])
     annotate(job, manifest, chain, units)
-    found = list(results(job.work, [unit.id for unit in units], chain=chain.fingerprint))
-    rows, items = judged(found, chain, manifest, work=job.work)
-    write_ledger(job.out / "ledger.parquet", rows)
-    facts = funnel([fact for result in found for fact in result.recordings], rows)
-    facts["costs"] = costs(found)
-    facts["manifest"] = manifest.model_dump(mode="json")
+    made = assemble(job, units, chain=chain)
+    facts = made.facts
     write_json(job.out / "funnel.json", facts)
     for line in table(facts).splitlines():
         job.say(line)
     tell_metrics(job, facts)
-    tell_truth(job, rows)
+    tell_truth(job)
     if failed_share(facts) > manifest.errors.max_failed_share:
         raise Refused(over_budget(facts["recordings_failed"], facts["recordings"], manifest, top_reasons(facts)))
-    if not items:
+    if not made.items:
         raise Refused(
             f"nothing is left of {facts['recordings']} recordings and {facts['segments']} segments, most often because "
             f"of {top_reasons(facts)}: loosen `keep`, or mend the recordings ({job.out / 'ledger.parquet'} says all)"
         )
-    shards = pack(job, plan(items, soft_bytes=round(manifest.shards.soft_mb * 1e6)), parallel=len(items) > 4096)
+    planned = plan(made.items, soft_bytes=round(manifest.shards.soft_mb * 1e6))
+    shards = pack(job, planned, parallel=len(made.items) > 4096)
     digest = finish(job.out, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
-    show(job, items, found)
+    show(job, made)
+    card = read_card(job.out)
     summary = {
-        "samples": len(items),
+        "samples": len(made.items),
         "hours": round(facts["hours"]["kept"], 6),
         "hours_in": round(facts["hours"]["in"], 6),
         "hours_dropped": round(facts["hours"]["dropped"], 6),
@@ -83,8 +79,8 @@ def run(job: Job) -> Outcome:
         "recordings_failed": facts["recordings_failed"],
         "shards": len(shards),
         "languages": sorted(name for name, part in facts["by_language"].items() if part["kept"]),
-        "licenses": sorted({str(item.row["license"]) for item in items}),
-        "sources": sorted({str(item.row["source"]) for item in items if item.row["source"]})[:20],
+        "licenses": card["licenses"],
+        "sources": sorted(name for name, part in facts["by_source"].items() if part["kept"])[:20],
     }
     return Outcome(digest=digest, summary=summary)
 
@@ -121,11 +117,16 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
 
     Raises: Refused
     """
-    adopted = adopt(job.work, chain=chain.fingerprint)
-    if adopted:
-        job.say(f"{adopted} units taken over from an earlier build: the same files, the same chain")
+    works = [job.work, *others(job.work)]
     done = final_units(job.work, chain=chain.fingerprint)
-    todo = [unit for unit in units if unit.id not in done]
+    earlier = earlier_results(chain.steps, (unit.id for unit in units if unit.id not in done), works)
+    adopted = [unit for unit, path in earlier.items() if path.name == f"{unit}.{chain.fingerprint}.jsonl"]
+    for unit in adopted:
+        adopt(earlier.pop(unit), job.work)
+    if adopted:
+        job.say(f"{len(adopted)} units taken over from an earlier build: the same files, the same chain")
+    note_chain(job.work, chain.steps)
+    todo = [unit for unit in units if unit.id not in done.union(adopted)]
     total = sum(len(unit.recordings) for unit in units)
     if not todo:
         job.say(f"{total} recordings in {len(units)} units: all annotated before")
@@ -133,40 +134,41 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     left = sum(len(unit.recordings) for unit in todo)
     before = f", {total - left} annotated before" if total > left else ""
     job.say(f"{left} recordings in {len(todo)} units to annotate{before}")
+    for line in told_of_reuse(chain.steps, todo, earlier, works):
+        job.say(line)
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
     progress = Progress(job.say, todo)
-    for status in ray_statuses(manifest, todo, job.work):
+    for status in ray_statuses(manifest, todo, job.work, earlier):
         if "stop" in status:
             raise Refused(status["stop"])
-        progress.add(load(job.work, unit=status["unit"], chain=chain.fingerprint))
+        progress.add(status)
         if progress.failed >= EARLY and progress.failed > manifest.errors.max_failed_share * total:
             raise Refused(over_budget(progress.failed, total, manifest, "the ledger of the units done so far says why"))
 
 
-def adopt(work: Path, *, chain: str) -> int:
-    """Link the units that this chain has finished for an earlier version of the corpus: another policy, same scores.
+def others(work: Path) -> list[Path]:
+    """Work folders of other versions of the corpus: in the store, versions of a node lie side by side."""
+    return sorted(folder for folder in work.parents[1].glob("*/work") if folder != work)
 
-    In the store, versions of a node lie side by side, each with its `work`; elsewhere there is nothing to find.
-    """
-    count = 0
-    (work / "units").mkdir(parents=True, exist_ok=True)
-    for result in sorted(work.parents[1].glob(f"*/work/units/*.{chain}.jsonl")):
-        if (work / "units" / result.name).exists():
-            continue
-        for file in (result.with_suffix(".flac"), result):
-            try:
-                os.link(file, work / "units" / file.name)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                break
-            except OSError:
-                shutil.copyfile(file, work / "units" / f"{file.name}.tmp")
-                (work / "units" / f"{file.name}.tmp").replace(work / "units" / file.name)
-        else:
-            count += 1
-    return count
+
+def adopt(result: Path, work: Path) -> None:
+    """Take over a unit that this very chain has finished for another version of the corpus: another policy, say."""
+    for file in (result.with_suffix(".flac"), result):
+        share(file, work / "units" / file.name)
+
+
+def told_of_reuse(
+    steps: Mapping[str, Step], todo: Sequence[Unit], earlier: Mapping[str, Path], works: Sequence[Path]
+) -> list[str]:
+    """What is taken over from an earlier chain, and why the rest has to run, for people; nothing where all is new."""
+    known = sum(unit.id in earlier for unit in todo)
+    if not known:
+        return []
+    why = forecast(steps, works)
+    kept = [name for name, reason in why.items() if not reason]
+    lines = [f"{known} of {len(todo)} units were annotated by another chain; taken over: {', '.join(kept)}"]
+    return [*lines, *(f"  run {name}: {reason}" for name, reason in why.items() if reason)]
 
 
 def over_budget(failed: int, total: int, manifest: CorpusManifest, why: str) -> str:
@@ -187,16 +189,30 @@ class UnitWorker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """A batch of one unit, as JSON -> one small row of status."""
-        unit = Unit.from_json(str(batch["unit"][0]))
+        unit, earlier = Unit.from_json(str(batch["unit"][0])), str(batch["earlier"][0])
+        status: dict[str, Any] = {"unit": unit.id}
         if not self.stop:
             try:
-                self.chain.run_unit(unit, self.work)
+                result = self.chain.run_unit(unit, self.work, earlier=Path(earlier) if earlier else None)
+                status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
             except WeightsError as error:
                 self.stop = str(error)
-        return {"status": [json.dumps({"stop": self.stop} if self.stop else {"unit": unit.id})]}
+        return {"status": [json.dumps({"stop": self.stop} if self.stop else status)]}
 
 
-def ray_statuses(manifest: CorpusManifest, units: Sequence[Unit], work: Path) -> Iterator[dict[str, str]]:
+def told_of(result: UnitResult) -> dict[str, Any]:
+    """What the one who watches wants to know of a unit."""
+    return {
+        "seconds": sum(fact.seconds for fact in result.recordings),
+        "failed": len({fate.recording for fate in result.fates if fate.status == "failed"}),
+        "cpu_seconds": result.cpu_seconds,
+        "audio_seconds": result.audio_seconds,
+    }
+
+
+def ray_statuses(
+    manifest: CorpusManifest, units: Sequence[Unit], work: Path, earlier: Mapping[str, Path]
+) -> Iterator[dict[str, Any]]:
     """Units through a pool of actors, as they end. An actor that dies is started again, and takes the unit again.
 
     Raises: Refused where a unit kills more workers than is allowed.
@@ -205,8 +221,7 @@ def ray_statuses(manifest: CorpusManifest, units: Sequence[Unit], work: Path) ->
     from ray.data import ActorPoolStrategy, DataContext
     from ray.util.annotations import RayDeprecationWarning
 
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    size = max(1, min(manifest.workers or cpus, len(units)))
+    size = max(1, min(manifest.workers or room(ray.cluster_resources(), manifest.worker), len(units)))
     deaths = manifest.errors.max_worker_deaths
     hush("ray.data")
     context = DataContext.get_current().copy()
@@ -214,7 +229,8 @@ def ray_statuses(manifest: CorpusManifest, units: Sequence[Unit], work: Path) ->
     context.execution_options.preserve_order = False
     context.execution_options.verbose_progress = False
     with DataContext.current(context):
-        data = ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units))
+        rows = [{"unit": unit.to_json(), "earlier": str(earlier.get(unit.id, ""))} for unit in units]
+        data = ray.data.from_items(rows, override_num_blocks=len(units))
         with warnings.catch_warnings():
             # the retries of actors have no other name yet, and are endless when not named
             warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -223,7 +239,7 @@ def ray_statuses(manifest: CorpusManifest, units: Sequence[Unit], work: Path) ->
                 fn_constructor_kwargs={"manifest": manifest, "work": work},
                 batch_size=1,
                 compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-                num_cpus=1,
+                **resources(manifest.worker),
                 max_restarts=-1,
                 max_task_retries=deaths,
             )
@@ -235,6 +251,18 @@ def ray_statuses(manifest: CorpusManifest, units: Sequence[Unit], work: Path) ->
                 f"a unit killed more workers than errors.max_worker_deaths = {deaths} allows; "
                 f"run again to go on from there ({str(error).splitlines()[0]})"
             ) from None
+
+
+def resources(worker: Worker) -> dict[str, float]:
+    """What Ray is asked for, a worker."""
+    asked = {"num_cpus": worker.cpus, "num_gpus": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+def room(there: Mapping[str, float], worker: Worker) -> int:
+    """How many workers the cluster has room for."""
+    asked = {"CPU": worker.cpus, "GPU": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
+    return int(min(there.get(name, 0.0) // amount for name, amount in asked.items() if amount))
 
 
 class Progress:
@@ -249,13 +277,16 @@ class Progress:
         self.began = self.told = time.monotonic()
         self.seconds = 0.0
         self.done = self.units = self.failed = 0
+        self.cpu_seconds: dict[str, float] = {}
 
-    def add(self, result: UnitResult) -> None:
+    def add(self, status: Mapping[str, Any]) -> None:
         """A unit ended; now and then, say so."""
         self.units += 1
-        self.done += self.bytes[result.unit]
-        self.seconds += sum(fact.seconds for fact in result.recordings)
-        self.failed += len({fate.recording for fate in result.fates if fate.status == "failed"})
+        self.done += self.bytes[status["unit"]]
+        self.seconds += status["seconds"]
+        self.failed += status["failed"]
+        for name, seconds in status["cpu_seconds"].items():
+            self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + seconds
         now = time.monotonic()
         last = self.units == len(self.bytes)
         if now - self.told >= self.EVERY_SECONDS or last:
@@ -264,7 +295,15 @@ class Progress:
             rest = "" if last else f", {clock(spent * (self.total - self.done) / max(self.done, 1))} to go"
             heard = duration(self.seconds / 3600)
             speed = f"{self.seconds / max(spent, 1e-9):.0f} x real time"
-            self.say(f"{heard} of audio in {clock(spent)} ({speed}), {self.units} of {len(self.bytes)} units{rest}")
+            whole = "" if last else f" of about {duration(self.seconds * self.total / max(self.done, 1) / 3600)}"
+            units = f"{self.units} of {len(self.bytes)} units"
+            self.say(f"{heard}{whole} of audio in {clock(spent)} ({speed}), {units}{rest}{self.dearest()}")
+
+    def dearest(self) -> str:
+        """The three transforms that take most of the processors."""
+        total = sum(self.cpu_seconds.values())
+        ranked = sorted(self.cpu_seconds.items(), key=lambda item: -item[1])[:3]
+        return "; " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ranked) if total > 0 else ""
 
 
 def pack(job: Job, shards: Sequence[Sequence[Packable]], *, parallel: bool) -> list[dict[str, Any]]:

@@ -1,25 +1,65 @@
-"""The chain of transforms over one unit, in one process: audio is decoded once and never leaves it. No Ray here."""
+"""The chain of transforms over one unit, in one process: audio is decoded once and never leaves it. No Ray here.
 
-import ast
+What an earlier chain has found out about the unit, and this one would find out again, is taken over (pipelines.reuse):
+only transforms whose fingerprint differs run, on the stored sound, which is bit for bit what they would have heard.
+"""
+
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infra.manifest import digest, resolve
-from infra.storage import ROOT, file_digest
-from pipelines.ledger import Attempts, Fate, RecordingFact, UnitResult, result_path, save
+import numpy as np
+
+from infra.manifest import resolve
+from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
+from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, load, result_path, save
 from pipelines.manifest import CorpusManifest
-from pipelines.row import SCHEMA, Clip, Decoded, Recording, Rejected, Segment, Unusable, as_row
+from pipelines.recipe import Step, fingerprint_of, recipe
+from pipelines.reuse import Earlier, Known, reusable
+from pipelines.row import Clip, Decoded, Recording, Rejected, Segment, Unusable, Wave, as_row
 from pipelines.units import Unit
 from pipelines.writer import flac_of
 
 BLAMED = (ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError)
 """Errors that a clip may cause; all others are ours, and stop the job."""
 BATCH_SECONDS = 300.0
-"""Decoded audio that is worked on at a time: bounds the memory of a worker."""
+"""Audio that is worked on at a time: bounds the memory of a worker."""
+LEAST_BATCH_SECONDS = 1.0
+
+Transform = Callable[[Sequence[Clip]], list[Clip | Rejected]]
+
+
+@dataclass
+class Held:
+    """A segment on its way through the chain, with every waveform that it has had."""
+
+    segment: Segment
+    made: list[tuple[str, Wave]] = field(default_factory=list)
+    """Transform -> the waveform that it made, in this run."""
+    stored: tuple[Sound, ...] = ()
+    """Waveforms that an earlier chain has stored, of the transforms in `taken_over`."""
+    known: Known | None = None
+    """What an earlier chain has found out about it."""
+    views: dict[int, Wave] = field(default_factory=dict)
+
+    def hear(self, wave_S: Wave, *, by: str) -> None:
+        """It has another waveform now."""
+        self.made.append((by, wave_S))
+        self.views = {}
+
+    def wave(self) -> Wave:
+        """The waveform as it is now."""
+        if not self.made:
+            assert self.known is not None
+            self.made.append((self.stored[-1].by, self.known.wave(self.stored[-1])))
+        return self.made[-1][1]
+
+    def clip_for(self, step: Step) -> Clip:
+        """What the transform may see: fields of others that it does not read are hidden."""
+        hidden: dict[str, Any] = dict.fromkeys(step.hides)
+        return Clip(replace(self.segment, **hidden), self.wave(), self.views)
 
 
 @dataclass
@@ -27,7 +67,10 @@ class Work:
     """What a unit has given so far, while its chain runs."""
 
     result: UnitResult
+    attempts: Attempts
     sound: bytearray = field(default_factory=bytearray)
+    earlier: Earlier | None = None
+    batches: int = 0
 
     def fate(self, fate: Fate) -> None:
         """Note what became of something, under the transform that decided it."""
@@ -47,121 +90,212 @@ class Chain:
         self.manifest = manifest
         modules = {entry.name: resolve("pipelines.transforms", entry.name) for entry in manifest.transforms}
         made = {entry.name: modules[entry.name].Transform(entry.settings) for entry in manifest.transforms}
-        self.probe, self.segment, *_ = made.values()
-        self.rest: dict[str, Callable[[Sequence[Clip]], list[Clip | Rejected]]] = dict(list(made.items())[2:])
         weights = {name: str(getattr(transform, "fingerprint", "")) for name, transform in made.items()}
-        self.fingerprints = self.chained(weights)
-        """Transform -> hash of everything that decides what leaves it, those before it included."""
+        self.steps = recipe(manifest, weights=weights)
+        self.probe, self.segment = made.pop("probe"), made.pop("segment")
+        self.diarize = made.pop("diarize", None)
+        self.rest: dict[str, Transform] = made
+        self.most_seconds = dict.fromkeys(made, BATCH_SECONDS)
+        """Transform -> seconds of audio in a batch; halved, for good, when memory does not suffice."""
 
-    def chained(self, weights: dict[str, str]) -> dict[str, str]:
-        """Each fingerprint covers settings, weights and source of its transform, and the one before."""
-        before = digest([SCHEMA, self.manifest.name, source_digest("pipelines/chain.py")])
-        found = {}
-        for entry in self.manifest.transforms:
-            code = source_digest(f"pipelines/transforms/{entry.name}.py")
-            before = digest([before, entry.name, entry.settings, weights[entry.name], code])
-            found[entry.name] = before[:12]
-        return found
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Transform -> fingerprint."""
+        return {name: step.fingerprint for name, step in self.steps.items()}
 
     @property
     def fingerprint(self) -> str:
         """Of the whole chain."""
-        return list(self.fingerprints.values())[-1]
+        return fingerprint_of(self.steps)
 
-    def run_unit(self, unit: Unit, work: Path) -> UnitResult | None:
-        """Do a unit and make it final; None where it was. After a worker died on it, one recording at a time."""
+    def run_unit(self, unit: Unit, work: Path, *, earlier: Path | None = None) -> UnitResult | None:
+        """Do a unit and make it final; None where it was. `earlier`: its result by another chain, to take over from."""
         chain = self.fingerprint
         if result_path(work, unit=unit.id, chain=chain).is_file():
             return None
-        attempts = Attempts(work, unit=unit.id, chain=chain)
-        doing = Work(UnitResult(unit=unit.id, chain=chain))
-        if attempts.died:
-            self.one_by_one(unit, attempts, doing)
-        else:
-            attempts.note("unit")
-            self.run_recordings(unit.recordings, doing)
-        save(work, doing.result, bytes(doing.sound))
-        attempts.close()
+        with Attempts(work, unit=unit.id, chain=chain) as attempts:
+            doing = Work(UnitResult(unit=unit.id, chain=chain, fingerprints=self.fingerprints), attempts)
+            doing.earlier = reusable(load(earlier), self.steps, sound=earlier.with_suffix(".flac")) if earlier else None
+            if doing.earlier is not None:
+                self.take_over(doing, doing.earlier)
+            else:
+                self.run_recordings(unit.recordings, doing)
+            save(work, doing.result, self.sound_of(doing))
         return doing.result
 
-    def one_by_one(self, unit: Unit, attempts: Attempts, doing: Work) -> None:
-        """Every recording alone, with a mark before and after, so that the one that kills can be told from the rest."""
-        for number, recording in enumerate(unit.recordings):
-            if number in attempts.deadly:
-                why = f"failed:crash: it killed a worker {attempts.LIMIT} times while alone in hand"
-                self.give_up(Unusable(recording=recording, reason=why, seconds=0.0), "probe", doing)
-                continue
-            attempts.note(f"begin {number}")
-            self.run_recordings([recording], doing)
-            attempts.note(f"end {number}")
+    def sound_of(self, doing: Work) -> bytearray | Path:
+        """The unit's sound: the earlier file where no waveform is new."""
+        earlier = doing.earlier
+        return doing.sound if earlier is None or doing.sound else earlier.sound
 
     def run_recordings(self, recordings: Sequence[Recording], doing: Work) -> None:
         """Decode and segment one recording after another; run the other transforms whenever enough audio has come."""
-        clips: list[Clip] = []
-        held = 0.0
-        for recording in recordings:
-            found, seconds = self.clips_of(recording, doing)
-            clips += found
-            held += seconds
-            if held >= BATCH_SECONDS:
-                self.score(clips, doing)
-                clips, held = [], 0.0
-        self.score(clips, doing)
+        self.in_batches((self.segments_of(number, item, doing) for number, item in enumerate(recordings)), doing)
 
-    def clips_of(self, recording: Recording, doing: Work) -> tuple[list[Clip], float]:
-        """The clips of a recording, and its duration; what is not in a clip is a fate at once."""
+    def take_over(self, doing: Work, earlier: Earlier) -> None:
+        """The segments that an earlier chain has cut, scored again where this one differs."""
+        doing.result.recordings = list(earlier.recordings)
+        for fate in earlier.settled:
+            doing.fate(fate)
+        groups = ([Held(known.base, known=known, stored=known.sounds[:1]) for known in g] for g in earlier.groups)
+        self.in_batches(groups, doing)
+
+    def in_batches(self, groups: Iterator[list[Held]], doing: Work) -> None:
+        """Score the segments of recordings, as many recordings at a time as fill a batch."""
+        held: list[Held] = []
+        for group in groups:
+            held += group
+            if sum(item.segment.seconds for item in held) >= BATCH_SECONDS:
+                self.score(held, doing)
+                held = []
+        self.score(held, doing)
+
+    def segments_of(self, number: int, recording: Recording, doing: Work) -> list[Held]:
+        """The segments of a recording; what is in none of them is a fate at once."""
+        mark = f"decode {number}"
+        if doing.attempts.strikes[mark] >= GIVE_UP_RECORDING:
+            why = "failed:crash: it killed workers again and again while it was decoded or cut"
+            self.give_up(Unusable(recording=recording, reason=why, seconds=0.0), "probe", doing)
+            return []
+        with doing.attempts.mark(mark):
+            return self.cut(recording, doing)
+
+    def cut(self, recording: Recording, doing: Work) -> list[Held]:
+        """Decode, find who speaks when, and cut."""
         decoded = self.timed("probe", doing, lambda: blamed(lambda: self.probe([recording])[0], recording))
         if isinstance(decoded, Unusable):
             self.give_up(decoded, "probe", doing)
-            return [], 0.0
+            return []
         doing.count("probe", "ok")
         seconds = len(decoded.wave_S) / decoded.rate_hz
-        cut = self.timed("segment", doing, lambda: blamed(lambda: self.segment(decoded), recording, seconds))
-        if isinstance(cut, Unusable):
-            self.give_up(cut, "segment", doing)
-            return [], seconds
-        pieces = [named(piece, corpus=self.manifest.name) for piece in cut.pieces]
-        clips = [piece for piece in pieces if isinstance(piece, Clip)]
+        self.heard("probe", seconds, doing)
+        for name in ("diarize", "segment") if self.diarize else ("segment",):
+            call = self.diarize if name == "diarize" else self.segment
+            found = self.timed(name, doing, lambda c=call, d=decoded: blamed(lambda: c(d), recording, seconds))  # type: ignore[misc]
+            self.heard(name, seconds, doing)
+            if isinstance(found, Unusable):
+                self.give_up(found, name, doing)
+                return []
+            if name == "diarize":
+                decoded = found
+                doing.count(name, "ok")
+        pieces = found.pieces
         inside = sum(piece.segment.seconds for piece in pieces)
         covered = sum(piece.segment.seconds * (piece.segment.speech_ratio or 0.0) for piece in pieces)
-        fact = RecordingFact(recording.name, seconds, len(pieces), cut.speech_seconds, covered)
+        fact = RecordingFact(recording.name, seconds, len(pieces), found.speech_seconds, covered)
         doing.result.recordings.append(fact)
         if seconds - inside > 0.5 / decoded.rate_hz:
             doing.fate(rest_of(decoded, seconds - inside))
+        going_on = []
         for piece in pieces:
             if isinstance(piece, Rejected):
                 doing.fate(fate_of(piece.segment, transform="segment", reason=piece.reason))
             else:
                 doing.count("segment", "ok")
-        return clips, seconds
+                going_on.append(Held(piece.segment, [("segment", quantized(piece.wave_S))]))
+        return going_on
 
-    def score(self, clips: list[Clip], doing: Work) -> None:
-        """Run the clips through the transforms that measure them, and keep the sound of all of them."""
+    def score(self, held: list[Held], doing: Work) -> None:
+        """Run the segments through the transforms that measure them, and keep the sound of all of them."""
         for name, transform in self.rest.items():
-            if not clips:
-                return
-            outcomes = self.timed(name, doing, lambda t=transform, c=clips: apply(t, c))  # type: ignore[misc]
-            going_on = []
-            for clip, outcome in zip(clips, outcomes, strict=True):
-                if isinstance(outcome, Rejected):
-                    self.keep(clip, doing, fate_of(outcome.segment, transform=name, reason=outcome.reason))
-                    continue
-                assert len(outcome.wave_S) == len(clip.wave_S), f"{name} changed the length of a clip"
-                doing.count(name, "ok")
-                going_on.append(outcome)
-            clips = going_on
-        for clip in clips:
-            self.keep(clip, doing, fate_of(clip.segment, transform=list(self.fingerprints)[-1], reason=None))
+            step, going_on = self.steps[name], []
+            taken = taken_over(held, step, doing.earlier)
+            left = [item for item in held if id(item) not in taken]
+            outcomes = {id(item): outcome for item, outcome in self.outcomes(step, transform, left, doing)}
+            for item in held:
+                reason = taken[id(item)] if id(item) in taken else settle(item, outcomes[id(item)], step)
+                if reason is None:
+                    doing.count(name, "ok")
+                    going_on.append(item)
+                else:
+                    self.keep(item, doing, fate_of(item.segment, transform=name, reason=reason))
+            held = going_on
+        for item in held:
+            self.keep(item, doing, fate_of(item.segment, transform=list(self.steps)[-1], reason=None))
 
-    def keep(self, clip: Clip, doing: Work, fate: Fate) -> None:
-        """Encode the sound of a clip into the unit's file, and note where it lies."""
-        flac = self.timed("encode", doing, lambda: flac_of(clip.wave_S, rate_hz=clip.segment.rate_hz))
-        placed = replace(fate, offset=len(doing.sound), flac_bytes=len(flac))
-        doing.sound += flac
-        if placed.status == "ready":
-            doing.result.fates.append(placed)
+    def outcomes(
+        self, step: Step, transform: Transform, held: list[Held], doing: Work
+    ) -> Iterator[tuple[Held, Clip | Rejected]]:
+        """The transform over the segments, in batches bounded in seconds; clips that killed workers are left out."""
+        start = 0
+        while start < len(held):
+            seconds = np.cumsum([item.segment.seconds for item in held[start:]])
+            fits = max(1, int(np.searchsorted(seconds, self.most_seconds[step.name], side="right")))
+            batch = held[start:] if step.whole_recordings else held[start : start + fits]
+            start += len(batch)
+            mark = f"{step.name} {doing.batches}"
+            doing.batches += 1
+            batch, deadly = self.without_deadly(step, transform, batch, mark, doing)
+            yield from deadly
+            clips = [item.clip_for(step) for item in batch]
+            self.heard(step.name, sum(item.segment.seconds for item in batch), doing)
+            with doing.attempts.mark(mark):
+                done = self.timed(step.name, doing, lambda c=clips: self.apply(step.name, transform, c))  # type: ignore[misc]
+            yield from zip(batch, done, strict=True)
+
+    def without_deadly(
+        self, step: Step, transform: Transform, batch: list[Held], mark: str, doing: Work
+    ) -> tuple[list[Held], list[tuple[Held, Rejected]]]:
+        """After a worker died in this batch: try each clip alone, and leave out the ones that kill.
+
+        The batch then runs as a whole, as it would have done: who was killed for no fault of the clips gets the same.
+        """
+        if doing.attempts.strikes[mark] < ISOLATE:
+            return batch, []
+        fine, deadly = [], []
+        for item in batch:
+            alone = f"{mark} {item.segment.key}"
+            if doing.attempts.strikes[alone] >= GIVE_UP_CLIP:
+                why = f"failed:crash: it killed a worker while {step.name} had it alone in hand"
+                deadly.append((item, Rejected(segment=item.segment, reason=why)))
+                continue
+            with doing.attempts.mark(alone):
+                self.apply(step.name, transform, [item.clip_for(step)])
+            fine.append(item)
+        return fine, deadly
+
+    def apply(self, name: str, transform: Transform, clips: list[Clip]) -> list[Clip | Rejected]:
+        """The transform over the clips; where it raises, over parts of them, to find the guilty.
+
+        Where memory does not suffice, batches are half as long from then on.
+        """
+        if not clips:
+            return []
+        try:
+            outcomes = transform(clips)
+        except BLAMED as error:
+            short = out_of_memory(error)
+            if len(clips) == 1:
+                why = "memory: not enough for this clip alone" if short else sentence(error)
+                return [Rejected(segment=clips[0].segment, reason=f"failed:{why}")]
+            if short:
+                seconds = sum(clip.segment.seconds for clip in clips)
+                self.most_seconds[name] = max(min(self.most_seconds[name], seconds) / 2, LEAST_BATCH_SECONDS)
+            return [outcome for part in parts(clips, halve=short) for outcome in self.apply(name, transform, part)]
+        assert len(outcomes) == len(clips), f"{name} returned {len(outcomes)} results for {len(clips)} clips"
+        return outcomes
+
+    def keep(self, item: Held, doing: Work, fate: Fate) -> None:
+        """Encode the waveforms of a segment into the unit's sound, and note where they lie."""
+        sounds = self.timed("encode", doing, lambda: self.placed(item, doing))
+        fate = replace(fate, sounds=sounds)
+        if fate.status == "ready":
+            doing.result.fates.append(fate)
         else:
-            doing.fate(placed)
+            doing.fate(fate)
+
+    def placed(self, item: Held, doing: Work) -> tuple[Sound, ...]:
+        """Where the waveforms lie; what is stored stays where it is, unless this unit gets a file of its own."""
+        found = list(item.stored)
+        fresh = [(by, wave_S) for by, wave_S in item.made if by not in {sound.by for sound in item.stored}]
+        earlier = doing.earlier
+        if earlier is not None and fresh and not doing.sound:
+            doing.sound += earlier.sound.read_bytes()  # so that all that is stored keeps its place
+        for by, wave_S in fresh:
+            flac = flac_of(wave_S, rate_hz=item.segment.rate_hz)
+            found.append(Sound(by, len(doing.sound), len(flac)))
+            doing.sound += flac
+        return tuple(found)
 
     def give_up(self, unusable: Unusable, transform: str, doing: Work) -> None:
         """A recording that gives nothing."""
@@ -177,8 +311,13 @@ class Chain:
                 reason=reason,
                 language=recording.language,
                 license=recording.license,
+                source=recording.source,
             )
         )
+
+    def heard(self, name: str, seconds: float, doing: Work) -> None:
+        """The transform was run on so much audio."""
+        doing.result.audio_seconds[name] = doing.result.audio_seconds.get(name, 0.0) + seconds
 
     def timed(self, name: str, doing: Work, call: Callable[[], Any]) -> Any:
         """What `call` returns, its time added to the costs of `name`."""
@@ -186,26 +325,71 @@ class Chain:
         try:
             return call()
         finally:
-            result = doing.result
-            result.wall_seconds[name] = result.wall_seconds.get(name, 0.0) + time.monotonic() - wall
+            result, spent = doing.result, time.monotonic() - wall
+            result.wall_seconds[name] = result.wall_seconds.get(name, 0.0) + spent
             result.cpu_seconds[name] = result.cpu_seconds.get(name, 0.0) + time.process_time() - cpu
+            if "cuda" in str(self.steps[name].settings.get("device", "") if name in self.steps else ""):
+                result.gpu_seconds[name] = result.gpu_seconds.get(name, 0.0) + spent
 
 
-def apply(transform: Callable[[Sequence[Clip]], list[Clip | Rejected]], clips: list[Clip]) -> list[Clip | Rejected]:
-    """The transform over the clips; where it raises, recording by recording, then clip by clip, to find the guilty."""
-    try:
-        outcomes = transform(clips)
-    except BLAMED as error:
-        if len(clips) == 1:
-            return [Rejected(segment=clips[0].segment, reason=f"failed:{sentence(error)}")]
-        first = clips[0].segment.recording
-        parts = [[clip for clip in clips if (clip.segment.recording == first) is same] for same in (True, False)]
-        if not parts[1]:
-            parts = [[clip] for clip in clips]
-        done = {id(clip): out for part in parts for clip, out in zip(part, apply(transform, part), strict=True)}
-        return [done[id(clip)] for clip in clips]
-    assert len(outcomes) == len(clips), f"{transform} returned {len(outcomes)} results for {len(clips)} clips"
-    return outcomes
+def settle(item: Held, outcome: Clip | Rejected, step: Step) -> str | None:
+    """Take from an outcome what its transform may say; the reason where it rejects the segment."""
+    item.segment = replace(item.segment, **{name: getattr(outcome.segment, name) for name in step.sets})
+    if isinstance(outcome, Rejected):
+        return outcome.reason
+    before = item.wave()
+    if outcome.wave_S is not before:
+        assert step.changes_wave, f"{step.name} changed a waveform, but does not say CHANGES_WAVE"
+        assert len(outcome.wave_S) == len(before), f"{step.name} changed the length of a clip"
+        item.hear(quantized(outcome.wave_S), by=step.name)
+    return None
+
+
+def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dict[int, str | None]:
+    """Segments (by id) for which an earlier chain has run this very transform -> the reason where it rejected them.
+
+    A transform may look at the clips of a recording together, so a recording is taken over whole or not at all: only
+    where the segments that reach the transform are those that reached it then.
+    """
+    if earlier is None or step.name not in earlier.same:
+        return {}
+    groups: dict[str, list[Held]] = {}
+    for item in held:
+        groups.setdefault(item.segment.recording_sha256, []).append(item)
+    found: dict[int, str | None] = {}
+    for sha256, group in groups.items():
+        if {item.segment.key for item in group} != earlier.reached(step.name, sha256):
+            continue
+        for item in group:
+            assert item.known is not None
+            item.segment = replace(item.segment, **item.known.facts(step.sets))
+            made = [sound for sound in item.known.sounds if sound.by == step.name]
+            if made:
+                item.stored, item.made, item.views = (*item.stored, *made), [], {}
+            found[id(item)] = item.known.reason_by(step.name)
+    return found
+
+
+def quantized(wave_S: Wave) -> Wave:
+    """The waveform as 16-bit FLAC will give it back: what is measured is what is stored, to the last bit."""
+    whole = np.clip(np.rint(wave_S * np.float32(32768)), -32768, 32767)
+    return np.asarray(whole, dtype=np.float32) / np.float32(32768)
+
+
+def parts(clips: list[Clip], *, halve: bool) -> list[list[Clip]]:
+    """Smaller batches: halves, or the first recording and the rest, or single clips."""
+    if halve:
+        return [clips[: len(clips) // 2], clips[len(clips) // 2 :]]
+    first = [clip for clip in clips if clip.segment.recording == clips[0].segment.recording]
+    if len(first) == len(clips):
+        return [[clip] for clip in clips]
+    assert clips[: len(first)] == first, "the clips of a recording come together"
+    return [first, clips[len(first) :]]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Is it the machine's memory, or the accelerator's, that does not suffice?"""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def blamed(call: Callable[[], Any], recording: Recording, seconds: float = 0.0) -> Any:
@@ -213,7 +397,8 @@ def blamed(call: Callable[[], Any], recording: Recording, seconds: float = 0.0) 
     try:
         return call()
     except BLAMED as error:
-        return Unusable(recording=recording, reason=f"failed:{sentence(error)}", seconds=seconds)
+        why = "memory: not enough for this recording" if out_of_memory(error) else sentence(error)
+        return Unusable(recording=recording, reason=f"failed:{why}", seconds=seconds)
 
 
 def sentence(error: BaseException) -> str:
@@ -228,12 +413,6 @@ def split(reason: str) -> tuple[str, str]:
     return status, detail
 
 
-def named(piece: Clip | Rejected, *, corpus: str) -> Clip | Rejected:
-    """The piece, as one of this corpus."""
-    segment = replace(piece.segment, corpus=corpus)
-    return Clip(segment, piece.wave_S) if isinstance(piece, Clip) else replace(piece, segment=segment)
-
-
 def rest_of(decoded: Decoded, seconds: float) -> Fate:
     """The part of a recording that is in no segment: pauses, and what is not speech."""
     return Fate(
@@ -244,6 +423,7 @@ def rest_of(decoded: Decoded, seconds: float) -> Fate:
         reason="between: not speech, or the pauses around it",
         language=decoded.recording.language,
         license=decoded.recording.license,
+        source=decoded.recording.source,
     )
 
 
@@ -258,31 +438,6 @@ def fate_of(segment: Segment, *, transform: str, reason: str | None) -> Fate:
         reason=why,
         language=segment.language or segment.given_language,
         license=segment.license,
+        source=segment.source,
         segment=as_row(segment),
     )
-
-
-@cache
-def source_digest(path: str) -> str:
-    """Hash of a source file of ours and of all of ours that it imports: code that decides a result."""
-    seen: dict[str, str] = {}
-    waiting = [path]
-    while waiting:
-        at = waiting.pop()
-        if at not in seen:
-            seen[at] = file_digest(ROOT / at)
-            waiting += imported(ROOT / at)
-    return digest(seen)
-
-
-def imported(file: Path) -> Iterable[str]:
-    """Files of models/ and pipelines/ that a source file imports, at its top or inside its functions."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        names += [f"{node.module}.{item.name}" for item in node.names] if isinstance(node, ast.ImportFrom) else []
-        names += [item.name for item in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            path = Path(*name.split("."))
-            if path.parts[0] in ("models", "pipelines"):
-                choices = (path.with_suffix(".py"), path / "__init__.py")
-                yield from (choice.as_posix() for choice in choices if (ROOT / choice).is_file())

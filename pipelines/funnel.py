@@ -1,7 +1,8 @@
-"""Hours in = hours kept + dropped + failed, by language and by reason; checked in every run."""
+"""Hours in = hours kept + dropped + failed, by source, language, transform and reason; checked in every run."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.ledger import RecordingFact
@@ -9,45 +10,131 @@ from pipelines.ledger import RecordingFact
 STATUSES = ("kept", "dropped", "failed")
 TOLERANCE_SECONDS = 0.001
 """A recording: less than a sample of 48 kHz audio a segment, for the rounding of sums."""
+MOST_SOURCES = 200
+"""Sources that are told one by one; those of further ones are summed under `other`."""
 
 
-def funnel(recordings: Sequence[RecordingFact], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What came in, what stayed, and why the rest did not; `rows` are those of the ledger.
+def parted() -> dict[str, dict[str, float]]:
+    """Name -> status -> seconds."""
+    return defaultdict(lambda: dict.fromkeys(STATUSES, 0.0))
 
-    A lost or doubled segment, or hours that do not add up, is a mistake of ours: AssertionError.
-    """
-    check(recordings, rows)
-    total: dict[str, float] = dict.fromkeys(STATUSES, 0.0)
-    by_language: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(STATUSES, 0.0))
-    by_tier: dict[str, float] = defaultdict(float)
-    reasons: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        hours = row["item_seconds"] / 3600
-        total[row["status"]] += hours
-        by_language[row["language"] or row["given_language"] or "unknown"][row["status"]] += hours
-        if row["status"] == "kept":
-            by_tier[row["tier"]] += hours
+
+@dataclass
+class Funnel:
+    """The sums, taken up unit by unit; nothing of a unit is kept but numbers."""
+
+    transforms: Sequence[str]
+    """In the order of the chain; `select` is the last."""
+    recordings: int = 0
+    seconds_in: float = 0.0
+    speech: float = 0.0
+    covered: float = 0.0
+    segments: int = 0
+    segments_kept: int = 0
+    recordings_failed: int = 0
+    total: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0.0))
+    by_language: dict[str, dict[str, float]] = field(default_factory=parted)
+    by_source: dict[str, dict[str, float]] = field(default_factory=parted)
+    by_transform: dict[str, dict[str, float]] = field(default_factory=parted)
+    by_tier: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    reasons: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, recordings: Sequence[RecordingFact], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take up a unit: its recordings as they were met, and its rows of the ledger.
+
+        A lost or doubled segment, or hours that do not add up, is a mistake of ours: AssertionError.
+        """
+        check(recordings, rows)
+        self.recordings += len(recordings)
+        self.seconds_in += sum(fact.seconds for fact in recordings)
+        self.speech += sum(fact.speech_seconds for fact in recordings)
+        self.covered += sum(fact.speech_covered for fact in recordings)
+        self.segments += sum(fact.segments for fact in recordings)
+        self.recordings_failed += len({row["recording"] for row in rows if row["status"] == "failed"})
+        for row in rows:
+            self.add_row(row)
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """One fate, into every sum."""
+        seconds, status = row["item_seconds"], row["status"]
+        self.total[status] += seconds
+        self.by_language[row["language"] or row["given_language"] or "unknown"][status] += seconds
+        source = row["source"] or "not stated"
+        many = len(self.by_source) >= MOST_SOURCES and source not in self.by_source
+        self.by_source["other" if many else source][status] += seconds
+        self.by_transform[row["transform"]][status] += seconds
+        if status == "kept":
+            self.segments_kept += 1
+            self.by_tier[row["tier"]] += seconds
         for number, name in enumerate(row["reasons"]):
-            entry = reasons.setdefault(
-                name, {"status": row["status"], "items": 0, "first": 0.0, "any": 0.0, "only": 0.0}
-            )
-            entry["any"] += hours
-            entry["first"] += hours * (number == 0)
-            entry["only"] += hours * (len(row["reasons"]) == 1)
+            entry = self.reasons.setdefault(name, {"status": status, "items": 0, "first": 0.0, "any": 0.0, "only": 0.0})
+            entry["any"] += seconds
+            entry["first"] += seconds * (number == 0)
+            entry["only"] += seconds * (len(row["reasons"]) == 1)
             entry["items"] += number == 0
-    speech = sum(fact.speech_seconds for fact in recordings)
-    failed = {row["recording"] for row in rows if row["status"] == "failed"}
-    return {
-        "recordings": len(recordings),
-        "recordings_failed": len(failed),
-        "segments": sum(fact.segments for fact in recordings),
-        "segments_kept": sum(row["status"] == "kept" for row in rows),
-        "hours": {"in": sum(fact.seconds for fact in recordings) / 3600, **total},
-        "speech_coverage": sum(fact.speech_covered for fact in recordings) / speech if speech else None,
-        "by_language": {name: {"in": sum(hours.values()), **hours} for name, hours in sorted(by_language.items())},
-        "by_tier": dict(sorted(by_tier.items())),
-        "by_reason": dict(sorted(reasons.items(), key=lambda item: -item[1]["first"])),
-    }
+
+    def facts(self) -> dict[str, Any]:
+        """What came in, what stayed, and why the rest did not, in hours.
+
+        All ways of cutting the sum must give the same: AssertionError.
+        """
+        self.check_sums()
+        reasons = {
+            name: {key: value / 3600 if key in ("first", "any", "only") else value for key, value in entry.items()}
+            for name, entry in self.reasons.items()
+        }
+        return {
+            "recordings": self.recordings,
+            "recordings_failed": self.recordings_failed,
+            "segments": self.segments,
+            "segments_kept": self.segments_kept,
+            "hours": {"in": self.seconds_in / 3600, **hours_of(self.total)},
+            "speech_coverage": self.covered / self.speech if self.speech else None,
+            "by_language": told(self.by_language),
+            "by_source": told(self.by_source),
+            "by_transform": self.through(),
+            "by_tier": {name: seconds / 3600 for name, seconds in sorted(self.by_tier.items())},
+            "by_reason": dict(sorted(reasons.items(), key=lambda item: -item[1]["first"])),
+        }
+
+    def through(self) -> dict[str, dict[str, float]]:
+        """Transform -> hours that came to it, that it dropped and failed, and that left it."""
+        left, found = self.seconds_in / 3600, {}
+        for name in self.transforms:
+            hours = hours_of(self.by_transform[name])
+            lost = hours["dropped"] + hours["failed"]
+            found[name] = {"in": left, "dropped": hours["dropped"], "failed": hours["failed"], "out": left - lost}
+            left -= lost
+        return found
+
+    def check_sums(self) -> None:
+        """By language, source, transform, tier and first reason, the same hours are kept, dropped and failed."""
+        allowed = TOLERANCE_SECONDS * max(self.recordings, 1)
+        for status in STATUSES:
+            for name, cut in (
+                ("language", self.by_language),
+                ("source", self.by_source),
+                ("transform", self.by_transform),
+            ):
+                assert abs(sum(part[status] for part in cut.values()) - self.total[status]) <= allowed, name
+        first = sum(entry["first"] for entry in self.reasons.values())
+        assert abs(first - self.total["dropped"] - self.total["failed"]) <= allowed, "by first reason"
+        assert abs(sum(self.by_tier.values()) - self.total["kept"]) <= allowed, "by tier"
+        assert abs(self.seconds_in - sum(self.total.values())) <= allowed, "hours in are not hours accounted for"
+        strange = set(self.by_transform) - set(self.transforms)
+        assert not strange, f"fates decided by {strange}, which are not in the chain"
+        out = self.through()[self.transforms[-1]]["out"]
+        assert abs(out * 3600 - self.total["kept"]) <= allowed, "what leaves the chain is not what is kept"
+
+
+def hours_of(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by status, as hours."""
+    return {status: value / 3600 for status, value in seconds.items()}
+
+
+def told(cut: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Name -> hours in, and by status."""
+    return {name: {"in": sum(part.values()) / 3600, **hours_of(part)} for name, part in sorted(cut.items())}
 
 
 def check(recordings: Sequence[RecordingFact], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -89,9 +176,11 @@ def table(facts: Mapping[str, Any]) -> str:
         for name, entry in found:
             only = f", {duration(entry['only'])} by it alone" if entry["only"] < entry["first"] else ""
             lines.append(f"    {name:<24}{duration(entry['first']):>12}   {entry['items']} items{only}")
-    lines.append("by language")
-    for name, part in facts["by_language"].items():
-        lines.append(f"  {name:<26}{duration(part['in']):>12}   kept {duration(part['kept'])}")
+    for what in ("language", "source"):
+        if len(facts[f"by_{what}"]) > 1 or what == "language":
+            lines.append(f"by {what}")
+            for name, part in facts[f"by_{what}"].items():
+                lines.append(f"  {name[:26]:<26}{duration(part['in']):>12}   kept {duration(part['kept'])}")
     if len(facts["by_tier"]) > 1 or "all" not in facts["by_tier"]:
         lines.append("by tier")
         lines += [f"  {name:<26}{duration(part):>12}" for name, part in facts["by_tier"].items()]

@@ -1,9 +1,9 @@
 """What became of every unit: one sealed file each, written whole by the worker that did it; resume reads their names.
 
 In the work folder:
+    chains/<chain>.json             what the transforms of a chain were (pipelines.recipe), to tell what changes
     units/<unit>.<chain>.jsonl      the unit's fates, segments and costs (`UnitResult`), for one chain of transforms
     units/<unit>.<chain>.flac       the sound of its segments, one FLAC after another
-    attempts/<unit>.<chain>         what was begun and did not end: a worker died there (`Attempts`)
 In the corpus:
     ledger.parquet                  one row a fate (`LEDGER_COLUMNS`), and every score of the segments, kept or not
 """
@@ -11,6 +11,7 @@ In the corpus:
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,18 @@ LEDGER_COLUMNS = ("unit", "transform", "fingerprint", "status", "reason", "reaso
 `transform` is who decided (`select` for filters), `status` kept, dropped or failed, `reason` the first reason in full,
 `reasons` the names of all of them."""
 
+ROW_GROUP = 8192
+"""Rows of the ledger that are in memory at a time."""
 
-ATTEMPTS = "attempts"
-"""Folder of the attempts of the running job; those of an earlier one say nothing, since a person may have ended it."""
+
+@dataclass(frozen=True)
+class Sound:
+    """A waveform of a segment, as FLAC in the unit's file of sound."""
+
+    by: str
+    """The transform that made it: `segment`, or one that changes waveforms."""
+    offset: int
+    flac_bytes: int
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,18 @@ class Fate:
     status: str
     """`ready` (to be selected), `dropped` or `failed`."""
     transform: str
+    """Who decided; of a segment that is ready, the last of the chain."""
     reason: str | None = None
     """`no_speech: the probability ...`: a name, and a detail for people."""
     language: str | None = None
     license: str = "unknown"
+    source: str = ""
     segment: Mapping[str, Any] | None = None
-    """The row of the segment (pipelines.row.as_row)."""
-    offset: int = 0
-    """Where its FLAC begins in the unit's file of sound."""
-    flac_bytes: int = 0
-    """0 where no sound was kept."""
+    """The row of the segment (pipelines.row.as_row), without what is None."""
+    sounds: tuple[Sound, ...] = ()
+    """Its waveforms in the order in which they were made; the last one is the segment's."""
+    place: tuple[int, int] = (0, 0)
+    """Offset and bytes of this fate in the unit's file, once it is there."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +80,18 @@ class UnitResult:
 
     unit: str
     chain: str
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Transform -> its fingerprint, in the order of the chain."""
     recordings: list[RecordingFact] = field(default_factory=list)
     fates: list[Fate] = field(default_factory=list)
     wall_seconds: dict[str, float] = field(default_factory=dict)
     """Transform -> seconds of wall time."""
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     """Transform -> seconds of processor time, which a busy machine does not stretch."""
+    gpu_seconds: dict[str, float] = field(default_factory=dict)
+    """Transform -> seconds of wall time in which it held an accelerator."""
+    audio_seconds: dict[str, float] = field(default_factory=dict)
+    """Transform -> seconds of audio that it was run on: what is taken over from an earlier chain is not counted."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """Transform -> {ok, dropped, failed} items that left it."""
 
@@ -88,25 +106,73 @@ def sound_path(work: Path, *, unit: str, chain: str) -> Path:
     return work / "units" / f"{unit}.{chain}.flac"
 
 
-def save(work: Path, result: UnitResult, sound: bytes) -> None:
-    """Make the unit final: first its sound, then its result, each whole or not at all."""
-    write_atomic(sound_path(work, unit=result.unit, chain=result.chain), sound)
-    plain = ("unit", "chain", "wall_seconds", "cpu_seconds", "counts")
-    head: dict[str, Any] = {name: getattr(result, name) for name in plain}
+PLAIN = ("unit", "chain", "fingerprints", "wall_seconds", "cpu_seconds", "gpu_seconds", "audio_seconds", "counts")
+
+
+def save(work: Path, result: UnitResult, sound: "bytes | bytearray | Path") -> None:
+    """Make the unit final: first its sound (bytes, or a file to share), then its result, each whole or not at all."""
+    path = sound_path(work, unit=result.unit, chain=result.chain)
+    if isinstance(sound, Path):
+        share(sound, path)
+    else:
+        write_atomic(path, bytes(sound))
+    head: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
+    head["fingerprints"] = list(result.fingerprints.items())  # a list, since it tells the order
     head["recordings"] = [asdict(fact) for fact in result.recordings]
-    lines = [canonical(head), *(canonical(asdict(fate)) for fate in result.fates)]
+    lines = [canonical(head), *(canonical(written(fate)) for fate in result.fates)]
     write_atomic(result_path(work, unit=result.unit, chain=result.chain), "\n".join(lines) + "\n")
 
 
-def load(work: Path, *, unit: str, chain: str) -> UnitResult:
-    """The result of a final unit."""
-    path = result_path(work, unit=unit, chain=chain)
+def share(source: Path, target: Path) -> None:
+    """The same file under another name: a link where the disk can, else a copy; whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    part.unlink(missing_ok=True)
     try:
-        head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        facts = [RecordingFact(**fact) for fact in head.pop("recordings")]
-        return UnitResult(**head, recordings=facts, fates=[Fate(**line) for line in lines])
+        os.link(source, part)
+    except OSError:
+        part.write_bytes(source.read_bytes())
+    part.replace(target)
+
+
+def written(fate: Fate) -> dict[str, Any]:
+    """A fate as plain data, without what is empty."""
+    facts = {name: value for name, value in asdict(fate).items() if value not in (None, "", ()) and name != "place"}
+    if fate.segment is not None:
+        facts["segment"] = {name: value for name, value in fate.segment.items() if value is not None}
+    return facts
+
+
+def load(path: Path) -> UnitResult:
+    """The result of a final unit, from its file.
+
+    Raises: CorpusError
+    """
+    try:
+        head, *lines = path.read_bytes().splitlines(keepends=True)
+        facts = json.loads(head)
+        facts["recordings"] = [RecordingFact(**fact) for fact in facts["recordings"]]
+        facts["fingerprints"] = dict(facts["fingerprints"])
+        result, at = UnitResult(**facts), len(head)
+        for line in lines:
+            result.fates.append(fate_of(line, place=(at, len(line))))
+            at += len(line)
+        return result
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorpusError(f"{path}: cannot be read ({error}); remove it and run again") from None
+
+
+def fate_of(line: bytes, *, place: tuple[int, int]) -> Fate:
+    """The fate in a line of a unit's file."""
+    facts = json.loads(line)
+    facts["sounds"] = tuple(Sound(**sound) for sound in facts.get("sounds", ()))
+    return Fate(**facts, place=place)
+
+
+def results(work: Path, units: Iterable[str], *, chain: str) -> Iterator[UnitResult]:
+    """The results of these units, one at a time."""
+    for unit in units:
+        yield load(result_path(work, unit=unit, chain=chain))
 
 
 def final_units(work: Path, *, chain: str) -> set[str]:
@@ -116,47 +182,45 @@ def final_units(work: Path, *, chain: str) -> set[str]:
     return {name.split(".")[0] for name in names if name.endswith(f".{chain}.jsonl")}
 
 
-class Attempts:
-    """What was begun on a unit: read after a worker died, to find the recording that kills."""
+@contextmanager
+def ledger_writer(path: Path) -> Iterator[Any]:
+    """`ledger.parquet`, written as rows come: yields a function that takes one row; the file is there when all are.
 
-    LIMIT = 2
-    """Times that a worker may die on a recording alone before the recording is given up."""
-
-    def __init__(self, work: Path, *, unit: str, chain: str) -> None:
-        self.path = work / ATTEMPTS / f"{unit}.{chain}"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-        self.died = lines.count("unit")
-        """Attempts on the whole unit that did not end."""
-        self.deadly = {
-            number
-            for number in {int(line.split()[1]) for line in lines if line.startswith("begin ")}
-            if lines.count(f"begin {number}") - lines.count(f"end {number}") >= self.LIMIT
-        }
-        """Numbers of the recordings, in the unit, that killed a worker twice while it had nothing else in hand."""
-
-    def note(self, line: str) -> None:
-        """Append a line and give it to the system, which keeps it when this process dies."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    def close(self) -> None:
-        """The unit is final."""
-        self.path.unlink(missing_ok=True)
-
-
-def write_ledger(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """`ledger.parquet`, from rows with LEDGER_COLUMNS and the fields of a segment."""
+    Rows have LEDGER_COLUMNS and the fields of a segment.
+    """
     import pyarrow
     from pyarrow import parquet
 
-    from pipelines.writer import segment_columns, write_file
+    from pipelines.writer import segment_columns
 
     text, number = pyarrow.string(), pyarrow.float64()
     types = {"reasons": pyarrow.list_(text), "item_seconds": number}
     schema = pyarrow.schema([*((name, types.get(name, text)) for name in LEDGER_COLUMNS), *segment_columns()])
-    table = pyarrow.Table.from_pylist(list(rows), schema=schema)
-    write_file(path, lambda part: parquet.write_table(table, part, compression="zstd"))
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    waiting: list[Mapping[str, Any]] = []
+    with parquet.ParquetWriter(part, schema, compression="zstd") as file:
+
+        def flush() -> None:
+            file.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
+            waiting.clear()
+
+        def put(row: Mapping[str, Any]) -> None:
+            waiting.append(row)
+            if len(waiting) >= ROW_GROUP:
+                flush()
+
+        yield put
+        flush()
+    with part.open("rb") as written_file:
+        os.fsync(written_file.fileno())
+    part.replace(path)
+
+
+def write_ledger(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """`ledger.parquet`, of rows that are all there."""
+    with ledger_writer(path) as put:
+        for row in rows:
+            put(row)
 
 
 def read_ledger(root: Path) -> list[dict[str, Any]]:
@@ -172,9 +236,3 @@ def read_ledger(root: Path) -> list[dict[str, Any]]:
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise CorpusError(f"{root / 'ledger.parquet'}: cannot be read ({error})") from None
     return rows
-
-
-def results(work: Path, units: Iterable[str], *, chain: str) -> Iterator[UnitResult]:
-    """The results of these units, one at a time."""
-    for unit in units:
-        yield load(work, unit=unit, chain=chain)

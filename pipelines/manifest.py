@@ -46,6 +46,16 @@ class Errors(Manifest):
     """Of workers that died on the same unit."""
 
 
+class Worker(Manifest):
+    """What one worker holds while it works, of the resources of the cluster."""
+
+    cpus: float = Field(default=1, gt=0)
+    gpus: float = Field(default=0, ge=0)
+    """A share of a GPU, such as 0.25, lets so many workers use one together."""
+    memory_mb: int | None = Field(default=None, ge=1)
+    """Ray starts no more workers on a machine than its memory holds."""
+
+
 class CorpusManifest(Manifest):
     """What a corpus is made from, and how."""
 
@@ -68,7 +78,8 @@ class CorpusManifest(Manifest):
     units: Units = Units()
     errors: Errors = Errors()
     workers: int | None = Field(default=None, ge=1)
-    """Processes that work on units; all CPUs of the cluster by default."""
+    """Processes that work on units; as many as the cluster has room for by default."""
+    worker: Worker = Worker()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "CorpusManifest":
@@ -76,7 +87,12 @@ class CorpusManifest(Manifest):
         first = [name for name in FIRST if name != "diarize" or name in names]
         if names[: len(first)] != first or len(set(names)) != len(names):
             raise ValueError(f"transforms: begin with {', '.join(first)}, and name each one once (they are: {names})")
-        wrong = []
+        wrong = [
+            f"transforms: {name} reads {field}, which {owner} sets; put {owner} before it"
+            for number, name in enumerate(names)
+            for field in getattr(resolve("pipelines.transforms", name), "READS", ())
+            if (owner := score_owner(field)) in names[number:]
+        ]
         for place, entry in self.filters():
             score = str(resolve("pipelines.filters", entry.name).SCORE)
             owner = score_owner(score)
@@ -94,4 +110,4 @@ class CorpusManifest(Manifest):
 
 def semantic(manifest: CorpusManifest) -> Mapping[str, Any]:
     """What of the manifest decides the bytes of the corpus: not how many workers, nor how much may go wrong."""
-    return manifest.model_dump(mode="json", exclude={"purpose", "workers", "errors", "units"})
+    return manifest.model_dump(mode="json", exclude={"purpose", "workers", "worker", "errors", "units"})

@@ -55,9 +55,14 @@ def judge(segment: Segment, manifest: CorpusManifest) -> Verdict:
     return Verdict(tier, ())
 
 
-def verdicts(rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest) -> Iterator[Verdict]:
-    """A verdict for each row, in order. Of segments with the same bytes of sound behind them, the first is judged."""
-    seen: set[str] = set()
+def verdicts(
+    rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest, *, seen: set[str] | None = None
+) -> Iterator[Verdict]:
+    """A verdict for each row, in order. Of segments with the same bytes of sound behind them, the first is judged.
+
+    `seen` holds the keys that came before these rows, and takes up theirs.
+    """
+    seen = set() if seen is None else seen
     for row in rows:
         key = str(row["key"])
         if key in seen:

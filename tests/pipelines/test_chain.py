@@ -1,5 +1,6 @@
 """The chain over a unit, without Ray: fates for all, blame for the guilty, and no unit done twice."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -12,8 +13,9 @@ import pytest
 import soundfile
 
 from infra.manifest import parse
+from pipelines.attempts import Attempts
 from pipelines.chain import Chain
-from pipelines.ledger import UnitResult, final_units, load, sound_path
+from pipelines.ledger import UnitResult, final_units, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.row import Clip, Decoded, Recording, Rejected, Unusable
@@ -59,7 +61,8 @@ def test_every_recording_has_its_fate_and_its_sound(unit: Unit, tmp_path: Path) 
     sound = sound_path(tmp_path, unit=unit.id, chain=chain.fingerprint).read_bytes()
     fate = result.fates[-1]
     path = tmp_path / "one.flac"
-    path.write_bytes(sound[fate.offset : fate.offset + fate.flac_bytes])
+    (place,) = fate.sounds
+    path.write_bytes(sound[place.offset : place.offset + place.flac_bytes])
     heard, _ = soundfile.read(path, dtype="int16")
     expected, _ = soundfile.read(unit.recordings[-1].uri, dtype="int16")
     assert np.array_equal(heard, expected)
@@ -71,7 +74,10 @@ def test_final_unit_is_not_done_again_unless_the_chain_changes(unit: Unit, tmp_p
     chain = chain_of()
     first = chain.run_unit(unit, tmp_path)
     assert first is not None
-    assert load(tmp_path, unit=unit.id, chain=chain.fingerprint) == first
+    stored = load(result_path(tmp_path, unit=unit.id, chain=chain.fingerprint))
+    assert [fate.segment and fate.segment["key"] for fate in stored.fates] == [
+        fate.segment and fate.segment["key"] for fate in first.fates
+    ]
     assert chain.run_unit(unit, tmp_path) is None
     assert final_units(tmp_path, chain=chain.fingerprint) == {unit.id}
     other = chain_of(transforms=["probe", "segment", {"name": "loudness"}, {"name": "bandwidth", "below_peak_db": 40}])
@@ -98,7 +104,7 @@ def test_one_clip_that_raises_is_one_failed_clip(unit: Unit, tmp_path: Path) -> 
     guilty = next(fate for fate in result.fates if fate.recording == "3.wav")
     assert (guilty.status, guilty.transform) == ("failed", "loudness")
     assert guilty.reason == "error: ValueError: cannot stand it"
-    assert guilty.flac_bytes > 0
+    assert guilty.sounds
     assert calls[0] == 5
 
 
@@ -114,40 +120,95 @@ def test_error_of_ours_is_not_blamed_on_a_clip(unit: Unit, tmp_path: Path) -> No
     assert final_units(tmp_path, chain=chain.fingerprint) == set()
 
 
-def one_worker(unit: Unit, work: Path, deadly: Sequence[str]) -> None:
-    """A worker that dies the hard way when it decodes one of the deadly recordings."""
+def one_worker(unit: Unit, work: Path, deadly: Sequence[str], how: str) -> None:
+    """A worker that dies the hard way on the deadly recordings: in the decoder, or in a transform."""
     chain = chain_of()
-    decode = chain.probe
+
+    def die(names: Sequence[str]) -> None:
+        if set(names) & set(deadly):
+            os.kill(os.getpid(), signal.SIGKILL) if "kill" in how else faulthandler._sigsegv()
+
+    decode, score = chain.probe, chain.rest["loudness"]
 
     def probe(recordings: Sequence[Recording]) -> list[Decoded | Unusable]:
-        if recordings[0].name in deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+        die([recording.name for recording in recordings])
         found: list[Decoded | Unusable] = decode(recordings)
         return found
 
-    chain.probe = probe
+    def loudness(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+        die([clip.segment.recording for clip in clips])
+        return score(clips)
+
+    if "decoder" in how:
+        chain.probe = probe
+    else:
+        chain.rest["loudness"] = loudness
     chain.run_unit(unit, work)
 
 
-@pytest.mark.parametrize(("deadly", "most"), [(["1.wav"], 3), (["0.wav", "4.wav"], 5)])
-def test_recording_that_kills_costs_itself_and_few_workers(
-    unit: Unit, tmp_path: Path, deadly: list[str], most: int
+@pytest.mark.parametrize(
+    ("how", "deadly", "most"),
+    [
+        ("crash in the decoder", ["1.wav"], 2),
+        ("crash in a transform", ["1.wav"], 2),
+        ("crash in a transform", ["0.wav", "4.wav"], 3),
+        ("killed in the decoder", ["1.wav"], 4),
+    ],
+)
+def test_clip_that_kills_costs_itself_and_few_workers(
+    unit: Unit, tmp_path: Path, how: str, deadly: list[str], most: int
 ) -> None:
     chain = chain_of()
     deaths = 0
     spawn = multiprocessing.get_context("spawn")
     while unit.id not in final_units(tmp_path, chain=chain.fingerprint):
-        worker = spawn.Process(target=one_worker, args=(unit, tmp_path, deadly))
+        worker = spawn.Process(target=one_worker, args=(unit, tmp_path, deadly, how))
         worker.start()
         worker.join()
-        deaths += worker.exitcode == -signal.SIGKILL
-        assert worker.exitcode in (0, -signal.SIGKILL)
+        deaths += worker.exitcode != 0
+        assert worker.exitcode in (0, -signal.SIGKILL, -signal.SIGSEGV)
         assert deaths <= most
         worker.close()
-    result = load(tmp_path, unit=unit.id, chain=chain.fingerprint)
+    result = load(result_path(tmp_path, unit=unit.id, chain=chain.fingerprint))
     names = {recording.name for recording in unit.recordings}
     assert set(ready(result)) == names - {*deadly, "2b.wav"}
     crashed = {fate.recording: fate.reason for fate in result.fates if (fate.reason or "").startswith("crash")}
     assert set(crashed) == set(deadly)
     assert deaths == most
     assert not list((tmp_path / "attempts").iterdir())
+
+
+def test_worker_killed_from_outside_costs_nothing(unit: Unit, tmp_path: Path) -> None:
+    chain = chain_of()
+    undisturbed = chain.run_unit(unit, tmp_path / "whole")
+    path = Attempts(tmp_path, unit=unit.id, chain=chain.fingerprint).path
+    path.parent.mkdir()
+    for mark in ("decode 0", "decode 0", "loudness 0", "loudness 0", "loudness 0 " + "a" * 26):
+        with path.open("a") as file:
+            file.write(f"\ntry\nbegin {mark}\n")
+    disturbed = chain_of().run_unit(unit, tmp_path)
+    assert undisturbed is not None
+    assert disturbed is not None
+    assert disturbed.fates == undisturbed.fates
+
+
+def test_batches_are_halved_where_memory_does_not_suffice_and_nothing_is_lost(unit: Unit, tmp_path: Path) -> None:
+    chain = chain_of()
+    inner = chain.rest["loudness"]
+    sizes = []
+
+    def small(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+        sizes.append(len(clips))
+        if len(clips) > 2:
+            raise MemoryError
+        return inner(clips)
+
+    chain.rest["loudness"] = small
+    result = chain.run_unit(unit, tmp_path / "small")
+    plain = chain_of().run_unit(unit, tmp_path / "plain")
+    assert result is not None
+    assert plain is not None
+    assert result.fates == plain.fates
+    assert sizes[0] == 5
+    assert max(sizes[-2:]) <= 2
+    assert chain.most_seconds["loudness"] < chain.most_seconds["bandwidth"]

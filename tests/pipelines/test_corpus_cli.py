@@ -66,7 +66,7 @@ def test_stats_prints_the_funnel(corpus: Path, capsys: pytest.CaptureFixture[str
     reason = {"status": "dropped", "items": 4, "first": 1.0, "any": 1.0, "only": 1.0}
     facts = {
         "recordings": 2, "recordings_failed": 0, "segments": 7, "segments_kept": 3, "hours": hours,
-        "by_language": {"en": hours}, "by_tier": {"all": 1.0}, "by_reason": {"mos": reason},
+        "by_language": {"en": hours}, "by_source": {}, "by_tier": {"all": 1.0}, "by_reason": {"mos": reason},
         "costs": {"mos": {"wall_seconds": 90.0, "cpu_seconds": 72.0}},
     }  # fmt: skip
     (corpus / "funnel.json").write_text(json.dumps(facts))

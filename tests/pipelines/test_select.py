@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.manifest import ManifestError, parse
-from pipelines.funnel import funnel, table
+from pipelines.funnel import Funnel, table
 from pipelines.ledger import RecordingFact
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.row import Segment, as_row
@@ -76,9 +76,16 @@ def test_identity_is_what_decides_the_bytes() -> None:
 
 def row(key: str | None, seconds: float, status: str, *reasons: str, recording: str = "a.wav") -> dict[str, Any]:
     language = {"language": "en", "given_language": None, "tier": "all" if status == "kept" else None}
+    language |= {"source": "", "transform": {"between": "segment", "decode": "probe"}.get("".join(reasons), "select")}
     return {"key": key, "recording": recording, "item_seconds": seconds, "status": status, "reasons": list(reasons)} | (
         language
     )
+
+
+def funnel(recordings: list[RecordingFact], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    sums = Funnel(["probe", "segment", "select"])
+    sums.add(recordings, rows)
+    return sums.facts()
 
 
 def test_hours_are_told_by_first_any_and_only_reason() -> None:
@@ -90,6 +97,8 @@ def test_hours_are_told_by_first_any_and_only_reason() -> None:
         row(None, 0, "failed", "decode", recording="b.wav"),
     ]
     facts = funnel([RecordingFact("a.wav", 7200, 3), RecordingFact("b.wav", 0, 0)], rows)
+    assert facts["by_transform"]["segment"] == {"in": 2.0, "dropped": 0.25, "failed": 0.0, "out": 1.75}
+    assert facts["by_transform"]["select"]["out"] == 1.0
     assert facts["hours"] == {"in": 2.0, "kept": 1.0, "dropped": 1.0, "failed": 0.0}
     bandwidth = facts["by_reason"]["bandwidth"]
     assert (bandwidth["first"], bandwidth["any"], bandwidth["only"]) == (0.25, 0.75, 0.25)

@@ -1,0 +1,136 @@
+"""What every transform of a chain depends on, as fingerprints: what changed, and so what has to run again."""
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from infra.manifest import digest, resolve
+from infra.storage import ROOT, file_digest
+from pipelines.manifest import FIRST, CorpusManifest
+from pipelines.row import SCHEMA, Segment, score_owner
+
+FREE = ("pipelines/row.py", "pipelines/manifest.py", "pipelines/transforms/__init__.py")
+"""Sources that every transform imports and that decide no result: SCHEMA stands for the record."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transform in its place in a chain."""
+
+    name: str
+    sets: tuple[str, ...]
+    """Fields of the segment that it writes."""
+    hides: tuple[str, ...]
+    """Fields that it does not read: they are None while it runs, so that nothing depends on them in secret."""
+    changes_wave: bool
+    whole_recordings: bool
+    """It looks at all clips of a recording together."""
+    settings: Mapping[str, Any]
+    weights: str
+    code: str
+    after: Mapping[str, str]
+    """Transforms whose results it sees -> their fingerprints."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that decides what this transform gives."""
+        parts = [SCHEMA, self.name, self.settings, self.weights, self.code, self.after]
+        return digest(parts)[:12]
+
+    def facts(self) -> dict[str, Any]:
+        """What is kept of it beside the results, to tell later what has changed."""
+        kept = ("settings", "weights", "code", "after")
+        return {"fingerprint": self.fingerprint, **{name: asdict(self)[name] for name in kept}}
+
+
+def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str, Step]:
+    """Transform -> step, in the order of the manifest; `weights` are the fingerprints of their networks.
+
+    A transform depends on the ones that cut the clips, on those before it that may change the waveform, and on those
+    whose fields it reads; on nothing else.
+    """
+    names = [entry.name for entry in manifest.transforms]
+    found: dict[str, Step] = {}
+    for number, entry in enumerate(manifest.transforms):
+        module = resolve("pipelines.transforms", entry.name)
+        reads: tuple[str, ...] = getattr(module, "READS", ())
+        before = names[:number]
+        seen = [name for name in before if name in FIRST or found[name].changes_wave]
+        seen += [owner for owner in map(score_owner, reads) if owner in before and owner not in seen]
+        visible = {*reads, *(getattr(module, "SETS", ()))}
+        found[entry.name] = Step(
+            name=entry.name,
+            sets=tuple(getattr(module, "SETS", ())),
+            hides=tuple(name for name, owner in owners() if owner not in FIRST and name not in visible),
+            changes_wave=bool(getattr(module, "CHANGES_WAVE", False)),
+            whole_recordings=bool(getattr(module, "WHOLE_RECORDINGS", False)),
+            settings=entry.settings.model_dump(mode="json"),
+            weights=weights[entry.name],
+            code=source_digest(f"pipelines/transforms/{entry.name}.py"),
+            after={name: found[name].fingerprint for name in sorted(seen)},
+        )
+    return found
+
+
+@cache
+def owners() -> tuple[tuple[str, str], ...]:
+    """Fields of a segment that a transform sets, and which."""
+    return tuple((item.name, item.metadata["by"]) for item in fields(Segment) if "by" in item.metadata)
+
+
+def fingerprint_of(steps: Mapping[str, Step]) -> str:
+    """Of a whole chain."""
+    return digest([[step.name, step.fingerprint] for step in steps.values()])[:12]
+
+
+def changes(step: Step, earlier: Mapping[str, Any] | None) -> str:
+    """Why a transform has to run again, against the facts that an earlier chain kept of it; empty where it need not."""
+    if earlier is None:
+        return "new"
+    if earlier["fingerprint"] == step.fingerprint:
+        return ""
+    settings: Mapping[str, Any] = earlier["settings"]
+    shown = [
+        f"{key}: {settings.get(key)!r} -> {step.settings.get(key)!r}"
+        for key in sorted({*settings, *step.settings})
+        if settings.get(key) != step.settings.get(key)
+    ]
+    shown += [
+        f"its {what} changed" for what in ("weights", "code") if earlier[what] != step.facts()[what] and not shown
+    ]
+    after: Mapping[str, str] = earlier["after"]
+    shown += [
+        f"it sees what {name} gives"
+        for name in sorted({*after, *step.after})
+        if not shown and after.get(name) != step.after.get(name)
+    ]
+    return "; ".join(shown) or "the record of a segment changed"
+
+
+@cache
+def source_digest(path: str) -> str:
+    """Hash of a source file of ours and of all of ours that it imports: code that decides a result."""
+    seen: dict[str, str] = {}
+    waiting = [path]
+    while waiting:
+        at = waiting.pop()
+        if at not in seen and at not in FREE:
+            seen[at] = file_digest(ROOT / at)
+            waiting += imported(ROOT / at)
+    return digest(seen)
+
+
+def imported(file: Path) -> Iterable[str]:
+    """Files of models/ and pipelines/ that a source file imports, at its top or inside its functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        names += [f"{node.module}.{item.name}" for item in node.names] if isinstance(node, ast.ImportFrom) else []
+        names += [item.name for item in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            path = Path(*name.split("."))
+            if path.parts[0] in ("models", "pipelines"):
+                choices = (path.with_suffix(".py"), path / "__init__.py")
+                yield from (choice.as_posix() for choice in choices if (ROOT / choice).is_file())

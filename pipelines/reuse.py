@@ -1,0 +1,185 @@
+"""What an earlier chain has found out about a unit, and another one may take over: nothing is computed twice.
+
+Where two chains share the transforms that cut the clips, the second one runs only the transforms whose fingerprint
+differs (pipelines.recipe), and takes the values, the rejections and the changed waveforms of all others from the first.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.storage import read_json, write_json
+from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult
+from pipelines.manifest import FIRST
+from pipelines.recipe import Step, changes, fingerprint_of
+from pipelines.row import Segment, Wave, segment_of
+
+CUT_BY = (None, *FIRST)
+"""Owners of the fields that a segment has when it is cut."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A segment as an earlier chain left it."""
+
+    fate: Fate
+    whole: Segment
+    sound: Path
+
+    @cached_property
+    def base(self) -> Segment:
+        """As it was cut, before any transform measured it."""
+        measured = [item.name for item in fields(Segment) if item.metadata.get("by") not in CUT_BY]
+        nothing: dict[str, Any] = dict.fromkeys(measured)
+        return replace(self.whole, **nothing)
+
+    @property
+    def sounds(self) -> tuple[Sound, ...]:
+        """Its stored waveforms."""
+        return self.fate.sounds
+
+    def facts(self, names: Iterable[str]) -> dict[str, Any]:
+        """The values of fields."""
+        return {name: getattr(self.whole, name) for name in names}
+
+    def reason_by(self, transform: str) -> str | None:
+        """Why the transform rejected it, with its class; None where it did not."""
+        rejected = self.fate.status != "ready" and self.fate.transform == transform
+        return f"{self.fate.status}:{self.fate.reason}" if rejected else None
+
+    def wave(self, place: Sound) -> Wave:
+        """A stored waveform, as it was when it was stored."""
+        import soundfile
+
+        with self.sound.open("rb") as file:
+            file.seek(place.offset)
+            data = file.read(place.flac_bytes)
+        samples, _ = soundfile.read(io.BytesIO(data), dtype="int16")
+        return np.asarray(samples, dtype=np.float32) / np.float32(32768)
+
+
+@dataclass
+class Earlier:
+    """The result of a unit by an earlier chain, as far as another one may take it over."""
+
+    recordings: list[RecordingFact]
+    settled: list[Fate]
+    """Fates that the transforms that cut clips have decided."""
+    groups: list[list[Known]]
+    """The segments of each recording, in the order in which they were cut."""
+    same: frozenset[str]
+    """Transforms that would do the same again."""
+    order: Sequence[str]
+    """The transforms of the earlier chain."""
+    sound: Path
+    reached_by: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+
+    def reached(self, transform: str, recording_sha256: str) -> set[str]:
+        """Keys of the segments of a recording that came as far as the transform."""
+        if transform not in self.reached_by:
+            found: dict[str, set[str]] = {}
+            at = self.order.index(transform)
+            for known in (known for group in self.groups for known in group):
+                if known.fate.status == "ready" or self.order.index(known.fate.transform) >= at:
+                    found.setdefault(known.whole.recording_sha256, set()).add(known.whole.key)
+            self.reached_by[transform] = found
+        return self.reached_by[transform].get(recording_sha256, set())
+
+
+def reusable(result: UnitResult, steps: Mapping[str, Step], *, sound: Path) -> Earlier | None:
+    """What a chain with these steps may take over from the result; None where the clips are not cut the same way."""
+    same = {name for name, step in steps.items() if result.fingerprints.get(name) == step.fingerprint}
+    first = [name for name in FIRST if name in steps]
+    if not same.issuperset(first) or [name for name in FIRST if name in result.fingerprints] != first:
+        return None
+    return Earlier(
+        recordings=result.recordings,
+        settled=[fate for fate in result.fates if is_settled(fate)],
+        groups=groups_of(result, sound=sound),
+        same=frozenset(same),
+        order=list(result.fingerprints),
+        sound=sound,
+    )
+
+
+def is_settled(fate: Fate) -> bool:
+    """Was it decided before there was a clip to measure?"""
+    return fate.segment is None or (fate.transform in FIRST and fate.status != "ready")
+
+
+def groups_of(result: UnitResult, *, sound: Path) -> list[list[Known]]:
+    """The segments of each recording as they were cut; a file of which the corpus gives intervals is several."""
+    by_name: dict[str, list[Known]] = {}
+    for fate in result.fates:
+        if fate.segment is not None:
+            by_name.setdefault(fate.recording, []).append(Known(fate, segment_of(dict(fate.segment)), sound))
+    for members in by_name.values():
+        members.sort(key=lambda known: known.whole.start_sample)
+    groups = []
+    for fact in result.recordings:
+        members = by_name.get(fact.name, [])
+        group, by_name[fact.name] = members[: fact.segments], members[fact.segments :]
+        groups.append([known for known in group if not is_settled(known.fate)])
+    return groups
+
+
+@dataclass(frozen=True)
+class Past:
+    """A chain that has worked before, in this work folder or in that of another version of the corpus."""
+
+    work: Path
+    chain: str
+    facts: Mapping[str, Any]
+    """Transform -> what its step was (Step.facts), in order."""
+
+    def same(self, steps: Mapping[str, Step]) -> int:
+        """How many of the steps it has done; 0 where it cut clips another way."""
+        done = [name for name, step in steps.items() if self.facts.get(name, {}).get("fingerprint") == step.fingerprint]
+        first = [name for name in FIRST if name in steps]
+        return len(done) if done[: len(first)] == first else 0
+
+
+def note_chain(work: Path, steps: Mapping[str, Step]) -> None:
+    """Write down what this chain is, beside the results it will have."""
+    facts = [[name, step.facts()] for name, step in steps.items()]
+    write_json(work / "chains" / f"{fingerprint_of(steps)}.json", {"transforms": facts})
+
+
+def pasts(works: Iterable[Path]) -> list[Past]:
+    """All chains that have worked in these folders."""
+    found = []
+    for work in works:
+        for path in sorted((work / "chains").glob("*.json")):
+            facts = read_json(path)
+            if facts is not None:
+                found.append(Past(work, path.stem, dict(facts["transforms"])))
+    return found
+
+
+def earlier_results(steps: Mapping[str, Step], units: Iterable[str], works: Sequence[Path]) -> dict[str, Path]:
+    """Unit -> its result by the chain that has most in common with these steps; without those that have nothing."""
+    useful = [past for past in pasts(works) if past.same(steps)]
+    useful.sort(key=lambda past: -past.same(steps))
+    wanted, found = set(units), dict[str, Path]()
+    for past in useful:
+        for path in (past.work / "units").glob(f"*.{past.chain}.jsonl"):
+            unit = path.name.split(".")[0]
+            if unit in wanted and unit not in found and path.with_suffix(".flac").exists():
+                found[unit] = path
+    return found
+
+
+def forecast(steps: Mapping[str, Step], works: Sequence[Path]) -> dict[str, str]:
+    """Transform -> why it has to run again, or an empty word where all is taken over; against the nearest chain."""
+    nearest = max(pasts(works), key=lambda past: past.same(steps), default=None)
+    facts: Mapping[str, Any] = nearest.facts if nearest is not None else {}
+    told = {name: changes(step, facts.get(name)) for name, step in steps.items()}
+    cut = next((name for name in FIRST if told.get(name)), None)
+    if cut is not None and facts:
+        told |= {name: why or f"{cut} cuts other clips" for name, why in told.items()}
+    return told

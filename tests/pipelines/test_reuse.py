@@ -1,0 +1,154 @@
+"""What an earlier chain has found out is taken over; what comes out is what a new build would give, to the last bit."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from infra.manifest import parse
+from pipelines.chain import Chain
+from pipelines.ledger import UnitResult, load, result_path, sound_path
+from pipelines.manifest import CorpusManifest
+from pipelines.readers import folder
+from pipelines.reuse import earlier_results, forecast, note_chain
+from pipelines.row import Clip, Rejected
+from pipelines.units import Unit, plan_units
+
+RATE_HZ = 16000
+MANIFEST: dict[str, Any] = {
+    "name": "toy",
+    "transforms": ["probe", "segment", "bandwidth", "enhance", "language", "loudness", "speaker", "describe"],
+}
+
+
+class Counted:
+    """A chain that takes every sound for speech, and counts the clips that each transform gets."""
+
+    def __init__(self, work: Path, *, enhanced: Sequence[str] = ("1.wav",), **changes: Any) -> None:
+        names = [{"name": name, **changes.get(name, {})} for name in MANIFEST["transforms"]]
+        self.chain = Chain(parse(CorpusManifest, {**MANIFEST, "transforms": names}, where="toy"))
+        self.work = work
+        self.clips: Counter[str] = Counter()
+        self.chain.segment.vad.probabilities = self.speech
+        for name, transform in self.chain.rest.items():
+            self.chain.rest[name] = self.counting(name, halved(enhanced) if name == "enhance" else transform)
+
+    def speech(self, wave_S: Any) -> Any:
+        self.clips["vad"] += 1
+        return np.full(-(-len(wave_S) // 512), 0.9, np.float32)
+
+    def counting(self, name: str, inner: Any) -> Any:
+        def call(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+            self.clips[name] += len(clips)
+            found: list[Clip | Rejected] = inner(clips)
+            return found
+
+        return call
+
+    def run(self, unit: Unit) -> UnitResult:
+        """With what other chains have left in the work folder."""
+        found = earlier_results(self.chain.steps, [unit.id], [self.work])
+        note_chain(self.work, self.chain.steps)
+        self.chain.run_unit(unit, self.work, earlier=found.get(unit.id))
+        return load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint))
+
+    def heard(self, result: UnitResult) -> dict[str, tuple[Any, bytes]]:
+        """Segment -> its row, and the bytes of its FLAC."""
+        sound = sound_path(self.work, unit=result.unit, chain=result.chain).read_bytes()
+        last = {str(fate.segment["key"]): fate for fate in result.fates if fate.segment}
+        return {
+            key: (fate.segment, sound[fate.sounds[-1].offset : fate.sounds[-1].offset + fate.sounds[-1].flac_bytes])
+            for key, fate in last.items()
+            if fate.sounds
+        }
+
+
+def halved(names: Sequence[str]) -> Any:
+    """In place of an enhancer: quieter where it is asked to be."""
+
+    def call(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+        return [
+            clip.with_(clip.wave_S * np.float32(0.3), enhanced="toy")
+            if clip.segment.recording in names
+            else clip.with_(enhanced="no")
+            for clip in clips
+        ]
+
+    return call
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Unit:
+    """Recordings of 24 bits, finer than what is stored."""
+    root = tmp_path / "recordings"
+    root.mkdir()
+    for number in range(4):
+        wave_S = np.random.default_rng(number).normal(0, 0.1, 3 * RATE_HZ)
+        soundfile.write(root / f"{number}.wav", wave_S, RATE_HZ, subtype="PCM_24")
+    manifest = parse(CorpusManifest, MANIFEST, where="toy")
+    return plan_units(folder.recordings(folder.Config(), root), limits=manifest.units)[0]
+
+
+def test_one_changed_transform_runs_alone_with_those_that_read_it(unit: Unit, tmp_path: Path) -> None:
+    first = Counted(tmp_path / "work")
+    first.run(unit)
+    assert all(count == 4 for count in first.clips.values())
+    why = forecast(Counted(tmp_path / "work", loudness={"noise_percentile": 20}).chain.steps, [tmp_path / "work"])
+    assert why["loudness"] == "noise_percentile: 10.0 -> 20.0"
+    assert why["describe"] == "it sees what loudness gives"
+    assert {name for name, reason in why.items() if reason} == {"loudness", "describe"}
+    second = Counted(tmp_path / "work", loudness={"noise_percentile": 20})
+    again = second.run(unit)
+    assert dict(second.clips) == {"loudness": 4, "describe": 4}
+    fresh = Counted(tmp_path / "fresh", loudness={"noise_percentile": 20})
+    assert second.heard(again) == fresh.heard(fresh.run(unit))
+
+
+def test_new_enhancer_runs_what_hears_it_and_leaves_what_came_before(unit: Unit, tmp_path: Path) -> None:
+    Counted(tmp_path / "work").run(unit)
+    second = Counted(tmp_path / "work", enhanced=("2.wav", "3.wav"), enhance={"wet": 0.5})
+    again = second.run(unit)
+    assert dict(second.clips) == {"enhance": 4, "language": 4, "loudness": 4, "speaker": 4, "describe": 4}
+    fresh = Counted(tmp_path / "fresh", enhanced=("2.wav", "3.wav"), enhance={"wet": 0.5})
+    assert second.heard(again) == fresh.heard(fresh.run(unit))
+
+
+def test_same_chain_without_a_transform_runs_nothing(unit: Unit, tmp_path: Path) -> None:
+    first = Counted(tmp_path / "work")
+    result = first.run(unit)
+    MANIFEST_SHORT = [name for name in MANIFEST["transforms"] if name != "describe"]
+    second = Counted(tmp_path / "work")
+    second.chain = Chain(parse(CorpusManifest, {**MANIFEST, "transforms": MANIFEST_SHORT}, where="toy"))
+    again = second.run(unit)
+    assert not second.clips
+    assert [flac for _, flac in second.heard(again).values()] == [flac for _, flac in first.heard(result).values()]
+    assert again.audio_seconds == {}
+
+
+def test_segment_that_passes_now_goes_through_everything_after(unit: Unit, tmp_path: Path) -> None:
+    first = Counted(tmp_path / "work")
+    inner = first.chain.rest["loudness"]
+    first.chain.rest["loudness"] = lambda clips: [
+        Rejected(segment=clip.segment, reason="failed:error: moody") if clip.segment.recording == "2.wav" else out
+        for clip, out in zip(clips, inner(clips), strict=True)
+    ]
+    first.run(unit)
+    assert first.clips["speaker"] == 3
+    second = Counted(tmp_path / "work", loudness={"noise_percentile": 20})
+    again = second.run(unit)
+    fresh = Counted(tmp_path / "fresh", loudness={"noise_percentile": 20})
+    assert second.heard(again) == fresh.heard(fresh.run(unit))
+    assert second.clips["speaker"] == 1, "that of the recording that never came so far"
+
+
+def test_other_cuts_take_over_nothing(unit: Unit, tmp_path: Path) -> None:
+    Counted(tmp_path / "work").run(unit)
+    second = Counted(tmp_path / "work", segment={"pad_seconds": 0.1})
+    assert earlier_results(second.chain.steps, [unit.id], [tmp_path / "work"]) == {}
+    second.run(unit)
+    assert second.clips["vad"] == 4
+    assert forecast(second.chain.steps, [tmp_path / "work"])["segment"] == ""
