@@ -100,8 +100,17 @@ class Segment:
     speaker_cosine_min: float | None = by("speaker")
     speaker_split_gain: float | None = by("speaker")
     xvector: tuple[float, ...] | None = by("speaker")
-    description: str | None = by("describe")
-    pitch_hz: float | None = by("describe")
+    pitch_hz: float | None = by("caption")
+    """Median of the voiced frames."""
+    caption: str | None = by("caption")
+    """How it sounds, in one or two English sentences."""
+    caption_short: str | None = by("caption")
+    caption_tags: tuple[str, ...] | None = by("caption")
+    """`pitch:low`, `rate:fast` ...: aspect and word."""
+    caption_by: str | None = by("caption")
+    """The model's name, or `rules`, with the reason in brackets where an endpoint should have spoken."""
+    caption_conflicts: tuple[str, ...] | None = by("caption")
+    """What the caption says and the measures deny, a sentence each."""
 
     @property
     def chars_per_second(self) -> float | None:

@@ -14,7 +14,7 @@ from infra.manifest import names_in, resolve
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.row import Clip, Rejected, Segment, Wave, score_owner
 from pipelines.sounds import clipped, joined, mixed, music, narrowed, noise
-from pipelines.transforms import bandwidth, describe, enhance, loudness, mos, speaker
+from pipelines.transforms import bandwidth, caption, enhance, loudness, mos, speaker
 
 RATE_HZ = Espeak.RATE_HZ
 TEXTS = (
@@ -63,7 +63,7 @@ def test_every_transform_says_what_it_sets_and_sets_nothing_else() -> None:
 
 def test_scores_come_back_in_order_and_only_owned_fields_change(low: Wave, high: Wave) -> None:
     clips = [clip_of(low, RATE_HZ), clip_of(high, RATE_HZ), clip_of(low[:RATE_HZ], RATE_HZ)]
-    for module in (loudness, bandwidth, mos, speaker, describe):
+    for module in (loudness, bandwidth, mos, speaker, caption):
         done = module.Transform(module.Config())(clips)
         for before, after in zip(clips, done, strict=True):
             assert isinstance(after, Clip)
@@ -164,25 +164,6 @@ def test_clips_of_a_recording_are_clustered_by_voice_and_given_speakers_stand(lo
     assert names[3] == "ida"
     assert names[0] == names[2] != names[1]
     assert {names[0], names[1]} == {f"{'f' * 12}-0", f"{'f' * 12}-1"}
-
-
-def test_pitch_of_a_pulse_train_is_its_rate_and_noise_has_none() -> None:
-    transform = describe.Transform(describe.Config())
-    for hz in (90, 140, 210, 320):
-        phase = np.cumsum(np.full(32000, hz / 16000))
-        pulses = (np.diff(np.floor(phase), prepend=0) > 0).astype(np.float32)
-        wave = np.convolve(pulses, np.hanning(16), mode="same").astype(np.float32)
-        assert scored(transform, clip_of(wave, 16000)).pitch_hz == pytest.approx(hz, rel=0.03)
-    white = np.random.default_rng(0).normal(0, 0.1, size=32000).astype(np.float32)
-    assert scored(transform, clip_of(white, 16000)).pitch_hz is None
-
-
-def test_a_description_says_what_was_measured(low: Wave) -> None:
-    clip = clip_of(low, RATE_HZ).with_(language="en", text=TEXTS[0], snr_db=40.0)
-    found = scored(describe.Transform(describe.Config()), clip).description
-    assert found is not None
-    assert found.startswith("A low voice speaks English, ")
-    assert found.endswith(", with a quiet background.")
 
 
 def test_only_noisy_clips_are_enhanced_and_said_to_be(low: Wave) -> None:
