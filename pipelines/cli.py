@@ -4,17 +4,22 @@ import argparse
 import importlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from infra.storage import ROOT
 
 if TYPE_CHECKING:
     from pipelines.manifest import CorpusManifest
     from pipelines.row import Recording
+    from pipelines.units import Unit
 
 SUMMARY = "build and inspect corpora"
 VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "select")}
 """Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
+CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
+"""What is said of the recordings of a bare folder."""
 PROBED = 200
 """Recordings whose headers `plan` reads, to estimate the hours of all."""
 
@@ -67,7 +72,6 @@ def run_plan(args: argparse.Namespace) -> int:
     """What there is, and what would be done with it; nothing is decoded but a few headers."""
     from infra.manifest import load
     from infra.workflow.single import settings_of
-    from pipelines.chain import Chain
     from pipelines.funnel import duration
     from pipelines.manifest import CorpusManifest
     from pipelines.units import filled_in, plan_units
@@ -84,16 +88,41 @@ def run_plan(args: argparse.Namespace) -> int:
     print(f"languages    {counted(languages)}")
     print(f"licenses     {counted(licenses)}")
     print(f"units        {len(units)}, of at most {manifest.units.max_mb:g} MB")
-    print(f"transforms   {' -> '.join(f'{name} {print_}' for name, print_ in Chain(manifest).fingerprints.items())}")
+    for line in work_to_do(manifest, units):
+        print(line)
     print(f"keep         {', '.join(entry.name for entry in manifest.keep) or 'everything'}")
     print(f"tiers        {', '.join(manifest.tiers) or 'one: all'}")
     return 0
 
 
+def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> "Iterator[str]":
+    """What is taken over from earlier builds of this corpus in the store, and why each transform has to run."""
+    from infra.workflow.single import STORE
+    from pipelines.build import made_chain
+    from pipelines.reuse import earlier_results, forecast
+
+    chain = made_chain(manifest)
+    works = sorted((STORE / node_name(manifest)).glob("*/work"))
+    earlier = earlier_results(chain.steps, (unit.id for unit in units), works)
+    whole = sum(path.name.endswith(f".{chain.fingerprint}.jsonl") for path in earlier.values())
+    if earlier:
+        parts = f"{len(earlier) - whole} by another one that has parts in common"
+        yield f"done before  {whole} units by this chain, {parts}"
+    why = forecast(chain.steps, works) if len(earlier) > whole else dict.fromkeys(chain.steps, "new")
+    for name, step in chain.steps.items():
+        left = len(units) - (whole if why[name] else len(earlier))
+        reason = f" ({why[name]})" if left and why[name] not in ("", "new") else ""
+        yield f"  {name:<12} {step.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"
+
+
+def node_name(manifest: "CorpusManifest") -> str:
+    """The name of the corpus in the store."""
+    return manifest.name.replace("-", "_")
+
+
 def run_build(args: argparse.Namespace) -> int:
     """Catalog the folder if it is not one yet, then build; both are nodes, so both are skipped when made before."""
     from infra.manifest import load
-    from infra.storage import ROOT
     from infra.workflow.single import settings_of, single
     from pipelines.manifest import CorpusManifest
 
@@ -103,11 +132,14 @@ def run_build(args: argparse.Namespace) -> int:
     if not place.exists() or (manifest.reader.name == "jsonl" and place.is_dir() and not is_catalog(place)):
         folder = {"folder": json.dumps(str(place.resolve()))}
         name = f"recordings_of_{manifest.name}".replace("-", "_")
-        catalog = ROOT / "manifests" / "recordings" / "folder.yaml"
-        place = single("recordings", catalog, overrides=folder, name=name).out
-    name = manifest.name.replace("-", "_")
+        place = single("recordings", CATALOG, overrides=folder, name=name).out
     made = single(
-        "corpus", args.manifest, inputs={"recordings": place}, overrides=overrides, name=name, force=args.force
+        "corpus",
+        args.manifest,
+        inputs={"recordings": place},
+        overrides=overrides,
+        name=node_name(manifest),
+        force=args.force,
     )
     print(made.out)
     return 0
@@ -222,13 +254,15 @@ def recordings_at(place: Path, manifest: "CorpusManifest") -> "list[Recording]":
 
     Raises: Refused
     """
-    from infra.manifest import resolve
+    from infra.manifest import load, resolve
     from pipelines.readers import folder, jsonl
+    from pipelines.recordings import RecordingsManifest, told
 
     if manifest.reader.name != "jsonl":
         return list(resolve("pipelines.readers", manifest.reader.name).recordings(manifest.reader.settings, place))
     if not place.exists() or (place.is_dir() and not is_catalog(place)):
-        return list(folder.recordings(folder.Config(), place))
+        catalog = load(RecordingsManifest, CATALOG, {"folder": json.dumps(str(place.resolve()))})
+        return [told(recording, catalog) for recording in folder.recordings(folder.Config(), place)]
     at = place / "out" if (place / "out" / "recordings.jsonl").is_file() else place
     return list(jsonl.recordings(jsonl.Config(), at))
 

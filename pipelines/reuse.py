@@ -175,8 +175,9 @@ def earlier_results(steps: Mapping[str, Step], units: Iterable[str], works: Sequ
 
 
 def forecast(steps: Mapping[str, Step], works: Sequence[Path]) -> dict[str, str]:
-    """Transform -> why it has to run again, or an empty word where all is taken over; against the nearest chain."""
-    nearest = max(pasts(works), key=lambda past: past.same(steps), default=None)
+    """Transform -> why it has to run, against the nearest other chain; an empty word where all is taken over."""
+    others = [past for past in pasts(works) if past.chain != fingerprint_of(steps)]
+    nearest = max(others, key=lambda past: past.same(steps), default=None)
     facts: Mapping[str, Any] = nearest.facts if nearest is not None else {}
     told = {name: changes(step, facts.get(name)) for name, step in steps.items()}
     cut = next((name for name in FIRST if told.get(name)), None)

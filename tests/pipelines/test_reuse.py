@@ -151,4 +151,4 @@ def test_other_cuts_take_over_nothing(unit: Unit, tmp_path: Path) -> None:
     assert earlier_results(second.chain.steps, [unit.id], [tmp_path / "work"]) == {}
     second.run(unit)
     assert second.clips["vad"] == 4
-    assert forecast(second.chain.steps, [tmp_path / "work"])["segment"] == ""
+    assert forecast(second.chain.steps, [tmp_path / "work"])["segment"] == "pad_seconds: 0.15 -> 0.1"
