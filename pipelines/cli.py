@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.units import Unit
 
 SUMMARY = "build and inspect corpora"
-VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "select")}
+VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "select", "takedown")}
 """Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
 CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
 """What is said of the recordings of a bare folder."""
@@ -201,6 +201,7 @@ def row_line(row: dict[str, Any]) -> str:
 def run_verify(args: argparse.Namespace) -> int:
     """Every shard against its hash, every sample against the index."""
     from pipelines.shards import read_card
+    from pipelines.views import hidden_in
     from pipelines.writer import verify
 
     root = corpus_at(args.corpus)
@@ -209,7 +210,9 @@ def run_verify(args: argparse.Namespace) -> int:
         print(sentence)
     card = read_card(root)
     if not wrong:
-        print(f"{card['name']}@{card['digest']}: {told_of(card)}, as written")
+        hidden = hidden_in(root)
+        aside = f"; {hidden} of them hidden by tombstones" if hidden else ""
+        print(f"{card['name']}@{card['digest']}: {told_of(card)}, as written{aside}")
     return 1 if wrong else 0
 
 

@@ -131,15 +131,19 @@ def read_card(root: Path) -> dict[str, Any]:
     return card
 
 
-def open_corpus(root: str | Path) -> Corpus:
-    """Open the corpus in folder `root`.
+def open_corpus(root: str | Path, *, selection: str | Path | None = None, whole: bool = False) -> Corpus:
+    """Open the corpus in folder `root`, or what a selection names of it; `root` may be a selection itself.
+
+    Samples that a tombstone hides are not in it, unless it is asked for as a `whole`.
 
     Raises: CorpusError when the folder is not a finished corpus.
     """
     import pyarrow
     from pyarrow import parquet
 
-    root = Path(root)
+    from pipelines.views import corpus_and_selection, seen
+
+    root, selection = corpus_and_selection(Path(root), selection)
     card = read_card(root)
     try:
         rows = parquet.read_table(root / "index.parquet", memory_map=True).to_pylist()
@@ -147,4 +151,5 @@ def open_corpus(root: str | Path) -> Corpus:
         raise CorpusError(f"{root / 'index.parquet'}: cannot be read ({error})") from None
     if len(rows) != card["samples"]:
         raise CorpusError(f"{root}: the index has {len(rows)} rows, but corpus.json says {card['samples']} samples")
-    return Corpus(root=root, name=card["name"], digest=card["digest"], licenses=tuple(card["licenses"]), rows=rows)
+    corpus = Corpus(root=root, name=card["name"], digest=card["digest"], licenses=tuple(card["licenses"]), rows=rows)
+    return corpus if whole else seen(corpus, selection=selection)

@@ -202,7 +202,7 @@ def finish(root: Path, *, name: str, shards: Sequence[Mapping[str, Any]], facts:
 
 def verify(root: Path) -> list[str]:
     """What is wrong with the corpus in `root`, one sentence a problem; nothing when every byte is as it was written."""
-    corpus, card, wrong = open_corpus(root), read_card(root), []
+    corpus, card, wrong = open_corpus(root, whole=True), read_card(root), []
     if (found := index_digest(corpus.rows)) != corpus.digest:
         wrong.append(f"index.parquet: its digest is {found}, but corpus.json says {corpus.digest}")
     for entry in card["shards"]:

@@ -77,7 +77,8 @@ def artifact_at(path: Path, store: Store) -> Made:
     if made is not None:
         return made
     digest = tree_digest(path)
-    kind, out = ("corpus", path) if (path / "corpus.json").is_file() else ("train", path)
+    is_corpus = any((path / card).is_file() for card in ("corpus.json", "selection.json"))
+    kind, out = ("corpus", path) if is_corpus else ("train", path)
     if (path / "config.json").is_file():
         out = store.root / ELSEWHERE / digest[:16]  # jobs look for `bundle` in an artifact: give them one that has it
         out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ SUMMARY = "say what a policy would keep, which policy yields so many hours; writ
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One question at a time."""
     parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
-    asked = parser.add_mutually_exclusive_group(required=True)
+    asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--what-if", metavar="CONDITION", help="hours that it keeps, as 'utmos>=3.5 and snr_db>=20'")
     asked.add_argument(
         "--sweep",
@@ -21,6 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hours against threshold, as mos_overall 2.5:4.5:0.1",
     )
     asked.add_argument("--target-hours", type=float, metavar="HOURS", help="the best thresholds that keep so many")
+    asked.add_argument(
+        "--policy", type=Path, metavar="MANIFEST", help="what `keep` and `tiers` of a manifest would keep"
+    )
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="USE", help="only licenses that allow it: commercial, ..."
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write what is kept as a view that training opens")
+    parser.add_argument("--name", help="the same, into the store, under this name")
     parser.add_argument("--where", metavar="CONDITION", help="of these segments only")
     parser.add_argument("--language", metavar="CODE", help="with --target-hours: in this language only")
     parser.add_argument(
@@ -30,19 +38,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit codes: 0 done, 2 for what cannot be asked."""
+    """Exit codes: 0 done, 1 where a license that is not allowed is there, 2 for what cannot be asked."""
     from pipelines.cli import corpus_at
     from pipelines.conditions import read_condition
     from pipelines.scored import score_names
 
     root = corpus_at(args.corpus)
+    asked = (args.what_if, args.sweep, args.target_hours, args.policy, args.where, args.out, args.name)
+    if args.allow and not any(asked):
+        return run_licenses(args, root)
     known = score_names(root)
     where = read_condition(args.where, known=known, where="--where") if args.where else None
     if args.what_if:
         return run_what_if(args, root, read_condition(args.what_if, known=known, where="--what-if"), where)
     if args.sweep:
         return run_sweep(args, root, where)
-    return run_target(args, root, where)
+    if args.target_hours is not None:
+        return run_target(args, root, where)
+    return run_view(args, root, where)
+
+
+def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
+    """What a policy keeps; written as a view where a place for it is named."""
+    from infra.manifest import ManifestError, load
+    from infra.workflow.single import STORE
+    from pipelines.licenses import refused
+    from pipelines.manifest import CorpusManifest
+    from pipelines.selection import policy_facts, tally, told, write_selection
+    from pipelines.shards import open_corpus
+    from pipelines.views import SELECTIONS
+
+    if args.policy is None and where is None and not args.allow:
+        told_so = "say what to select by: --policy, --where, --allow; or ask --what-if, --sweep or --target-hours"
+        raise ManifestError("command line", [told_so])
+    check_uses(args.allow)
+    policy = load(CorpusManifest, args.policy) if args.policy else None
+    found = tally(root, policy=policy, allow=args.allow, where=where)
+    facts = policy_facts(policy, allow=args.allow, where=where)
+    numbers = {key: value for key, value in asdict(found).items() if key not in ("keys", "tiers")}
+    print(json.dumps(numbers, indent=2) if args.json else told(found, allow=args.allow))
+    if args.out is None and args.name is None:
+        return 0
+    out = args.out or STORE / SELECTIONS / args.name
+    card = write_selection(out, root, found, name=args.name or out.name, policy=facts)
+    left = open_corpus(out)
+    print(f"{card['name']}@{card['digest']}: {len(left)} samples of {left.name}, {', '.join(left.licenses)}")
+    print(out)
+    return int(any(refused(name, args.allow) for name in left.licenses))
+
+
+def run_licenses(args: argparse.Namespace, root: Path) -> int:
+    """The licenses of what readers see, in a corpus or a selection: 1 where one of them does not allow the uses."""
+    from pipelines.bill import bill, hours_under, table
+    from pipelines.shards import open_corpus
+
+    check_uses(args.allow)
+    corpus = open_corpus(root)
+    lines = bill(hours_under(corpus), allow=args.allow)
+    good = [line for line in lines if line.refused is None]
+    if args.json:
+        print(json.dumps([asdict(line) for line in lines], indent=2))
+    else:
+        print(table(lines, title=f"licenses in {corpus.name}@{corpus.digest[:12]}"))
+        print(table(good, title=f"of these, allowed for {', '.join(args.allow)}"))
+    return int(len(good) < len(lines))
+
+
+def check_uses(uses: list[str]) -> None:
+    """Are these uses that licenses are asked for?
+
+    Raises: ManifestError
+    """
+    from infra.manifest import ManifestError, did_you_mean
+    from pipelines.licenses import USES
+
+    wrong = [
+        f"no use {use!r}{did_you_mean(use, USES)}; there are: {', '.join(USES)}" for use in uses if use not in USES
+    ]
+    if wrong:
+        raise ManifestError("--allow", wrong)
 
 
 def run_what_if(args: argparse.Namespace, root: Path, kept: Any, where: Any) -> int:

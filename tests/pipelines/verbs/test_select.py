@@ -60,3 +60,30 @@ def test_mistake_is_a_sentence(
 ) -> None:
     assert main(["corpus", *(word.format(corpus) for word in words)]) == code
     assert told in capsys.readouterr().err
+
+
+def test_policy_is_written_as_a_view_and_licenses_are_proved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    licenses = ("CC-BY-4.0", "CC-BY-NC-4.0")
+    made = [segment(n, mos_overall=2 + n / 5, license=licenses[n % 2]) for n in range(10)]
+    root, view = str(corpus_of(tmp_path / "toy", made)), tmp_path / "view"
+    assert main(["corpus", "select", root, "--allow", "commercial"]) == 1
+    told = capsys.readouterr().out
+    assert "licenses in toy@" in told
+    assert "license CC-BY-NC-4.0 does not allow commercial (nc: no commercial use)" in told
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("name: toy\ntransforms: [probe, segment, mos]\nkeep: [{name: mos, min: 3.0}]\n")
+    words = ["corpus", "select", root, "--policy", str(policy), "--allow", "commercial", "--out", str(view)]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "2 samples of toy, CC-BY-4.0" in told
+    assert "licenses in what is kept (commercial)" in told
+    assert main(["corpus", "select", str(view), "--allow", "commercial"]) == 0
+    assert "CC-BY-NC" not in capsys.readouterr().out
+    assert main(["corpus", "peek", str(view)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["corpus", "select", root]) == 2
+    assert "say what to select by" in capsys.readouterr().err
+    assert main(["corpus", "select", root, "--allow", "comercial"]) == 2
+    assert "there are: commercial, derivatives" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+"""`stipple corpus takedown`: hide samples, by speaker, recording, URL, hash or key, from all who read or build."""
+
+import argparse
+
+SUMMARY = "hide samples from all who read or build, by speaker, recording, URL, hash or key"
+ASKED = {
+    "speaker": "the speaker as given with the recordings, or as told apart in one",
+    "recording": "a recording, by its name in the corpus",
+    "url": "everything with this source",
+    "sha256": "a recording, by the hash of its file",
+    "key": "one sample, and what else is cut from the same interval",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What, and why."""
+    parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+    group = parser.add_mutually_exclusive_group(required=True)
+    for name, told in ASKED.items():
+        group.add_argument(f"--{name}", metavar=name.upper(), help=told)
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why: it is written down")
+    parser.add_argument("--by", metavar="WHO", help="who decided it (default: you, on this machine)")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would hide, and do nothing")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit codes: 0 done (now or before), 1 where there is no such thing."""
+    import getpass
+    import os
+
+    from pipelines.cli import corpus_at
+    from pipelines.funnel import duration
+    from pipelines.takedown import take_down, tombstone_for, touched
+
+    root = corpus_at(args.corpus)
+    field = next(name for name in ASKED if getattr(args, name) is not None)
+    who = args.by or f"{getpass.getuser()}@{os.uname().nodename}"
+    made = tombstone_for(root, field=field, values=[getattr(args, field)], why=args.reason, who=who)
+    found = touched(root, made)
+    for place in found:
+        before = f"; written down before, {place.known_since}" if place.known_since else ""
+        print(f"{place.name}: {place.kept} samples, {duration(place.hours_kept)}; {place.segments} segments{before}")
+        print(f"  {place.root}")
+    if args.dry_run:
+        print("nothing was changed (--dry-run)")
+        return 0
+    take_down(root, made, found)
+    print(f"tombstone {made.id}: readers do not see them any more, and builds in this store drop them")
+    print("the bytes are still in shards, clips/ and audit.html; `stipple corpus compact` makes a version without them")
+    return 0

@@ -1,0 +1,37 @@
+"""`stipple corpus takedown`: what a person types, what it says, and what is left."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.cli import main
+from pipelines.shards import open_corpus
+from pipelines.tombstones import FILE, read_tombstones
+from tests.pipelines.corpora import corpus_of, segment
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return corpus_of(tmp_path / "toy", [segment(n, given_speaker=f"s{n % 3}") for n in range(9)])
+
+
+def test_dry_run_says_and_does_nothing_and_the_real_one_hides(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["corpus", "takedown", str(corpus), "--speaker", "s1", "--reason", "asked to", "--by", "privacy@x.org"]
+    assert main([*words, "--dry-run"]) == 0
+    assert "toy: 3 samples, 3.0 h; 3 segments" in capsys.readouterr().out
+    assert len(open_corpus(corpus)) == 9
+    assert main(words) == 0
+    assert len(open_corpus(corpus)) == 6
+    (stone,) = read_tombstones(corpus / FILE)
+    assert (stone.who, stone.why, stone.field, stone.values) == ("privacy@x.org", "asked to", "speaker", ("s1",))
+    capsys.readouterr()
+    assert main(["corpus", "verify", str(corpus)]) == 0
+    assert "as written; 3 of them hidden by tombstones" in capsys.readouterr().out
+    assert main(words) == 0
+    assert f"written down before, {stone.when}" in capsys.readouterr().out
+    assert read_tombstones(corpus / FILE) == [stone]
+
+
+def test_what_is_not_there_is_a_sentence(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "takedown", str(corpus), "--speaker", "s11", "--reason", "x"]) == 1
+    assert "toy: nothing has the speaker 's11'; did you mean 's1'?" in capsys.readouterr().err
