@@ -11,9 +11,19 @@ STEM_CHANNELS = 12
 """Width of the encoder's first convolution; hard-coded in every release."""
 
 
+OFFICIAL_DEFAULTS: dict[str, Any] = {
+    "sample_rate": 24000,
+    "causal": False,
+    "causal_encoder": False,
+    "use_bias_at_final": True,
+    "use_tanh_at_final": True,
+}
+"""What an official loader assumes for a key that a file lacks, where that is not what the releases have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioVAEConfig:
-    """Field names and defaults are the official ones, but for the lists, which have no useful default there."""
+    """Field names are the official ones, defaults the released values."""
 
     sample_rate: int = 48000
     downsample_rates: tuple[int, ...] = (2, 2, 2, 4, 6, 10)
@@ -71,7 +81,7 @@ class AudioVAEConfig:
 
     @classmethod
     def from_dict(cls, block: Mapping[str, Any]) -> "AudioVAEConfig":
-        """Read the `vocoder` block of config.json; unknown keys are kept in `extra`."""
+        """Read the `vocoder` block of config.json; a missing key takes the released value, an unknown one is kept."""
         known = {item.name for item in fields(cls)} - {"extra"}
         values = {key: as_tuples(value) for key, value in block.items() if key in known and value is not None}
         return cls(**values, extra={key: value for key, value in block.items() if key not in known})

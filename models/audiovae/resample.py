@@ -41,15 +41,15 @@ def loud_interval(wave_S: NDArray[np.float32], *, top_db: float = 30.0) -> tuple
     return int(loud[0]) * hop, min(wave_S.size, (int(loud[-1]) + 1) * hop)
 
 
-def prompt_wave(wave_S: NDArray[np.float32], rate_hz: int) -> Tensor:
-    """Prompt audio as models take it: trimmed at its own rate, then 48 kHz, then zeros to whole patches; shape (S,).
+def prompt_wave(
+    wave_S: NDArray[np.float32], rate_hz: int, *, to_hz: int = RATE_HZ, patch_samples: int = PATCH_SAMPLES
+) -> Tensor:
+    """Prompt audio as models take it: trimmed at its own rate, then `to_hz`, then zeros to whole patches; shape (S,).
 
     Raises: ValueError, a sentence, when nothing but silence is there.
     """
     start, end = loud_interval(wave_S)
     if end <= start:
         raise ValueError("the prompt audio is silent: nothing is left after trimming 30 dB below its loudest part")
-    wave = resample_kaiser(
-        torch.from_numpy(np.ascontiguousarray(wave_S[start:end], dtype=np.float32)), rate_hz, RATE_HZ
-    )
-    return functional.pad(wave, (0, -wave.shape[-1] % PATCH_SAMPLES))
+    wave = resample_kaiser(torch.from_numpy(np.ascontiguousarray(wave_S[start:end], dtype=np.float32)), rate_hz, to_hz)
+    return functional.pad(wave, (0, -wave.shape[-1] % patch_samples))

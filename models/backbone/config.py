@@ -1,5 +1,6 @@
 """What decides the shape of a model: config.json and llm_config.json of an official directory, as frozen facts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Self
@@ -90,7 +91,7 @@ class SamplingConfig:
     """`sampling`: the locked sampler of a fixed-step artifact."""
 
     solver: Literal["flow_matching", "scm"]
-    num_steps: int
+    num_steps: int = 2
     ode_method: str = "euler"
     guidance_scale: float = 0.0
     tau_mid: float = 1.3
@@ -104,6 +105,10 @@ class SamplingConfig:
                 f"sampling: solver {self.solver} has num_steps {steps} and guidance_scale 0, but these are "
                 f"{self.num_steps} and {self.guidance_scale}"
             )
+        if self.ode_method != "euler":
+            raise ValueError(f"sampling.ode_method is {self.ode_method!r}, but must be 'euler'")
+        if not 0.0 < self.tau_mid < math.pi / 2:
+            raise ValueError(f"sampling.tau_mid is {self.tau_mid}, but must lie between 0 and pi / 2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +119,18 @@ class StreamingConfig:
     initial_lookahead: int | None = None
     ta_per_tta: int = 2
     warmup_ta: int = 1
+
+    def __post_init__(self) -> None:
+        if self.interleave_mode not in ("one_to_one", "buffered_ratio"):
+            raise ValueError(
+                f"streaming.interleave_mode is {self.interleave_mode!r}, but must be 'one_to_one' or 'buffered_ratio'"
+            )
+        lookahead = 3 if self.initial_lookahead is None else self.initial_lookahead
+        if self.interleave_mode == "buffered_ratio" and (lookahead < 1 or self.ta_per_tta < 1 or self.warmup_ta < 0):
+            raise ValueError(
+                "streaming: initial_lookahead and ta_per_tta must be positive and warmup_ta not negative, but these "
+                f"are {lookahead}, {self.ta_per_tta} and {self.warmup_ta}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +159,8 @@ class ModelConfig:
             raise ValueError(f"patch_size must be even, but is {self.patch_size}")
         if self.latent_dim != self.audiovae.latent_dim:
             raise ValueError(f"latent_dim is {self.latent_dim}, but vocoder.latent_dim {self.audiovae.latent_dim}")
+        if not 0.0 <= self.fm_sigma < 1.0:
+            raise ValueError(f"fm_sigma is {self.fm_sigma}, but must lie in [0, 1)")
 
     @classmethod
     def from_dicts(cls, config: Mapping[str, Any], llm_config: Mapping[str, Any]) -> "ModelConfig":

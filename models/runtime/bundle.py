@@ -71,7 +71,7 @@ def new_bundle(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        campplus = SpeakerEncoder()
+        campplus = SpeakerEncoder(rate_hz=config.audiovae.sample_rate, width=config.campplus_embedding_size)
         audiovae = AudioVAE(config.audiovae)
     initialize(audiovae, seed=seed)
     if speaker is not None:
@@ -90,6 +90,7 @@ def load_bundle(path: str | Path) -> Bundle:
 
     Raises: BundleError, naming every missing file, or every missing, unexpected or misshapen tensor.
     """
+    from models.audiovae.config import OFFICIAL_DEFAULTS
     from models.audiovae.vae import AudioVAE
     from models.backbone.backbone import Backbone
     from models.backbone.config import ModelConfig
@@ -100,13 +101,14 @@ def load_bundle(path: str | Path) -> Bundle:
     present = check_files(root, card)
     tokenizer = files.read_tokenizer(root)
     raw, raw_llm = files.read_json(root / CONFIG), files.read_json(root / LLM_CONFIG)
+    raw = {**raw, "vocoder": {**OFFICIAL_DEFAULTS, **(raw.get("vocoder") or {})}}
     try:
         config = with_vocabulary(ModelConfig.from_dicts(raw, raw_llm), len(tokenizer))
     except (TypeError, ValueError, KeyError) as error:
         raise BundleError(f"{root}: {CONFIG} or {LLM_CONFIG} cannot be used: {error}") from None
     with torch.random.fork_rng(devices=[]):
         audiovae = AudioVAE(config.audiovae)
-        speaker = SpeakerEncoder()
+        speaker = SpeakerEncoder(rate_hz=config.audiovae.sample_rate, width=config.campplus_embedding_size)
         backbone = Backbone(config) if CORE in present else None
     networks: dict[str, nn.Module] = {VOCODER: audiovae, SPEAKER: speaker}
     if backbone is not None:

@@ -83,15 +83,21 @@ class Draws:
         """Standard normal numbers, or the next recorded ones."""
         if self._recorded is None:
             return torch.randn(shape, generator=self._generator)
+        return self._next(shape)
+
+    def below(self, limit: int) -> int:
+        """A whole number in [0, limit), or the next recorded one."""
+        if self._recorded is None:
+            return int(torch.randint(limit, (1,), generator=self._generator))
+        return int(self._next(()))
+
+    def _next(self, shape: tuple[int, ...]) -> Tensor:
+        assert self._recorded is not None
         value = next(self._recorded, None)
         if value is None or tuple(value.shape) != shape:
             found = "nothing more" if value is None else list(value.shape)
             raise RequestError(f"the recorded draws do not fit: {list(shape)} is needed, and there is {found}")
         return value
-
-    def below(self, limit: int) -> int:
-        """A whole number in [0, limit)."""
-        return int(torch.randint(limit, (1,), generator=self._generator))
 
 
 @dataclass(frozen=True)
@@ -198,9 +204,10 @@ def voice_of(bundle: Bundle, request: Request, draws: Draws) -> Voice:
     if request.prompt_audio is None:
         return Voice()
     config = bundle.config
-    wave_1S = prompt_wave(request.prompt_audio)[None]
+    rate_hz = config.audiovae.sample_rate
+    wave_1S = prompt_wave(request.prompt_audio, to_hz=rate_hz, patch_samples=config.patch_samples)[None]
     start_B = None
-    spare = math.ceil(wave_1S.shape[1] / 3) - int(config.xvec_max_audio_seconds * 16000)
+    spare = wave_1S.shape[1] - round(config.xvec_max_audio_seconds * rate_hz)
     if config.xvec_max_audio_seconds > 0 and spare > 0:
         start_B = torch.tensor([draws.below(spare + 1)])
     xvector_1E = bundle.speaker.embed(wave_1S, crop_start_B=start_B, max_seconds=config.xvec_max_audio_seconds)

@@ -18,8 +18,8 @@ class RequestError(ValueError):
     """A request for speech that cannot be met. The message is a sentence: what is wrong, the value, what to do."""
 
 
-def prompt_wave(sound: Sound) -> Tensor:
-    """The prompt as the networks hear it: mono float32 at 48 kHz, zero-padded to a multiple of 7680 samples.
+def prompt_wave(sound: Sound, *, to_hz: int = resample.RATE_HZ, patch_samples: int = resample.PATCH_SAMPLES) -> Tensor:
+    """The prompt as the networks hear it: mono float32 at their rate, zero-padded to whole patches.
 
     Shapes: (S,).
 
@@ -34,7 +34,7 @@ def prompt_wave(sound: Sound) -> Tensor:
     seconds = (end - start) / rate_hz
     if seconds < SHORTEST_SECONDS:
         raise RequestError(f"{name} has only {seconds:.2f} s of sound; give 2 to 10 seconds of a voice")
-    return resample.prompt_wave(wave_S, rate_hz)
+    return resample.prompt_wave(wave_S, rate_hz, to_hz=to_hz, patch_samples=patch_samples)
 
 
 def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:

@@ -34,6 +34,8 @@ def chunks(bundle: Bundle, made: Iterator[Step]) -> Iterator[Chunk]:
     decoder = StreamingDecoder(bundle.audiovae)
     rate_hz = bundle.config.audiovae.sample_rate
     for step in made:
-        yield Chunk(decoder.push(step.latent_KD), rate_hz, None)
+        ready_S = decoder.push(step.latent_KD)
+        if len(ready_S):  # a patch may be shorter than the look-ahead
+            yield Chunk(ready_S, rate_hz, None)
         if step.finish_reason:
             yield Chunk(decoder.flush(), rate_hz, step.finish_reason)

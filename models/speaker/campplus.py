@@ -4,6 +4,7 @@ The network is that of 3D-Speaker (Wang et al. 2023, CAM++: context-aware maskin
 one difference of the released one: the pooled variance has a floor of 0.01.
 """
 
+import math
 from collections import OrderedDict
 from typing import cast
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.speaker.fbank import FRAME, fbank, hann_kernel, without_mean
+from models.speaker.fbank import FRAME, RATE_HZ, fbank, hann_kernel, without_mean
 
 XVECTOR = 512
 GROWTH, BOTTLENECK = 32, 128
@@ -121,10 +122,10 @@ class Transit(nn.Module):
 class Embedding(nn.Module):
     """The last linear layer and a BatchNorm without affine."""
 
-    def __init__(self, inside: int) -> None:
+    def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.linear = nn.Conv1d(inside, XVECTOR, 1, bias=False)
-        self.nonlinear = nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(XVECTOR, affine=False)))
+        self.linear = nn.Conv1d(inside, outside, 1, bias=False)
+        self.nonlinear = nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(outside, affine=False)))
 
     def forward(self, pooled_BC: Tensor) -> Tensor:
         return cast(Tensor, self.nonlinear(self.linear(pooled_BC.unsqueeze(-1)).squeeze(-1)))
@@ -142,7 +143,7 @@ def pooled(x_BCL: Tensor, frames_B: Tensor | None) -> Tensor:
     return torch.cat([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=1)
 
 
-def dense_tdnn() -> nn.ModuleDict:
+def dense_tdnn(outside: int) -> nn.ModuleDict:
     """The D-TDNN under the names of released files, in the order in which it runs."""
     parts: dict[str, nn.Module] = {"tdnn": TDNN(320, 128, 5, 2)}
     width = 128
@@ -153,17 +154,17 @@ def dense_tdnn() -> nn.ModuleDict:
         width += layers * GROWTH
         parts[f"block{number}"], parts[f"transit{number}"] = block, Transit(width)
         width //= 2
-    parts["out_nonlinear"], parts["dense"] = norm_relu(width), Embedding(2 * width)
+    parts["out_nonlinear"], parts["dense"] = norm_relu(width), Embedding(2 * width, outside)
     return nn.ModuleDict(parts)
 
 
 class CAMPPlus(nn.Module):
     """Filter bank to x-vector."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = XVECTOR) -> None:
         super().__init__()
         self.head = Head()
-        self.xvector = dense_tdnn()
+        self.xvector = dense_tdnn(width)
 
     def forward(self, fbank_BFM: Tensor, frames_B: Tensor | None = None) -> Tensor:
         """Shapes: (B, F, 80), (B,) -> (B, 512). Padding is masked in the pooling only, as in the release."""
@@ -176,29 +177,36 @@ class CAMPPlus(nn.Module):
 
 
 class Resample(nn.Module):
-    """48 kHz to 16 kHz with the stored kernel (torchaudio's default: Hann window, width 6, rolloff 0.99)."""
+    """To 16 kHz with the stored kernel (torchaudio's default: Hann window, width 6, rolloff 0.99)."""
 
     kernel: Tensor
 
-    def __init__(self, factor: int = 3) -> None:
+    def __init__(self, from_hz: int = 48000) -> None:
         super().__init__()
-        self.factor = factor
-        self.register_buffer("kernel", hann_kernel())
+        shared = math.gcd(from_hz, RATE_HZ)
+        self.old, self.new = from_hz // shared, RATE_HZ // shared
+        self.register_buffer("kernel", hann_kernel(from_hz))
 
     def forward(self, wave_BS: Tensor) -> Tensor:
-        width = (self.kernel.shape[-1] - self.factor) // 2
-        padded = functional.pad(wave_BS.unsqueeze(1), (width, width + self.factor))
-        samples = -(-wave_BS.shape[-1] // self.factor)
-        return functional.conv1d(padded, self.kernel, stride=self.factor).squeeze(1)[:, :samples]
+        """Shapes: (B, S) -> (B, ceil(S * 16000 / rate))."""
+        width = (self.kernel.shape[-1] - self.old) // 2
+        padded = functional.pad(wave_BS.unsqueeze(1), (width, width + self.old))
+        phases_BNL = functional.conv1d(padded, self.kernel, stride=self.old)
+        return phases_BNL.transpose(1, 2).flatten(1)[:, : self.samples(wave_BS.shape[-1])]
+
+    def samples(self, samples: int) -> int:
+        """How many samples come out of so many."""
+        return -(-samples * self.new // self.old)
 
 
 class SpeakerEncoder(nn.Module):
     """CAM++ and its inference front end; always in evaluation mode and without gradients."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rate_hz: int = 48000, width: int = XVECTOR) -> None:
         super().__init__()
-        self.model = CAMPPlus()
-        self.resample = Resample()
+        self.rate_hz = rate_hz
+        self.model = CAMPPlus(width)
+        self.resample = Resample(rate_hz) if rate_hz != RATE_HZ else nn.Identity()
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "SpeakerEncoder":
@@ -206,19 +214,21 @@ class SpeakerEncoder(nn.Module):
         return super().train(False)
 
     def features(self, wave_S: Tensor, *, crop_start: int = 0, max_seconds: float = 10.0) -> Tensor:
-        """Filter bank (F, 80) of one 48 kHz waveform: cropped, 16 kHz, mean-normalized.
+        """Filter bank (F, 80) of one waveform at `rate_hz`: cropped, 16 kHz, mean-normalized.
 
-        `crop_start` counts 48 kHz samples and matters only where the audio is longer than `max_seconds`;
+        `crop_start` counts samples and matters only where the audio is longer than `max_seconds`;
         `max_seconds` <= 0 crops nothing.
         Raises: ValueError where there is less than one frame of audio.
         """
-        longest = int(max_seconds * 48000)
+        longest = round(max_seconds * self.rate_hz)
         if 0 < longest < wave_S.shape[-1]:
             start = min(crop_start, wave_S.shape[-1] - longest)
             wave_S = wave_S[start : start + longest]
         wave16_1S = self.resample(wave_S.unsqueeze(0))
         if wave16_1S.shape[-1] < FRAME:
-            raise ValueError(f"{wave_S.shape[-1] / 48000:.3f} s of audio is too short for a voice: 25 ms at least")
+            raise ValueError(
+                f"{wave_S.shape[-1] / self.rate_hz:.3f} s of audio is too short for a voice: 25 ms at least"
+            )
         return without_mean(fbank(wave16_1S)).squeeze(0)
 
     @torch.no_grad()
@@ -230,7 +240,7 @@ class SpeakerEncoder(nn.Module):
         crop_start_B: Tensor | None = None,
         max_seconds: float = 10.0,
     ) -> Tensor:
-        """x-vectors (B, 512) of 48 kHz waveforms, each as if it were alone: padding changes nothing."""
+        """x-vectors (B, 512) of waveforms at `rate_hz`, each as if it were alone: padding changes nothing."""
         rows = []
         for number, wave_S in enumerate(wave_BS):
             own_S = wave_S if length_B is None else wave_S[: int(length_B[number])]

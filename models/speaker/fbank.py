@@ -65,13 +65,17 @@ def without_mean(fbank_BFM: Tensor, frames_B: Tensor | None = None) -> Tensor:
 
 
 def hann_kernel(from_hz: int = 48000, to_hz: int = RATE_HZ) -> Tensor:
-    """Kernel of torchaudio's default resampler, where one rate is a multiple of the other: (1, 1, 41) for 48 kHz."""
-    factor, remainder = divmod(from_hz, to_hz)
-    if remainder:
-        raise ValueError(f"{from_hz} Hz is not a whole multiple of {to_hz} Hz")
+    """Kernel of torchaudio's default resampler, one row an output phase: (1, 1, 41) for 48 kHz to 16 kHz.
+
+    With the rates divided by what they share, phase p of `new` phases looks at input samples around p / new * old.
+    """
+    shared = math.gcd(from_hz, to_hz)
+    old, new = from_hz // shared, to_hz // shared
     zeros, rolloff = 6, 0.99
-    width = math.ceil(zeros * factor / rolloff)
-    time = torch.arange(-width, width + factor, dtype=torch.float64) / factor * rolloff
+    base = min(old, new) * rolloff
+    width = math.ceil(zeros * old / base)
+    phase = -torch.arange(new, dtype=torch.float64)[:, None, None] / new
+    time = (phase + torch.arange(-width, width + old, dtype=torch.float64) / old) * base
     time = time.clamp(-zeros, zeros)
     window = torch.cos(time * math.pi / zeros / 2).square()
-    return (window * torch.sinc(time) * rolloff / factor).float().view(1, 1, -1)
+    return (window * torch.sinc(time) * base / old).float()

@@ -53,7 +53,12 @@ def test_missing_keys_take_the_official_defaults() -> None:
         ({"PatchEncoder": {"causal": False}}, "causal must be true"),
         ({"sampling": {"solver": "scm", "num_steps": 3}}, "num_steps 2"),
         ({"sampling": {"solver": "euler", "num_steps": 1}}, "must be 'flow_matching' or 'scm'"),
+        ({"sampling": {"solver": "scm", "tau_mid": 1.6}}, "tau_mid is 1.6"),
+        ({"sampling": {"solver": "scm", "ode_method": "rk4"}}, "must be 'euler'"),
+        ({"fm_sigma": 1.0}, "fm_sigma is 1.0"),
         ({"streaming": {"cadence": 1}}, "unknown keys: cadence"),
+        ({"streaming": {"interleave_mode": "two_to_one"}}, "interleave_mode is 'two_to_one'"),
+        ({"streaming": {"interleave_mode": "buffered_ratio", "ta_per_tta": 0}}, "must be positive"),
     ],
 )
 def test_a_config_that_no_release_has_is_refused_in_words(change: dict[str, object], words: str) -> None:

@@ -101,6 +101,20 @@ def test_failed_save_leaves_nothing_behind(small: Bundle, tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_vocoder_keys_that_a_file_lacks_take_the_official_defaults(broken: Path) -> None:
+    """They are not the released values: such a file lacks a bias and asks for a tanh."""
+    config = json.loads((broken / "config.json").read_text())
+    for key in ("use_bias_at_final", "use_tanh_at_final"):
+        del config["vocoder"][key]
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match=r"vocoder.safetensors: 1 missing: decoder.conv_post.bias"):
+        load_bundle(broken)
+    del config["vocoder"]["causal"]
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match="causal and causal_encoder must both be true"):
+        load_bundle(broken)
+
+
 def test_every_missing_file_is_named(broken: Path) -> None:
     for name in ("llm_config.json", "latent_stats.pt", "tokenizer.json"):
         (broken / name).unlink()

@@ -14,7 +14,7 @@ from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import Draws, Speech, generate
 from models.runtime.prompt import RequestError, Sound
 from models.runtime.stream import generate_stream
-from tests.small import small_bundle
+from tests.small import CONFIG, small_bundle
 
 PATCH = 7680
 
@@ -187,6 +187,18 @@ def test_stream_of_a_bad_request_fails_before_its_first_chunk(small: Bundle) -> 
         generate_stream(small, "hello", num_steps=0)
 
 
+@pytest.mark.parametrize(("frames", "rate_hz"), [(2, 48000), (6, 24000)])
+def test_other_patch_sizes_and_rates_speak_and_stream_alike(frames: int, rate_hz: int) -> None:
+    vocoder = {**CONFIG["vocoder"], "sample_rate": rate_hz}
+    bundle = small_bundle(patch_size=frames, vocoder=vocoder)
+    options = {"prompt_audio": voice(0.5), "prompt_text": "ha", "max_patches": 4, "stop_threshold": 1.0, "num_steps": 2}
+    speech = generate(bundle, "hello", **options)  # type: ignore[arg-type]
+    assert (speech.rate_hz, len(speech.wave_S)) == (rate_hz, 4 * frames * 1920)
+    chunks = [chunk.wave_S for chunk in generate_stream(bundle, "hello", **options)]  # type: ignore[arg-type]
+    assert all(len(chunk) for chunk in chunks)
+    torch.testing.assert_close(torch.cat(chunks), speech.wave_S, atol=1e-5, rtol=0)
+
+
 def test_stereo_file_at_another_rate_is_a_voice(small: Bundle, tmp_path: Path) -> None:
     wave_S, rate_hz = voice(rate_hz=8000)
     assert isinstance(wave_S, np.ndarray)
@@ -209,7 +221,8 @@ def test_guidance_on_a_distilled_model_is_a_sentence() -> None:
 @pytest.mark.parametrize("solver", ["flow_matching", "scm"])
 def test_fixed_step_artifact_keeps_its_contract(solver: str) -> None:
     steps = {"flow_matching": 1, "scm": 2}[solver]
-    bundle = small_bundle(sampling=dataclasses.asdict(SamplingConfig(solver=solver, num_steps=steps)))  # type: ignore[arg-type]
+    sampling = SamplingConfig(solver=solver, num_steps=steps)  # type: ignore[arg-type]
+    bundle = small_bundle(sampling=dataclasses.asdict(sampling))
     assert generate(bundle, "hello", num_steps=steps, max_patches=2).patches >= 1
     with pytest.raises(RequestError, match=f"num_steps 4 was asked for, but this model locks it to {steps}"):
         generate(bundle, "hello", num_steps=4)
@@ -220,3 +233,16 @@ def test_recorded_draws_that_do_not_fit_are_a_sentence(small: Bundle) -> None:
         generate(small, "hello", draws=Draws(recorded=[torch.zeros(1, 4, 9)]), max_patches=1)
     with pytest.raises(RequestError, match="there is nothing more"):
         generate(small, "hello", draws=Draws(recorded=[]), max_patches=1)
+
+
+def test_start_of_a_long_prompts_crop_is_drawn_first_and_counts_samples(small: Bundle) -> None:
+    """The official order: where the voice is cropped, then the prompt's latents, then a patch at a time."""
+    noise = np.random.default_rng(0).standard_normal(11 * 48000).astype("f4") * np.linspace(0.1, 0.3, 11 * 48000)
+    options = {"prompt_audio": (noise.astype("f4"), 48000), "max_patches": 1}
+    patch = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(0))
+    first, same, other = (
+        generate(small, "a", draws=Draws(recorded=[torch.tensor(start), patch]), **options)  # type: ignore[arg-type]
+        for start in (0, 0, 48000)
+    )
+    assert_equal(first, same)
+    assert not torch.equal(first.latent_FD, other.latent_FD)

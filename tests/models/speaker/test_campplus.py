@@ -72,6 +72,15 @@ def test_long_audio_is_cropped_where_it_is_told() -> None:
         encoder.features(wave_S[:100])
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 24000, 44100, 48000])
+def test_every_rate_comes_to_16_khz_as_torchaudio_does_it(rate_hz: int) -> None:
+    from torchaudio.transforms import Resample
+
+    wave_BS = torch.randn(2, 3001, generator=torch.Generator().manual_seed(0))
+    expected = Resample(rate_hz, 16000)(wave_BS)
+    torch.testing.assert_close(SpeakerEncoder(rate_hz=rate_hz).resample(wave_BS), expected, atol=2e-6, rtol=0)
+
+
 def test_pooled_variance_has_a_floor() -> None:
     constant = torch.full((1, 2, 50), 3.0)
     torch.testing.assert_close(pooled(constant, None), torch.tensor([[3.0, 3.0, 0.1, 0.1]]))
