@@ -71,6 +71,18 @@ class Segment:
     speech_ratio: float | None = by("segment")
     edge_active: bool | None = by("segment")
     """Speech in the first or last 40 ms: the cut may have hit a word."""
+    music_ratio: float | None = by("separate")
+    """Share of the clip in which there is music, beside the speech or instead of it."""
+    singing_ratio: float | None = by("separate")
+    noise_ratio: float | None = by("separate")
+    """Share of the clip in which other background is loud: less than 15 dB below the speech, or instead of it."""
+    separated: str | None = by("separate")
+    """None: not asked; "no": not needed; "passed": needed, but left as it is; otherwise the backend that took the rest
+    away from the voice."""
+    separation_residual: float | None = by("separate")
+    """Energy of what the backend took away, over that of the clip; None where none ran."""
+    separation_gain: float | None = by("separate")
+    """Predicted opinion after it, less that before; None where none ran."""
     enhanced: str | None = by("enhance")
     """None: not asked; "no": not needed; otherwise the backend that changed the waveform."""
     text: str | None = by("transcribe")
@@ -146,6 +158,15 @@ class Clip:
 
             self.views[rate_hz] = soxr.resample(self.wave_S, self.segment.rate_hz, rate_hz).astype(np.float32)
         return self.views[rate_hz]
+
+    def fitted(self, wave_S: Wave, *, rate_hz: int) -> Wave:
+        """A waveform that was made from this clip at another rate, at the clip's own rate and exact length."""
+        if rate_hz != self.segment.rate_hz:
+            import soxr
+
+            wave_S = soxr.resample(wave_S, rate_hz, self.segment.rate_hz)
+        length = len(self.wave_S)
+        return np.pad(wave_S, (0, max(0, length - len(wave_S))))[:length].astype(np.float32)
 
 
 @dataclass(frozen=True)

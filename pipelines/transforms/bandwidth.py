@@ -73,6 +73,13 @@ def active_spectrum_db(wave_S: Wave, *, rate_hz: int, active_db: float) -> tuple
     return hz, 10 * np.log10(np.maximum(power / peak, 1e-12))
 
 
+def reach_hz(wave_S: Wave, *, rate_hz: int, cfg: Config | None = None) -> float | None:
+    """The effective bandwidth of a waveform; None where there is nothing to measure."""
+    cfg = cfg or Config()
+    spectrum = active_spectrum_db(wave_S, rate_hz=rate_hz, active_db=cfg.active_db)
+    return None if spectrum is None else bandwidth_hz(*spectrum, below_peak_db=cfg.below_peak_db)
+
+
 def bandwidth_hz(hz: Axis, level_db: Axis, *, below_peak_db: float) -> float:
     """Highest frequency whose level is within `below_peak_db` of the peak."""
     return float(hz[np.flatnonzero(level_db >= -below_peak_db)[-1]])

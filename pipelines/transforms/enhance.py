@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import soxr
 from pydantic import Field
 
 from infra.manifest import Manifest
 from models.frozen.dnsmos import Dnsmos
 from models.frozen.rnnoise import Rnnoise
-from pipelines.row import Clip, Rejected, Wave
+from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 from pipelines.transforms.loudness import snr_db
 
@@ -53,7 +52,7 @@ class Transform:
             return clip.with_(enhanced=NOT_NEEDED)
         wave_S = self.denoise([clip.at(self.denoise.RATE_HZ)])[0]
         segment = replace(clip.segment, enhanced=f"rnnoise-{self.cfg.wet:g}")
-        better = Clip(segment=segment, wave_S=at_rate(wave_S, self.denoise.RATE_HZ, rate_hz, length=len(clip.wave_S)))
+        better = Clip(segment=segment, wave_S=clip.fitted(wave_S, rate_hz=self.denoise.RATE_HZ))
         if self.score(better) < before + self.cfg.min_gain:
             return clip.with_(enhanced=NOT_NEEDED)
         return better
@@ -62,11 +61,3 @@ class Transform:
         """Overall DNSMOS."""
         quality = self.judge([clip.at(self.judge.RATE_HZ)])[0]
         return quality.overall if quality is not None else 0.0
-
-
-def at_rate(wave_S: Wave, from_hz: int, to_hz: int, *, length: int) -> Wave:
-    """The waveform at another rate, at exactly `length` samples."""
-    import numpy as np
-
-    out = wave_S if from_hz == to_hz else soxr.resample(wave_S, from_hz, to_hz)
-    return np.pad(out, (0, max(0, length - len(out))))[:length].astype(np.float32)

@@ -1,9 +1,7 @@
 """Transforms that measure: right on sounds whose answer is known; order and length kept; other fields left alone."""
 
-import hashlib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,30 +13,13 @@ from models.frozen.espeak import Espeak, Utterance
 from pipelines.row import Clip, Rejected, Segment, Wave, score_owner
 from pipelines.sounds import clipped, joined, mixed, music, narrowed, noise
 from pipelines.transforms import bandwidth, caption, enhance, loudness, mos, speaker
+from tests.sounds import clip_of, scored
 
 RATE_HZ = Espeak.RATE_HZ
 TEXTS = (
     "The ferry leaves the harbor at seven, and the gulls follow it.",
     "In winter the road to the village is closed.",
 )
-
-
-def clip_of(wave: Wave, rate_hz: int, **facts: Any) -> Clip:
-    """A clip as `segment` makes it."""
-    sha256 = hashlib.sha256(wave.tobytes()).hexdigest()
-    known = {"recording": "x.wav", "recording_sha256": sha256, "key": sha256[:26], **facts}
-    segment = Segment(
-        corpus="c", license="", source="", start_sample=0, end_sample=len(wave), rate_hz=rate_hz, channels=1,
-        seconds=len(wave) / rate_hz, **known,
-    )  # fmt: skip
-    return Clip(segment, wave)
-
-
-def scored(transform: Any, clip: Clip) -> Segment:
-    """What the transform makes of one clip."""
-    done = transform([clip])[0]
-    assert isinstance(done, Clip), done
-    return done.segment
 
 
 @pytest.fixture(scope="module")
