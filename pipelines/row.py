@@ -71,6 +71,10 @@ class Segment:
     speech_ratio: float | None = by("segment")
     edge_active: bool | None = by("segment")
     """Speech in the first or last 40 ms: the cut may have hit a word."""
+    turn: str | None = by("segment")
+    """The voice that speaks, as `diarize` numbers those of the recording; None where it has not run."""
+    overlap_ratio: float | None = by("segment")
+    """Share of the segment in which `diarize` heard two voices at once."""
     music_ratio: float | None = by("separate")
     """Share of the clip in which there is music, beside the speech or instead of it."""
     singing_ratio: float | None = by("separate")
@@ -107,10 +111,14 @@ class Segment:
     mos_background: float | None = by("mos")
     mos_by: str | None = by("mos")
     speaker: str | None = by("speaker")
-    """Cluster of voices inside the recording, or the given speaker."""
+    """The given speaker, else the voice of `turn`, else a cluster of voices inside the recording."""
+    speaker_by: str | None = by("speaker")
+    """The embedder: each has a scale of its own for the two cosines."""
     speaker_cosine_mean: float | None = by("speaker")
+    """Of windows of the clip to the mean of all; like the next, None for a clip of one window."""
     speaker_cosine_min: float | None = by("speaker")
     speaker_split_gain: float | None = by("speaker")
+    """How far apart the voices on both sides of the best cut lie, less what one voice varies; 1 is too far for most."""
     xvector: tuple[float, ...] | None = by("speaker")
     pitch_hz: float | None = by("caption")
     """Median of the voiced frames."""

@@ -36,6 +36,19 @@ class Heard:
     """The recognizer's own score, mean per token or frame; comparable only within one recognizer."""
 
 
+@dataclass(frozen=True)
+class Split:
+    """How an embedder tells two voices in one clip: windows, and how far apart their means lie."""
+
+    window_seconds: float
+    hop_seconds: float
+    spread: float
+    """How much the cosine of two means of windows of one voice falls below 1, times the root of the number of windows
+    in the smaller group."""
+    limit: float
+    """What that distance, less the spread, exceeds in hardly any clip of one voice."""
+
+
 def wheel_file(package: str, *parts: str) -> Path:
     """Path of a file that the wheel of `package` carries; the package is not imported.
 

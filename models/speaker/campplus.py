@@ -131,7 +131,7 @@ class Embedding(nn.Module):
         return cast(Tensor, self.nonlinear(self.linear(pooled_BC.unsqueeze(-1)).squeeze(-1)))
 
 
-def pooled(x_BCL: Tensor, frames_B: Tensor | None) -> Tensor:
+def pooled(x_BCL: Tensor, frames_B: Tensor | None, *, floor: float = VARIANCE_FLOOR) -> Tensor:
     """Mean and standard deviation over each utterance's own frames: (B, C, L) -> (B, 2 C)."""
     if frames_B is None:
         frames_B = torch.full((x_BCL.shape[0],), x_BCL.shape[-1], device=x_BCL.device)
@@ -140,7 +140,7 @@ def pooled(x_BCL: Tensor, frames_B: Tensor | None) -> Tensor:
     mean = (x_BCL * own).sum(dim=-1) / count.clamp(min=1)
     squares = ((x_BCL - mean.unsqueeze(-1)).square() * own).sum(dim=-1)
     variance = squares / (count - 1).clamp(min=1)
-    return torch.cat([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=1)
+    return torch.cat([mean, variance.clamp(min=floor).sqrt()], dim=1)
 
 
 def dense_tdnn(outside: int) -> nn.ModuleDict:
@@ -159,21 +159,22 @@ def dense_tdnn(outside: int) -> nn.ModuleDict:
 
 
 class CAMPPlus(nn.Module):
-    """Filter bank to x-vector."""
+    """Filter bank to x-vector. The defaults are those of dots.tts; 3D-Speaker's have another width, no floor."""
 
-    def __init__(self, width: int = XVECTOR) -> None:
+    def __init__(self, width: int = XVECTOR, *, variance_floor: float = VARIANCE_FLOOR) -> None:
         super().__init__()
+        self.variance_floor = variance_floor
         self.head = Head()
         self.xvector = dense_tdnn(width)
 
     def forward(self, fbank_BFM: Tensor, frames_B: Tensor | None = None) -> Tensor:
-        """Shapes: (B, F, 80), (B,) -> (B, 512). Padding is masked in the pooling only, as in the release."""
+        """Shapes: (B, F, 80), (B,) -> (B, width). Padding is masked in the pooling only, as in the release."""
         *body, embedding = self.xvector.values()
         x_BCL = self.head(fbank_BFM.transpose(1, 2))
         for part in body:
             x_BCL = part(x_BCL)
         halved_B = None if frames_B is None else (frames_B + 1) // 2
-        return cast(Tensor, embedding(pooled(x_BCL, halved_B)))
+        return cast(Tensor, embedding(pooled(x_BCL, halved_B, floor=self.variance_floor)))
 
 
 class Resample(nn.Module):
