@@ -26,10 +26,11 @@ class Recording:
     """A file as delivered: where it is, what came with it, under which license."""
 
     uri: str
-    """Path of the file."""
+    """Path of the file, or of an archive or table and the place in it (see pipelines/containers.py)."""
     name: str
     """Path relative to the corpus root, with forward slashes: stable across machines, part of nothing but messages."""
     bytes: int
+    """Of the recording; in a table, the mean of its row group."""
     sha256: str | None = None
     text: str | None = None
     language: str | None = None
@@ -40,6 +41,14 @@ class Recording:
     start_seconds: float | None = None
     """With `end_seconds`: the interval of the file that the text belongs to, where the corpus gives one."""
     end_seconds: float | None = None
+    seconds: float | None = None
+    """Duration as the corpus tells it: what decodes much shorter is truncated."""
+    split: str | None = None
+    """`train`, `test`, ...: the part of the corpus it belongs to, in the words of the corpus."""
+    evaluation: bool = False
+    """Made for measuring models: kept out of training unless the manifest of the corpus says otherwise."""
+    fault: str | None = None
+    """Why it cannot be used, where that is known before it is opened: a reason as in `Unusable`."""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
