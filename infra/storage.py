@@ -6,11 +6,12 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from infra.workflow.node import Refused
 
@@ -44,6 +45,33 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.unlink(name)
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece, which appears under its name only when it is whole, and on the disk.
+
+    What a killed process leaves is `<name>.<random>.tmp`. The caller makes the rename durable (`sync_folder`).
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make the file beside its place, then flush it and move it there: whole, or not at all."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    write(part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def write_json(path: Path, value: object) -> None:

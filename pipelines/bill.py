@@ -28,8 +28,8 @@ def bill(hours: Mapping[str, float], *, allow: Sequence[Use] = ()) -> list[Line]
 def hours_under(corpus: Corpus) -> dict[str, float]:
     """License -> hours of the samples that are seen of a corpus or selection."""
     hours: dict[str, float] = {}
-    for row in corpus.rows:
-        hours[row["license"]] = hours.get(row["license"], 0.0) + row["seconds"] / 3600
+    for license, seconds in zip(*corpus.rows.columns("license", "seconds").to_pydict().values(), strict=True):
+        hours[license] = hours.get(license, 0.0) + seconds / 3600
     return hours
 
 

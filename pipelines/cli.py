@@ -201,8 +201,8 @@ def row_line(row: dict[str, Any]) -> str:
 def run_verify(args: argparse.Namespace) -> int:
     """Every shard against its hash, every sample against the index."""
     from pipelines.shards import read_card
+    from pipelines.verify import verify
     from pipelines.views import hidden_in
-    from pipelines.writer import verify
 
     root = corpus_at(args.corpus)
     wrong = verify(root)

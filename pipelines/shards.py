@@ -1,19 +1,21 @@
 """THE CONTRACT between those who make data and those who use it: what a sample is, and how to read one.
 
-A corpus on disk:
-    corpus.json                     name, digest, licenses, hours, schema, one entry a shard (sha256, bytes, samples)
-    index.parquet                   one row a sample, in shard order: where it lies, and every score of its segment
-    shards/shard-000000.tar         `<key>.flac` + `<key>.json` a sample, ustar, mtime 0, keys in order
-The digest of the index is the version of the corpus: `name@digest`.
+A corpus, in a folder:
+    corpus.json                           name, digest, licenses, hours, schema, one entry a shard; written last
+    index/pack-0000.parquet               one row a sample: where it lies, and every score of its segment
+    shards/pack-0000/shard-000000.tar     `<key>.flac` + `<key>.json` a sample, ustar, mtime 0, keys in order
+    shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and the size of the tar: uint64,
+                                          little-endian (the form that lhotse and Energon read, too)
+A pack has at most 4096 shards. The digest of the index is the version of the corpus: `name@digest`.
 """
 
-import hashlib
 import io
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.manifest import canonical
+from infra.objects import Folder, Place
+from pipelines.index import PACK, CorpusError, Rows, index_name
 
-FORMAT = "stipple-corpus/1"
+__all__ = ["FORMAT", "PACK", "PLACE", "Corpus", "CorpusError", "Rows", "Sample", "index_name", "open_corpus"]
+
+FORMAT = "stipple-corpus/2"
 PLACE = ("shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes", "tier")
 """Columns of the index beside those of the segment: the number of the shard, where the members' bytes lie, the tier."""
-
-
-class CorpusError(ValueError):
-    """A folder that is not a whole corpus. The message is a sentence for a person."""
+BLOCK = 512
+"""What a tar is made of."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Corpus:
-    """An opened corpus: its index in memory, its shards read by offset, one sample at a time, in any order."""
+    """An opened corpus: shards read by offset, one sample at a time, in any order; its index read when it is asked."""
 
-    root: Path
+    place: Place
     name: str
     digest: str
     licenses: Sequence[str]
-    rows: Sequence[dict[str, Any]]
+    rows: Rows
     """The index: the segment's fields, and those of PLACE."""
 
     def __len__(self) -> int:
@@ -61,7 +66,7 @@ class Corpus:
     @cached_property
     def seconds(self) -> NDArray[np.float64]:
         """Duration of every sample, in index order."""
-        return np.array([row["seconds"] for row in self.rows], dtype=np.float64)
+        return np.asarray(self.rows.columns("seconds")["seconds"].to_numpy(), dtype=np.float64)
 
     def sample(self, number: int) -> Sample:
         """Read sample `number`: one positioned read, one FLAC decode.
@@ -70,86 +75,173 @@ class Corpus:
         """
         import soundfile
 
-        row = self.rows[number]
-        flac, text = self.members(number)
+        key, members = self.members(number)
         try:
-            wave_S, rate_hz = soundfile.read(io.BytesIO(flac), dtype="float32")
-            record = json.loads(text)
-        except (soundfile.LibsndfileError, ValueError) as error:
-            raise CorpusError(
-                f"{self.shard(row)}: sample {row['key']} is damaged ({error}); run `stipple corpus verify`"
-            ) from None
-        return Sample(key=row["key"], wave_S=wave_S, rate_hz=int(rate_hz), record=record)
+            wave_S, rate_hz = soundfile.read(io.BytesIO(members["flac"]), dtype="float32")
+            record = json.loads(bytes(members["json"]))
+        except (soundfile.LibsndfileError, ValueError, KeyError) as error:
+            raise self.damaged(number, f"sample {key} cannot be read ({error!s})") from None
+        return Sample(key=key, wave_S=wave_S, rate_hz=int(rate_hz), record=record)
 
-    def members(self, number: int) -> tuple[bytes, bytes]:
-        """The bytes of the sample's FLAC and of its JSON, by one positioned read (the two lie side by side)."""
-        row = self.rows[number]
-        start, end = row["flac_offset"], row["json_offset"] + row["json_bytes"]
+    def members(self, number: int) -> tuple[str, dict[str, memoryview]]:
+        """The key of sample `number`, and the bytes of its files by their endings (`flac`, `json`): one read.
+
+        Raises: CorpusError
+        """
+        shard, row = self.rows.where(number)
+        offsets = self._offsets(shard)
+        start, end = int(offsets[row]), int(offsets[row + 1])
         try:
-            with self.shard(row).open("rb") as file:
-                block = os.pread(file.fileno(), end - start, start)
+            block = self.place.span(shard_path(shard), start, end)
         except OSError as error:
-            raise CorpusError(f"{self.shard(row)}: cannot be read ({error.strerror})") from None
+            raise CorpusError(f"{self.place}/{shard_path(shard)}: cannot be read ({reason(error)})") from None
         if len(block) < end - start:
-            raise CorpusError(f"{self.shard(row)}: ends before sample {row['key']}; run `stipple corpus verify`")
-        return block[: row["flac_bytes"]], block[row["json_offset"] - start :]
+            raise self.damaged(number, f"ends before the end of its sample {row}")
+        keys, members = set(), {}
+        try:
+            for name, data in members_in(memoryview(block)):
+                key, _, ending = name.partition(".")
+                keys.add(key)
+                members[ending] = data
+            (key,) = keys
+        except ValueError:
+            raise self.damaged(number, f"has no sample at byte {start}") from None
+        return key, members
 
-    def shard(self, row: Mapping[str, Any]) -> Path:
-        """The file that the row's sample lies in."""
-        return self.root / "shards" / shard_name(row["shard"])
+    def damaged(self, number: int, what: str) -> CorpusError:
+        """The sentence for a shard that does not hold sample `number`."""
+        shard, _ = self.rows.where(number)
+        return CorpusError(f"{self.place}/{shard_path(shard)}: {what}; run `stipple corpus verify`")
+
+    @cached_property
+    def _offsets(self) -> Any:
+        """Shard -> where its samples begin, and its size; those of the last few hundred shards are kept."""
+        return lru_cache(512)(self._read_offsets)
+
+    def _read_offsets(self, shard: int) -> NDArray[np.uint64]:
+        name, count = f"{shard_path(shard)}.idx", self.rows.samples[shard] + 1
+        try:
+            data = self.place.read(name)
+        except OSError as error:
+            raise CorpusError(f"{self.place}/{name}: cannot be read ({reason(error)})") from None
+        if len(data) != 8 * count:
+            raise CorpusError(f"{self.place}/{name}: has {len(data)} bytes, but {count - 1} samples need {8 * count}")
+        return np.frombuffer(data, dtype="<u8")
 
 
 def shard_name(number: int) -> str:
-    """File name of shard `number`."""
-    return f"shard-{number:06d}.tar"
+    """Name of shard `number` under `shards/`."""
+    return f"pack-{number // PACK:04d}/shard-{number:06d}.tar"
+
+
+def shard_path(number: int) -> str:
+    """Name of shard `number`, relative to the corpus."""
+    return f"shards/{shard_name(number)}"
+
+
+def members_in(block: memoryview) -> Iterator[tuple[str, memoryview]]:
+    """Name and content of every file in whole members of a tar; ends at its end, and nothing is ever unpacked.
+
+    Raises: ValueError where it is not a plain tar of regular files.
+    """
+    at = 0
+    while at + BLOCK <= len(block) and block[at] != 0:
+        head = bytes(block[at : at + BLOCK])
+        size = int(head[124:135], 8)
+        if head[156:157] != b"0" or head[257:262] != b"ustar" or at + BLOCK + size > len(block):
+            raise ValueError("not a member")
+        yield head[:100].rstrip(b"\0").decode("ascii"), block[at + BLOCK : at + BLOCK + size]
+        at += BLOCK + -(-size // BLOCK) * BLOCK
 
 
 def index_digest(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The version of a corpus, 32 hex digits: sha256 over the canonical JSON of its index rows, one line a row."""
-    state = hashlib.sha256()
+    """sha256 over the canonical JSON of index rows, one line a row: what a shard's entry says of its rows."""
+    state = sha256()
     for row in rows:
         state.update(canonical(row).encode() + b"\n")
+    return state.hexdigest()
+
+
+def corpus_digest(shards: Iterable[Mapping[str, Any]]) -> str:
+    """The version of a corpus, 32 hex digits: sha256 over what the entries of its shards say of their rows."""
+    state = sha256()
+    for shard in shards:
+        state.update(f"{shard['rows_sha256']}\n".encode())
     return state.hexdigest()[:32]
 
 
-def read_card(root: Path) -> dict[str, Any]:
-    """corpus.json of the corpus in `root`.
+def reason(error: OSError) -> str:
+    """Why a file cannot be read."""
+    return error.strerror or str(error)
+
+
+def read_card(root: str | Path | Place) -> dict[str, Any]:
+    """corpus.json of the corpus in `root`. Shards are known by their number: no name in it becomes a path.
 
     Raises: CorpusError
     """
+    place = placed(root)
     try:
-        card = json.loads((root / "corpus.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        what = (
-            "is not a folder" if not root.is_dir() else "has no corpus.json: not a corpus, or its build did not finish"
-        )
-        raise CorpusError(f"{root}: {what}") from None
+        card = json.loads(place.read("corpus.json"))
+    except (FileNotFoundError, NotADirectoryError):
+        gone = isinstance(place, Folder) and not place.root.is_dir()
+        what = "is not a folder" if gone else "has no corpus.json: not a corpus, or its build did not finish"
+        raise CorpusError(f"{place}: {what}") from None
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{root / 'corpus.json'}: cannot be read ({error})") from None
+        raise CorpusError(f"{place}/corpus.json: cannot be read ({error})") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise CorpusError(f"{root / 'corpus.json'}: not the card of a corpus in format {FORMAT}")
+        was = card.get("format") if isinstance(card, dict) else None
+        again = "; build it again" if str(was).startswith("stipple-corpus/") else ""
+        raise CorpusError(f"{place}/corpus.json: not the card of a corpus in format {FORMAT}{again}")
+    wrong = mistakes(card)
+    if wrong:
+        raise CorpusError(f"{place}/corpus.json: {wrong}")
     return card
 
 
-def open_corpus(root: str | Path, *, selection: str | Path | None = None, whole: bool = False) -> Corpus:
-    """Open the corpus in folder `root`, or what a selection names of it; `root` may be a selection itself.
+def mistakes(card: Mapping[str, Any]) -> str | None:
+    """What is wrong with a card, if anything is."""
+    kinds = {"name": str, "digest": str, "samples": int, "hours": float, "licenses": list, "shards": list}
+    for key, kind in kinds.items():
+        if not isinstance(card.get(key), kind):
+            return f"{key} should be a {kind.__name__}, but is {card.get(key)!r:.60}"
+    for number, shard in enumerate(card["shards"]):
+        entry = shard if isinstance(shard, dict) else {}
+        if entry.get("name") != shard_name(number):
+            return f"shard {number} should be {shard_name(number)}, but is {entry.get('name')!r:.60}"
+        hashes = (entry.get("sha256"), entry.get("index_sha256"), entry.get("rows_sha256"))
+        if not all(isinstance(value, str) and SHA256.fullmatch(value) for value in hashes):
+            return f"shard {number} has no hashes of its files"
+        if not all(isinstance(entry.get(key), int) and entry[key] >= 0 for key in ("bytes", "samples")):
+            return f"shard {number} does not say how many bytes and samples it has"
+    if sum(shard["samples"] for shard in card["shards"]) != card["samples"]:
+        return f"says {card['samples']} samples, but its shards have another number"
+    return None
 
-    Samples that a tombstone hides are not in it, unless it is asked for as a `whole`.
 
-    Raises: CorpusError when the folder is not a finished corpus.
+def placed(root: str | Path | Place) -> Place:
+    """Where a corpus lies."""
+    return Folder(Path(root)) if isinstance(root, str | Path) else root
+
+
+def open_corpus(root: str | Path | Place, *, selection: str | Path | None = None, whole: bool = False) -> Corpus:
+    """Open the corpus in `root`, or what a selection names of it; `root` may be a selection itself.
+
+    Reads its card, and no row of its index. Samples that a tombstone hides are not in it, unless it is asked for as a
+    `whole`.
+
+    Raises: CorpusError when it is not a finished corpus.
     """
-    import pyarrow
-    from pyarrow import parquet
-
     from pipelines.views import corpus_and_selection, seen
 
-    root, selection = corpus_and_selection(Path(root), selection)
-    card = read_card(root)
-    try:
-        rows = parquet.read_table(root / "index.parquet", memory_map=True).to_pylist()
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CorpusError(f"{root / 'index.parquet'}: cannot be read ({error})") from None
-    if len(rows) != card["samples"]:
-        raise CorpusError(f"{root}: the index has {len(rows)} rows, but corpus.json says {card['samples']} samples")
-    corpus = Corpus(root=root, name=card["name"], digest=card["digest"], licenses=tuple(card["licenses"]), rows=rows)
-    return corpus if whole else seen(corpus, selection=selection)
+    place = placed(root)
+    if isinstance(place, Folder):
+        folder, selection = corpus_and_selection(place.root, selection)
+        place = Folder(folder)
+    card = read_card(place)
+    rows = Rows(place, [shard["samples"] for shard in card["shards"]])
+    licenses = tuple(map(str, card["licenses"]))
+    corpus = Corpus(place=place, name=card["name"], digest=card["digest"], licenses=licenses, rows=rows)
+    if whole or not isinstance(place, Folder):
+        return corpus
+    return seen(corpus, place.root, selection=None if selection is None else Path(selection))

@@ -123,23 +123,15 @@ def corpus_and_selection(root: Path, selection: str | Path | None) -> tuple[Path
     return place, root
 
 
-def seen(corpus: "Corpus", *, selection: Path | None) -> "Corpus":
-    """The corpus, without what tombstones hide; of a selection, what it names.
+def seen(corpus: "Corpus", root: Path, *, selection: Path | None) -> "Corpus":
+    """The corpus in `root`, without what tombstones hide; of a selection, what it names.
 
     Raises: CorpusError
     """
-
-    def columns(*names: str) -> Any:
-        import pyarrow
-
-        return pyarrow.table({name: [row.get(name) for row in corpus.rows] for name in names})
-
-    view = view_of(corpus.root, columns, name=corpus.name, digest=corpus.digest, selection=selection)
+    view = view_of(root, corpus.rows.columns, name=corpus.name, digest=corpus.digest, selection=selection)
     if view is None:
         return corpus
-    rows = [corpus.rows[number] for number in view.numbers]
-    if view.tiers is not None:
-        rows = [{**row, "tier": tier} for row, tier in zip(rows, view.tiers, strict=True)]
+    rows = corpus.rows.only(view.numbers, tiers=view.tiers)
     return replace(corpus, digest=view.digest, licenses=view.licenses, rows=rows)
 
 

@@ -3,20 +3,30 @@
 import hashlib
 import io
 import os
+import re
+import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 from infra.manifest import canonical
-from infra.storage import file_digest, write_json
-from pipelines.row import SCHEMA, Segment, Wave
-from pipelines.shards import FORMAT, PLACE, CorpusError, index_digest, open_corpus, read_card, shard_name
+from infra.storage import replacing, sync_folder, write_json
+from infra.storage import write_file as write_file
+from pipelines.index import PACK, CorpusError, index_name
+from pipelines.parts import PARTS, entry_of, index_schema, part_path, write_part
+from pipelines.parts import segment_columns as segment_columns
+from pipelines.row import SCHEMA, Wave
+from pipelines.shards import FORMAT, corpus_digest, shard_name, shard_path
 
 BLOCK = tarfile.BLOCKSIZE
+KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""What a sample may be called: no dot and no slash, and its files fit into a ustar header."""
+HARD_BYTES = 1280 * 2**20
+"""No shard grows over this."""
 
 
 class Packable(Protocol):
@@ -85,12 +95,17 @@ def padded(size: int) -> int:
 
 
 def plan(items: Iterable[Packable], *, soft_bytes: int) -> list[list[Packable]]:
-    """Cut the items, in order of their keys, into shards of about `soft_bytes`: a pure function of what is packed."""
+    """Cut the items, in order of their keys, into shards of about `soft_bytes`: a pure function of what is packed.
+
+    Raises: CorpusError where a sample does not fit into any shard.
+    """
     shards: list[list[Packable]] = []
     filled = soft_bytes
     for item in sorted(items, key=lambda item: item.key):
         size = padded(item.flac_bytes) + padded(item.record_bytes)
-        if filled + size > soft_bytes or not shards:
+        if size > HARD_BYTES - 2 * BLOCK:
+            raise CorpusError(f"{item.key}: a sample of {size / 2**20:.0f} MiB, but a shard may have 1280: cut it")
+        if filled + size > min(soft_bytes, HARD_BYTES - 2 * BLOCK) or not shards:
             shards.append([])
             filled = 0
         shards[-1].append(item)
@@ -106,116 +121,162 @@ def header(name: str, size: int) -> bytes:
 
 
 def write_shard(root: Path, number: int, items: Sequence[Packable]) -> dict[str, Any]:
-    """Write shard `number`; the file appears under its name only when whole. Returns its entry, with its index rows."""
-    path = root / "shards" / shard_name(number)
+    """Write shard `number`, its offsets and its rows, each whole or not at all; nothing where that was done before.
+
+    Returns its entry in corpus.json. The shard counts as done once its rows lie in `parts/`, which comes last.
+
+    Raises: CorpusError
+    """
+    rows = [item.row for item in items]
+    records = [record_of(row, tier=item.tier) for row, item in zip(rows, items, strict=True)]
+    wanted = wanted_of(items, records)
+    done = entry_of(root, number, wanted=wanted)
+    if done is not None:
+        return done
+    path = root / shard_path(number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    state, at, rows = hashlib.sha256(), 0, []
-    with part.open("wb") as file:
-
-        def put(data: bytes) -> None:
-            nonlocal at
-            state.update(data)
-            file.write(data)
-            at += len(data)
-
-        def put_member(name: str, data: bytes) -> int:
-            put(header(name, len(data)))
-            start = at
-            put(data + b"\0" * (-len(data) % BLOCK))
-            return start
-
-        for item in items:
-            key, row = item.key, item.row
-            record = record_of(row, tier=item.tier)
-            with item.file.open("rb") as spool:
-                flac = os.pread(spool.fileno(), item.flac_bytes, item.offset)
-            if len(flac) != item.flac_bytes:
-                raise CorpusError(f"{item.file}: ends before the audio of {key}; remove the file and run again")
-            place = {"shard": number, "flac_offset": put_member(f"{key}.flac", flac), "flac_bytes": len(flac)}
-            place |= {"json_offset": put_member(f"{key}.json", record), "json_bytes": len(record)}
-            rows.append({**row, **place, "tier": item.tier})
-        put(b"\0" * 2 * BLOCK)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    seconds = sum(float(row["seconds"]) for row in rows)
-    entry = {"name": path.name, "sha256": state.hexdigest(), "bytes": at, "samples": len(items), "seconds": seconds}
-    return {**entry, "rows": rows}
+    (root / "corpus.json").unlink(missing_ok=True)
+    offsets: list[int] = []
+    placed: list[dict[str, Any]] = []
+    with replacing(path) as file:
+        tar = Tar(file)
+        for item, row, record in zip(items, rows, records, strict=True):
+            offsets.append(tar.at)
+            flac = sound_of(item)
+            place = {"shard": number, "flac_offset": tar.put(f"{item.key}.flac", flac), "flac_bytes": len(flac)}
+            place |= {"json_offset": tar.put(f"{item.key}.json", record), "json_bytes": len(record)}
+            placed.append({**row, **place, "tier": item.tier})
+        tar.end()
+        index = np.array([*offsets, tar.at], dtype="<u8").tobytes()
+        with replacing(path.with_name(f"{path.name}.idx")) as beside:
+            beside.write(index)
+    sync_folder(path.parent)
+    entry = {
+        "name": shard_name(number),
+        "sha256": tar.state.hexdigest(),
+        "index_sha256": hashlib.sha256(index).hexdigest(),
+        "bytes": tar.at,
+        "samples": len(items),
+        "seconds": sum(float(row["seconds"]) for row in rows),
+        "licenses": sorted({str(row["license"]) for row in rows}),
+        "languages": sorted({str(row["language"] or row["given_language"] or "unknown") for row in rows}),
+    }
+    return write_part(root, number, rows=placed, entry=entry, wanted=wanted)
 
 
-def segment_columns() -> list[tuple[str, Any]]:
-    """The columns of a segment, in order, whatever values it happens to have."""
-    import pyarrow
+class Tar:
+    """A tar as it is written: ustar, and nothing in it depends on who writes it, or when."""
 
-    types = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
-    types |= {"tuple[float, ...]": pyarrow.list_(pyarrow.float32()), "tuple[str, ...]": pyarrow.list_(pyarrow.string())}
-    return [(item.name, types[type_name(item.type)]) for item in fields(Segment)]
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.state = hashlib.sha256()
+        self.at = 0
 
+    def put(self, name: str, data: bytes) -> int:
+        """Add a file. Returns where its content begins."""
+        self.write(header(name, len(data)))
+        start = self.at
+        self.write(data)
+        self.write(b"\0" * (-len(data) % BLOCK))
+        return start
 
-def index_schema() -> Any:
-    """The columns of the index."""
-    import pyarrow
+    def end(self) -> None:
+        """The two empty blocks."""
+        self.write(b"\0" * 2 * BLOCK)
 
-    places = [(name, pyarrow.string() if name == "tier" else pyarrow.int64()) for name in PLACE]
-    return pyarrow.schema([*segment_columns(), *places])
-
-
-def type_name(annotation: Any) -> str:
-    """`str` of `str | None`."""
-    return (annotation.__name__ if isinstance(annotation, type) else str(annotation)).split(" |")[0]
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make the file beside its place, then flush it and move it there: whole, or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    write(part)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    def write(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self.state.update(data)
+        self.file.write(data)
+        self.at += len(data)
 
 
-def finish(root: Path, *, name: str, shards: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """Write the index, then corpus.json, which makes the folder a corpus. Returns the digest."""
-    import pyarrow
+def sound_of(item: Packable) -> bytes:
+    """The FLAC of a sample, out of the file that it waits in.
+
+    Raises: CorpusError
+    """
+    if not KEY.fullmatch(item.key):
+        raise CorpusError(f"{item.key!r}: a key has 1 to 80 letters, digits, - and _")
+    with item.file.open("rb") as spool:
+        flac = os.pread(spool.fileno(), item.flac_bytes, item.offset)
+    if len(flac) != item.flac_bytes:
+        raise CorpusError(f"{item.file}: ends before the audio of {item.key}; remove the file and run again")
+    return flac
+
+
+def wanted_of(items: Sequence[Packable], records: Sequence[bytes]) -> str:
+    """Hash of what a shard is to be made of: by it, a shard that was made of the same is not made again."""
+    state = hashlib.sha256()
+    for item, record in zip(items, records, strict=True):
+        xvector = item.row.get("xvector")
+        state.update(canonical([str(item.file), item.offset, item.flac_bytes, xvector]).encode() + record + b"\n")
+    return state.hexdigest()
+
+
+def finish(root: Path, *, name: str, shards: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """Write the index, pack by pack, then corpus.json, which makes the folder a corpus. Returns the digest.
+
+    `shards`: the entries that `write_shard` returned, in order; they are taken one by one, and no rows are held but
+    those of one shard. What is left over from earlier attempts is removed.
+    """
     from pyarrow import parquet
 
-    rows = [row for shard in shards for row in shard["rows"]]
-    table = pyarrow.Table.from_pylist(rows, schema=index_schema())
-    write_file(root / "index.parquet", lambda part: parquet.write_table(table, part, compression="zstd"))
-    digest = index_digest(table.to_pylist())
+    entries: list[dict[str, Any]] = []
+    waiting = iter(shards)
+    (root / index_name(0)).parent.mkdir(parents=True, exist_ok=True)
+    while (first := next(waiting, None)) is not None:
+        with (
+            replacing(root / index_name(len(entries) // PACK)) as file,
+            parquet.ParquetWriter(file, index_schema(), compression="zstd") as writer,
+        ):
+            writer.write_table(rows_of(root, first, entries))
+            while len(entries) % PACK and (shard := next(waiting, None)) is not None:
+                writer.write_table(rows_of(root, shard, entries))
+    sync_folder(root / "index")
+    remove_strays(root, shards=len(entries))
+    digest = corpus_digest(entries)
     card = {
         "format": FORMAT,
         "schema": SCHEMA,
         "name": name,
         "digest": digest,
-        "samples": len(rows),
-        "hours": sum(float(row["seconds"]) for row in rows) / 3600,
-        "licenses": sorted({str(row["license"]) for row in rows}),
-        "languages": sorted({str(row["language"] or row["given_language"] or "unknown") for row in rows}),
+        "samples": sum(entry["samples"] for entry in entries),
+        "hours": sum(entry["seconds"] for entry in entries) / 3600,
+        "licenses": sorted({word for entry in entries for word in entry["licenses"]}),
+        "languages": sorted({word for entry in entries for word in entry["languages"]}),
         **facts,
-        "shards": [{key: value for key, value in shard.items() if key != "rows"} for shard in shards],
+        "shards": entries,
     }
     write_json(root / "corpus.json", card)
+    shutil.rmtree(root / PARTS)
     return digest
 
 
-def verify(root: Path) -> list[str]:
-    """What is wrong with the corpus in `root`, one sentence a problem; nothing when every byte is as it was written."""
-    corpus, card, wrong = open_corpus(root, whole=True), read_card(root), []
-    if (found := index_digest(corpus.rows)) != corpus.digest:
-        wrong.append(f"index.parquet: its digest is {found}, but corpus.json says {corpus.digest}")
-    for entry in card["shards"]:
-        path = root / "shards" / entry["name"]
-        if not path.is_file():
-            wrong.append(f"{entry['name']}: is missing")
-        elif (found := file_digest(path)) != entry["sha256"]:
-            wrong.append(f"{entry['name']}: its sha256 is {found[:16]}, but corpus.json says {entry['sha256'][:16]}")
-    extra = {path.name for path in (root / "shards").glob("*")} - {entry["name"] for entry in card["shards"]}
-    wrong += [f"{name}: is not a shard of this corpus" for name in sorted(extra)]
-    for number, row in enumerate(corpus.rows if not wrong else []):
-        sample = corpus.sample(number)
-        length = row["end_sample"] - row["start_sample"]
-        if sample.record["key"] != row["key"] or len(sample.wave_S) != length or sample.rate_hz != row["rate_hz"]:
-            wrong.append(f"{row['key']}: the sample is not the one that the index describes")
-    return wrong
+def rows_of(root: Path, shard: Mapping[str, Any], entries: list[dict[str, Any]]) -> Any:
+    """The rows of the next shard, as a pyarrow.Table; its entry is added to the others."""
+    from pyarrow import parquet
+
+    number = len(entries)
+    assert shard["name"] == shard_name(number), f"{shard['name']} where shard {number} should come"
+    entries.append(dict(sorted(shard.items())))
+    return parquet.read_table(part_path(root, number)).replace_schema_metadata(None)
+
+
+def expected_files(shards: int) -> set[str]:
+    """Names of all files that belong to a corpus of so many shards, but for corpus.json."""
+    packs = {index_name(number) for number in range(-(-shards // PACK))}
+    return packs | {f"{shard_path(number)}{ending}" for number in range(shards) for ending in ("", ".idx")}
+
+
+def strays_in(root: Path, *, shards: int) -> list[str]:
+    """Names of files in the folders of a corpus that do not belong to it, and of temporary ones beside them."""
+    inside = [path for folder in ("shards", "index") for path in (root / folder).rglob("*") if not path.is_dir()]
+    found = {path.relative_to(root).as_posix() for path in [*inside, *root.glob("*.tmp"), *root.glob(".corpus.json.*")]}
+    return sorted(found - expected_files(shards))
+
+
+def remove_strays(root: Path, *, shards: int) -> None:
+    """Remove what killed attempts have left, and shards of an earlier, larger plan."""
+    for name in strays_in(root, shards=shards):
+        (root / name).unlink(missing_ok=True)

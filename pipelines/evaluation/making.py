@@ -35,18 +35,21 @@ class Prompt:
 def choose(corpus: Corpus, choice: Choice, *, seed: int, with_text: bool = False) -> list[int]:
     """Numbers of the chosen samples: within the lengths, in an order drawn by the seed, voices in turn."""
 
+    table = corpus.rows.columns("key", "seconds", "text_tts", "text", "given_speaker", "recording", "speaker")
+    rows = table.to_pylist()
+
     def draw(number: int) -> str:
-        return hashlib.sha256(f"{seed}:{corpus.rows[number]['key']}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}:{rows[number]['key']}".encode()).hexdigest()
 
     fit = [
         number
-        for number, row in enumerate(corpus.rows)
+        for number, row in enumerate(rows)
         if choice.min_seconds <= row["seconds"] <= choice.max_seconds and (not with_text or text_of(row))
     ]
     taken: dict[Any, int] = {}
     turns: list[tuple[int, int, int]] = []
     for number in sorted(fit, key=draw):
-        row = corpus.rows[number]
+        row = rows[number]
         voice = row.get("given_speaker") or (row["recording"], row.get("speaker"))
         turns.append((taken.get(voice, 0), len(turns), number))
         taken[voice] = taken.get(voice, 0) + 1

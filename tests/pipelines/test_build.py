@@ -25,7 +25,7 @@ from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.row import Decoded, Recording, Unusable
 from pipelines.shards import open_corpus
-from pipelines.writer import verify
+from pipelines.verify import verify
 
 pytestmark = pytest.mark.system
 
@@ -119,7 +119,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, recordings: Path, cluster: C
 
 def files(root: Path) -> dict[str, bytes]:
     """What a corpus is, byte for byte; the audit page and the ledger tell of the build, too."""
-    kept = [*(root / "shards").glob("*"), root / "index.parquet", root / "corpus.json"]
+    kept = [*(root / "shards").rglob("*.tar*"), *(root / "index").glob("*"), root / "corpus.json"]
     return {path.name: path.read_bytes() for path in kept}
 
 

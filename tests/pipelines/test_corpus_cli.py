@@ -19,7 +19,7 @@ def corpus(tmp_path: Path) -> Path:
 def test_verify_says_what_is_as_written_and_what_is_not(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corpus", "verify", str(corpus)]) == 0
     assert "3 samples in 1 shard, as written" in capsys.readouterr().out
-    shard = corpus / "shards" / "shard-000000.tar"
+    shard = corpus / "shards" / "pack-0000" / "shard-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     assert main(["corpus", "verify", str(corpus)]) == 1
     assert "shard-000000.tar: its sha256 is" in capsys.readouterr().out

@@ -2,15 +2,21 @@
 
 import gc
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from pipelines.row import Segment, as_row, segment_key, segment_of
-from pipelines.shards import CorpusError, open_corpus
-from pipelines.writer import Item, finish, flac_of, plan, verify, write_shard
+from pipelines.shards import CorpusError, index_name, open_corpus
+from pipelines.verify import verify
+from pipelines.writer import Item, finish, flac_of, plan, write_shard
+
+SHARD = "shards/pack-0000/shard-000000.tar"
 
 
 def segment(number: int, *, samples: int = 16000, rate_hz: int = 16000) -> Segment:
@@ -43,7 +49,7 @@ def items(folder: Path, count: int) -> list[Item]:
     return made
 
 
-def build(root: Path, made: list[Item], *, soft_bytes: int = 100_000) -> str:
+def build(root: Path, made: list[Item], *, soft_bytes: int = 120_000) -> str:
     shards = [write_shard(root, number, part) for number, part in enumerate(plan(made, soft_bytes=soft_bytes))]
     return finish(root, name="toy", shards=shards, facts={})
 
@@ -52,6 +58,7 @@ def test_same_samples_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
     made = items(tmp_path, 7)
     digests = [build(tmp_path / "a", made), build(tmp_path / "b", made[::-1])]
     assert digests[0] == digests[1]
+    assert not (tmp_path / "a" / "parts").exists()
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
     assert len([name for name in names if name.suffix == ".tar"]) == 3
     for name in names:
@@ -81,19 +88,20 @@ def test_shards_are_plain_webdataset(tmp_path: Path) -> None:
 
     build(tmp_path, items(tmp_path, 5))
     corpus = open_corpus(tmp_path)
-    urls = [str(path) for path in sorted((tmp_path / "shards").glob("*.tar"))]
+    urls = [str(path) for path in sorted((tmp_path / "shards").rglob("*.tar"))]
     seen = list(webdataset.WebDataset(urls, shardshuffle=False))
     assert [sample["__key__"] for sample in seen] == [row["key"] for row in corpus.rows]
     for number, sample in enumerate(seen):
-        assert (sample["flac"], sample["json"]) == corpus.members(number)
+        key, members = corpus.members(number)
+        assert (sample["__key__"], sample["flac"], sample["json"]) == (key, members["flac"], members["json"])
         assert json.loads(sample["json"])["text"] == "na\u00efve words"
     gc.collect()
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "index", "extra"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "digest", "extra", "offsets", "rows"])
 def test_verify_finds_what_was_harmed(tmp_path: Path, harm: str) -> None:
     build(tmp_path, items(tmp_path, 3))
-    shard = tmp_path / "shards" / "shard-000000.tar"
+    shard = tmp_path / SHARD
     data = shard.read_bytes()
     if harm == "flip":
         shard.write_bytes(data[:5000] + bytes([data[5000] ^ 1]) + data[5001:])
@@ -103,6 +111,12 @@ def test_verify_finds_what_was_harmed(tmp_path: Path, harm: str) -> None:
         shard.unlink()
     elif harm == "extra":
         (shard.parent / "shard-000009.tar").write_bytes(b"")
+    elif harm == "offsets":
+        shard.with_name(f"{shard.name}.idx").write_bytes(b"\0" * 32)
+    elif harm == "rows":
+        table = parquet.read_table(tmp_path / index_name(0))
+        texts = pyarrow.array(["other words"] * 3)
+        parquet.write_table(table.set_column(table.column_names.index("text"), "text", texts), tmp_path / index_name(0))
     else:
         card = json.loads((tmp_path / "corpus.json").read_text())
         (tmp_path / "corpus.json").write_text(json.dumps({**card, "digest": "0" * 32}))
@@ -115,14 +129,101 @@ def test_unfinished_corpus_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="is not a folder"):
         open_corpus(tmp_path / "nowhere")
     build(tmp_path, items(tmp_path, 2))
-    (tmp_path / "index.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CorpusError, match=r"index\.parquet: cannot be read"):
+    (tmp_path / index_name(0)).write_bytes(b"PAR1")
+    with pytest.raises(CorpusError, match=r"pack-0000\.parquet: cannot be read"):
+        open_corpus(tmp_path).rows[0]
+    (tmp_path / "corpus.json").write_text('{"format": "stipple-corpus/1"}')
+    with pytest.raises(CorpusError, match=r"format stipple-corpus/2; build it again"):
         open_corpus(tmp_path)
 
 
 def test_damaged_shard_is_a_sentence(tmp_path: Path) -> None:
     build(tmp_path, items(tmp_path, 2))
-    shard = tmp_path / "shards" / "shard-000000.tar"
-    shard.write_bytes(shard.read_bytes()[:3000])
-    with pytest.raises(CorpusError, match="ends before sample"):
+    shard = tmp_path / SHARD
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000])
+    with pytest.raises(CorpusError, match="ends before the end of its sample 1"):
         open_corpus(tmp_path).sample(1)
+    shard.write_bytes(b"\1" * len(whole))
+    with pytest.raises(CorpusError, match="has no sample at byte 0"):
+        open_corpus(tmp_path).sample(0)
+    shard.write_bytes(whole[:600] + b"\1" * 2000 + whole[2600:])
+    with pytest.raises(CorpusError, match="cannot be read"):
+        open_corpus(tmp_path).sample(0)
+
+
+def test_rows_and_columns_of_many_shards_are_those_that_were_written(tmp_path: Path) -> None:
+    made = items(tmp_path, 9)
+    build(tmp_path / "toy", made, soft_bytes=60_000)
+    corpus = open_corpus(tmp_path / "toy")
+    assert len(corpus.rows.samples) > 3
+    keys = sorted(item.key for item in made)
+    assert [row["key"] for row in corpus.rows] == keys
+    assert [corpus.rows[number]["key"] for number in range(-9, 9)] == [*keys, *keys]
+    assert [row["key"] for row in corpus.rows[2:7:2]] == keys[2:7:2]
+    table = corpus.rows.columns("key", "seconds", "no such column")
+    assert table["key"].to_pylist() == keys
+    assert table["no such column"].to_pylist() == [None] * 9
+    some = corpus.rows.only(np.array([1, 4, 8]), tiers=["a", "b", "c"])
+    told = [(keys[1], "a"), (keys[4], "b"), (keys[8], "c")]
+    assert [(row["key"], row["tier"]) for row in some] == told
+    assert [(some[number]["key"], some[number]["tier"]) for number in (0, 1, -1)] == told
+    assert some.columns("key", "tier").to_pylist() == [{"key": key, "tier": tier} for key, tier in told]
+    assert replace(corpus, rows=some).sample(2).key == keys[8]
+    assert [corpus.sample(number).key for number in (7, 0, 8)] == [keys[7], keys[0], keys[8]]
+    with pytest.raises(IndexError):
+        corpus.rows[9]
+
+
+def test_opening_reads_no_row_of_the_index(tmp_path: Path) -> None:
+    build(tmp_path, items(tmp_path, 2))
+    (tmp_path / index_name(0)).unlink()
+    corpus = open_corpus(tmp_path)
+    assert len(corpus) == 2
+    assert corpus.sample(1).rate_hz == 16000
+
+
+def test_offsets_are_those_that_tarfile_finds(tmp_path: Path) -> None:
+    build(tmp_path, items(tmp_path, 3))
+    with tarfile.open(tmp_path / SHARD) as tar:
+        members = tar.getmembers()
+    assert {(m.mtime, m.uid, m.gid, m.mode, m.type) for m in members} == {(0, 0, 0, 0o644, tarfile.REGTYPE)}
+    found = np.fromfile(tmp_path / f"{SHARD}.idx", dtype="<u8").tolist()
+    assert found == [*(member.offset for member in members[::2]), (tmp_path / SHARD).stat().st_size]
+
+
+def test_key_that_would_break_a_shard_is_refused(tmp_path: Path) -> None:
+    (item,) = items(tmp_path, 1)
+    for key in ("a.b.c.d.e.f", "../../../etc", "", "x" * 81):
+        with pytest.raises(CorpusError, match="a key has 1 to 80"):
+            write_shard(tmp_path / "toy", 0, [replace(item, row={**item.row, "key": key})])
+    with pytest.raises(CorpusError, match="cut it"):
+        plan([replace(item, flac_bytes=2**31)], soft_bytes=2**30)
+
+
+def test_shard_that_is_done_is_not_written_again(tmp_path: Path) -> None:
+    made = items(tmp_path, 3)
+    first = write_shard(tmp_path / "toy", 0, made)
+    shard = tmp_path / "toy" / SHARD
+    stamp = shard.stat().st_ino
+    assert write_shard(tmp_path / "toy", 0, made) == first
+    assert shard.stat().st_ino == stamp
+    other = [replace(item, row={**item.row, "text": "na\u00efve w\u00f6rds"}) for item in made]
+    assert write_shard(tmp_path / "toy", 0, other)["sha256"] != first["sha256"]
+    assert shard.stat().st_ino != stamp
+
+
+def test_finish_takes_entries_one_by_one_and_removes_what_earlier_attempts_left(tmp_path: Path) -> None:
+    made = items(tmp_path, 6)
+    build(tmp_path / "a", made, soft_bytes=40_000)
+    pack = (tmp_path / "a" / SHARD).parent
+    (pack / "shard-000001.tar.12ab34cd.tmp").write_bytes(b"half")
+    build(tmp_path / "b", made)
+    shards = (write_shard(tmp_path / "a", n, part) for n, part in enumerate(plan(made, soft_bytes=120_000)))
+    finish(tmp_path / "a", name="toy", shards=shards, facts={})
+    assert verify(tmp_path / "a") == []
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

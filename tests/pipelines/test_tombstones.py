@@ -14,8 +14,8 @@ from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from pipelines.takedown import take_down, tombstone_for, touched
 from pipelines.tombstones import FILE, Tombstone, Withdrawn, append, read_tombstones, tombstones_of
+from pipelines.verify import verify
 from pipelines.withheld import withholding
-from pipelines.writer import verify
 from tests.pipelines.corpora import corpus_of, segment
 
 FACTS = {"why": "asked to", "who": "me", "when": "2026-01-02T00:00:00+00:00"}

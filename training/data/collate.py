@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from training.data.draw import Draw
 from training.objectives import Batch
@@ -28,9 +28,10 @@ class Utterance:
     speaker: str | None
 
 
-def patches_of(seconds: float) -> int:
+def patches_of(seconds_N: ArrayLike) -> NDArray[np.int64]:
     """Patches that so much audio takes, the last one padded; at least one."""
-    return max(1, math.ceil(round(seconds * RATE_HZ) / PATCH))
+    samples_N = np.rint(np.asarray(seconds_N, dtype=np.float64) * RATE_HZ)
+    return np.asarray(np.maximum(1, np.ceil(samples_N / PATCH)), dtype=np.int64)
 
 
 def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: Draw) -> Batch:

@@ -67,38 +67,45 @@ def open_sources(data: Data, *, folders: Mapping[str, str | Path], needs_text: b
 
 
 def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> Source:
-    """One part of the mixture."""
-    seconds = np.asarray(corpus.seconds)
-    fits = seconds >= data.min_clip_seconds
+    """One part of the mixture, by whole columns of the index."""
+    seconds_N = np.asarray(corpus.seconds)
+    used_N = (seconds_N >= data.min_clip_seconds) & chosen(corpus, part)
     if needs_text:
-        fits &= seconds <= data.max_clip_seconds
-    used = [
-        number
-        for number, row in enumerate(corpus.rows)
-        if fits[number] and chosen(row, part) and (text_of(row) or not needs_text)
-    ]
-    if not used:
+        used_N &= (seconds_N <= data.max_clip_seconds) & has_text(corpus)
+    used = np.flatnonzero(used_N)
+    if not len(used):
         asked = f"{data.min_clip_seconds:g} to {data.max_clip_seconds:g} s" + (", with text" if needs_text else "")
         raise DataError(
             f"corpus {corpus.name} has {len(corpus)} samples and none fits ({asked}"
             f"{', and the filters of the mixture' if part.tiers or part.where else ''})"
         )
-    held = held_out_of([str(corpus.rows[number]["key"]) for number in used], share=data.held_out)
-    numbers = np.array(used, dtype=np.int64)
+    keys = corpus.rows.columns("key")["key"].take(used).to_pylist()
+    held = held_out_of(keys, share=data.held_out)
     return Source(
         corpus=corpus,
         weight=part.weight,
-        numbers=numbers[~held],
-        held_out=numbers[held],
-        patches=np.array([patches_of(min(s, data.max_clip_seconds)) for s in seconds], dtype=np.int64),
+        numbers=used[~held],
+        held_out=used[held],
+        patches=patches_of(np.minimum(seconds_N, data.max_clip_seconds)),
     )
 
 
-def chosen(row: Mapping[str, Any], part: Part) -> bool:
-    """Does a row of the index pass the filters of its part?"""
-    if part.tiers is not None and row.get("tier") not in part.tiers:
-        return False
-    return all(inside(row.get(column), wanted) for column, wanted in part.where.items())
+def chosen(corpus: Corpus, part: Part) -> NDArray[np.bool_]:
+    """Which samples pass the filters of the part."""
+    wanted: list[tuple[str, Bound | Sequence[str | int | bool]]] = [*part.where.items()]
+    if part.tiers is not None:
+        wanted.append(("tier", part.tiers))
+    passes_N = np.ones(len(corpus), dtype=np.bool_)
+    for column, values in wanted:
+        found = corpus.rows.columns(column)[column].to_pylist()
+        passes_N &= np.array([inside(value, values) for value in found], dtype=np.bool_)
+    return passes_N
+
+
+def has_text(corpus: Corpus) -> NDArray[np.bool_]:
+    """Which samples have something to say."""
+    forms = corpus.rows.columns("text_tts", "text").to_pydict().values()
+    return np.array([bool(tts or text) for tts, text in zip(*forms, strict=True)], dtype=np.bool_)
 
 
 def inside(value: Any, wanted: Bound | Sequence[str | int | bool]) -> bool:

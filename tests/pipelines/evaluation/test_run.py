@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from infra.journal import About, JournalRun, read_from
 from infra.manifest import ManifestError, parse
+from infra.objects import Folder
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.runtime.bundle import save_bundle
 from pipelines.evaluation import making, run
 from pipelines.evaluation.manifest import Choice, EvalManifest
-from pipelines.shards import Corpus
+from pipelines.shards import Corpus, Rows, index_name
 from tests.small import small_bundle
 from tests.training.speech import build_corpus
 
@@ -159,7 +162,10 @@ def test_chosen_utterances_change_with_the_seed_and_take_voices_in_turn(tmp_path
         {"key": f"k{number}", "seconds": 2.0, "recording": "one.wav", "speaker": "much" if number < 20 else "little"}
         for number in range(22)
     ]
-    opened = Corpus(root=tmp_path, name="toy", digest="", licenses=(), rows=rows)
+    (tmp_path / "index").mkdir()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / index_name(0))
+    place = Folder(tmp_path)
+    opened = Corpus(place=place, name="toy", digest="", licenses=(), rows=Rows(place, [len(rows)]))
     chosen = [making.choose(opened, Choice(utterances=4), seed=seed) for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
     for numbers in chosen:
