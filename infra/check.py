@@ -21,6 +21,7 @@ FOLDERS = {
     "eval": f"{KINDS['eval']}:MANIFEST",
     "models": "training.manifest:ModelManifest",
     "clusters": "infra.cluster:ClusterManifest",
+    "storage": "infra.buckets:Storage",
     "workflows": "infra.workflow.manifest:WorkflowManifest",
 }
 """Folder of manifests/ -> the manifest that its files hold. By name, since infra imports nothing above it."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.units import Unit
 
 SUMMARY = "build and inspect corpora"
-VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "select", "takedown")}
+VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "publish", "select", "takedown")}
 """Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
 CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
 """What is said of the recordings of a bare folder."""
@@ -204,13 +204,13 @@ def run_verify(args: argparse.Namespace) -> int:
     from pipelines.verify import verify
     from pipelines.views import hidden_in
 
-    root = corpus_at(args.corpus)
+    root = args.corpus if "://" in args.corpus else corpus_at(args.corpus)
     wrong = verify(root)
     for sentence in wrong:
         print(sentence)
     card = read_card(root)
     if not wrong:
-        hidden = hidden_in(root)
+        hidden = hidden_in(root) if isinstance(root, Path) else 0
         aside = f"; {hidden} of them hidden by tombstones" if hidden else ""
         print(f"{card['name']}@{card['digest']}: {told_of(card)}, as written{aside}")
     return 1 if wrong else 0

@@ -7,6 +7,7 @@ A corpus, in a folder:
     shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and the size of the tar: uint64,
                                           little-endian (the form that lhotse and Energon read, too)
 A pack has at most 4096 shards. The digest of the index is the version of the corpus: `name@digest`.
+Published (pipelines/publish.py), all but corpus.json lie in a folder that it names under `at`.
 """
 
 import io
@@ -17,14 +18,17 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.manifest import canonical
-from infra.objects import Folder, Place
+from infra.objects import Folder, Place, place_of
 from pipelines.index import PACK, CorpusError, Rows, index_name
+
+if TYPE_CHECKING:
+    from infra.buckets import Storage
 
 __all__ = ["FORMAT", "PACK", "PLACE", "Corpus", "CorpusError", "Rows", "Sample", "index_name", "open_corpus"]
 
@@ -34,6 +38,7 @@ PLACE = ("shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes", "tie
 BLOCK = 512
 """What a tar is made of."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
+AT = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ def read_card(root: str | Path | Place) -> dict[str, Any]:
 
     Raises: CorpusError
     """
-    place = placed(root)
+    place = place_of(root) if isinstance(root, str | Path) else root
     try:
         card = json.loads(place.read("corpus.json"))
     except (FileNotFoundError, NotADirectoryError):
@@ -205,6 +210,8 @@ def mistakes(card: Mapping[str, Any]) -> str | None:
     for key, kind in kinds.items():
         if not isinstance(card.get(key), kind):
             return f"{key} should be a {kind.__name__}, but is {card.get(key)!r:.60}"
+    if "at" in card and not (isinstance(card["at"], str) and AT.fullmatch(card["at"])):
+        return f"`at` should be 16 hex digits, but is {card['at']!r:.60}"
     for number, shard in enumerate(card["shards"]):
         entry = shard if isinstance(shard, dict) else {}
         if entry.get("name") != shard_name(number):
@@ -219,13 +226,15 @@ def mistakes(card: Mapping[str, Any]) -> str | None:
     return None
 
 
-def placed(root: str | Path | Place) -> Place:
-    """Where a corpus lies."""
-    return Folder(Path(root)) if isinstance(root, str | Path) else root
-
-
-def open_corpus(root: str | Path | Place, *, selection: str | Path | None = None, whole: bool = False) -> Corpus:
-    """Open the corpus in `root`, or what a selection names of it; `root` may be a selection itself.
+def open_corpus(
+    root: str | Path | Place,
+    *,
+    selection: str | Path | None = None,
+    whole: bool = False,
+    storage: "Storage | None" = None,
+) -> Corpus:
+    """Open the corpus in `root`, or what a selection names of it; `root` may be a selection itself, or the URL of a
+    published corpus in an object store, which `storage` says how to reach.
 
     Reads its card, and no row of its index. Samples that a tombstone hides are not in it, unless it is asked for as a
     `whole`.
@@ -234,14 +243,15 @@ def open_corpus(root: str | Path | Place, *, selection: str | Path | None = None
     """
     from pipelines.views import corpus_and_selection, seen
 
-    place = placed(root)
+    place = place_of(root, storage) if isinstance(root, str | Path) else root
     if isinstance(place, Folder):
         folder, selection = corpus_and_selection(place.root, selection)
         place = Folder(folder)
     card = read_card(place)
-    rows = Rows(place, [shard["samples"] for shard in card["shards"]])
+    files = place.inside(card["at"]) if "at" in card else place
+    rows = Rows(files, [shard["samples"] for shard in card["shards"]])
     licenses = tuple(map(str, card["licenses"]))
-    corpus = Corpus(place=place, name=card["name"], digest=card["digest"], licenses=licenses, rows=rows)
+    corpus = Corpus(place=files, name=card["name"], digest=card["digest"], licenses=licenses, rows=rows)
     if whole or not isinstance(place, Folder):
         return corpus
     return seen(corpus, place.root, selection=None if selection is None else Path(selection))

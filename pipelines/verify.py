@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from infra.objects import Folder, Place
+from infra.objects import Folder, Place, place_of
 from pipelines.shards import (
     Corpus,
     CorpusError,
     corpus_digest,
     index_digest,
     open_corpus,
-    placed,
     read_card,
     shard_path,
 )
@@ -28,15 +27,16 @@ def verify(root: str | Path | Place) -> list[str]:
 
     Raises: CorpusError where there is no corpus.
     """
-    place = placed(root)
+    place = place_of(root) if isinstance(root, str | Path) else root
     corpus, card = open_corpus(place, whole=True), read_card(place)
     wrong = []
     if (found := corpus_digest(card["shards"])) != corpus.digest:
         wrong.append(f"corpus.json: the digest of its shards is {found}, but it says {corpus.digest}")
     for number, entry in enumerate(card["shards"]):
         wrong += shard_mistakes(corpus, number, entry)
-    if isinstance(place, Folder):
-        wrong += [f"{name}: is not a file of this corpus" for name in strays_in(place.root, shards=len(card["shards"]))]
+    if isinstance(corpus.place, Folder):
+        strays = strays_in(corpus.place.root, shards=len(card["shards"]))
+        wrong += [f"{name}: is not a file of this corpus" for name in strays]
     return wrong
 
 
