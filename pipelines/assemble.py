@@ -5,7 +5,7 @@ What stays in memory of a segment is where it lies (about 0.3 kB), not what it i
 
 import os
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from pipelines.funnel import Funnel
 from pipelines.ledger import Fate, UnitResult, fate_of, ledger_writer, read_ledger, result_path, results, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.row import as_row, segment_of
-from pipelines.select import verdicts
+from pipelines.select import Verdict, verdicts
+from pipelines.tombstones import store_of
 from pipelines.truth import read_truth, score_against_truth
 from pipelines.truth import table as truth_table
 from pipelines.units import Unit
+from pipelines.withheld import withholding
 from pipelines.writer import record_of
 
 EXAMPLES = 10
@@ -99,10 +101,11 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     funnel, sounds, items = Funnel([*chain.steps, "select"]), Sounds(), list[Kept]()
     costs: dict[str, dict[str, float]] = {}
     seen: set[str] = set()
+    why = withholding(corpus=manifest.name, store=store_of(job.out), allow=manifest.allow)
     with ledger_writer(job.out / "ledger.parquet") as put:
         for result in results(job.work, [unit.id for unit in units], chain=chain.fingerprint):
             rows = []
-            for fate, row in judged(result, manifest, seen=seen):
+            for fate, row in judged(result, manifest, seen=seen, withheld=why):
                 row["fingerprint"] = chain.fingerprints.get(row["transform"], chain.fingerprint)
                 rows.append(row)
                 if fate.sounds:
@@ -117,12 +120,20 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     return Assembled(items, sounds, {**funnel.facts(), "costs": costs, "manifest": manifest.model_dump(mode="json")})
 
 
-def judged(result: UnitResult, manifest: CorpusManifest, *, seen: set[str]) -> Iterator[tuple[Fate, Row]]:
+def judged(
+    result: UnitResult,
+    manifest: CorpusManifest,
+    *,
+    seen: set[str],
+    withheld: Callable[[Row], tuple[str, str] | None],
+) -> Iterator[tuple[Fate, Row]]:
     """The fates of a unit and their rows of the ledger, in the order of recordings."""
     fates = sorted(result.fates, key=lambda fate: (fate.recording, (fate.segment or {}).get("start_sample", -1)))
     rows = [row_of(fate, corpus=manifest.name) for fate in fates]
     ready = [row for fate, row in zip(fates, rows, strict=True) if fate.status == "ready"]
-    verdict_of = dict(zip(map(id, ready), verdicts(ready, manifest, seen=seen), strict=True))
+    verdict_of = {id(row): Verdict(None, (why[0],), why[1]) for row in ready if (why := withheld(row)) is not None}
+    allowed = [row for row in ready if id(row) not in verdict_of]
+    verdict_of |= zip(map(id, allowed), verdicts(allowed, manifest, seen=seen), strict=True)
     for fate, row in zip(fates, rows, strict=True):
         verdict = verdict_of.get(id(row))
         row |= {"unit": result.unit, "item_seconds": fate.seconds}

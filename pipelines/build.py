@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def run(job: Job) -> Outcome:
         "hours_failed": round(facts["hours"]["failed"], 6),
         "recordings": facts["recordings"],
         "recordings_failed": facts["recordings_failed"],
-        "shards": len(shards),
+        "shards": len(planned),
         "languages": sorted(name for name, part in facts["by_language"].items() if part["kept"]),
         "licenses": card["licenses"],
         "sources": sorted(name for name, part in facts["by_source"].items() if part["kept"])[:20],
@@ -306,12 +307,23 @@ class Progress:
         return "; " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ranked) if total > 0 else ""
 
 
-def pack(job: Job, shards: Sequence[Sequence[Packable]], *, parallel: bool) -> list[dict[str, Any]]:
-    """Write the shards; by Ray tasks where there is much to copy. The plan decides the bytes, not who writes them."""
+def pack(job: Job, shards: Sequence[Sequence[Packable]], *, parallel: bool) -> Iterator[dict[str, Any]]:
+    """Write the shards, and tell of each in order; by Ray tasks where there is much to copy.
+
+    The plan decides the bytes, not who writes them; no more entries are in memory than are being written.
+    """
     if not parallel or len(shards) == 1:
-        return [write_shard(job.out, number, items) for number, items in enumerate(shards)]
+        yield from (write_shard(job.out, number, items) for number, items in enumerate(shards))
+        return
     job.connect()
     import ray
 
     write = ray.remote(num_cpus=1, max_retries=3)(write_shard)
-    return list(ray.get([write.remote(job.out, number, list(items)) for number, items in enumerate(shards)]))
+    window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    begun: deque[Any] = deque()
+    for number, items in enumerate(shards):
+        begun.append(write.remote(job.out, number, list(items)))
+        if len(begun) > window:
+            yield ray.get(begun.popleft())
+    while begun:
+        yield ray.get(begun.popleft())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from infra.manifest import Entry, Manifest, entry_of, resolve
+from pipelines.licenses import Use
 from pipelines.row import score_owner
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class CorpusManifest(Manifest):
     """A segment that any of these refuses is dropped."""
     tiers: dict[str, list[FilterEntry]] = {}
     """Name -> filters. A segment belongs to the first tier whose filters all pass, and is dropped where none does."""
+    allow: list[Use] = []
+    """Uses that the license of every sample must allow; what is not known is not allowed."""
     shards: Shards = Shards()
     units: Units = Units()
     errors: Errors = Errors()

@@ -24,7 +24,7 @@ from infra.storage import file_digest
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.readers import folder
 from pipelines.shards import open_corpus
-from pipelines.writer import verify
+from pipelines.verify import verify
 
 pytestmark = pytest.mark.system
 
@@ -80,7 +80,7 @@ class Nemesis:
         self.cluster, self.whole, self.catalog = cluster, whole, catalog
         self.chance = random.Random(SEED)
         self.kills: Counter[str] = Counter()
-        self.right = {path.name: file_digest(path) for path in (whole / "out" / "shards").iterdir()}
+        self.right = {path.name: file_digest(path) for path in (whole / "out").rglob("*.tar")}
 
     def drive(self, folder: Path) -> "subprocess.Popen[str]":
         with (folder / "told.txt").open("a") as told:
@@ -140,9 +140,15 @@ class Nemesis:
 
     def look(self, folder: Path) -> None:
         """Every shard that can be seen under its name is whole."""
-        for path in (folder / "out" / "shards").glob("*.tar"):
+        for path in (folder / "out").rglob("*.tar"):
             data = path.read_bytes() if path.exists() else None
             assert data is None or hashlib.sha256(data).hexdigest() == self.right[path.name], f"{path}: seen in part"
+
+
+def files(out: Path) -> dict[str, str]:
+    """What a corpus is: its shards with their indexes, and its card."""
+    found = [*(out / "shards").rglob("*"), out / "corpus.json"]
+    return {path.relative_to(out).as_posix(): file_digest(path) for path in found if path.is_file()}
 
 
 def samples(root: Path) -> dict[str, tuple[Any, ...]]:
@@ -174,8 +180,7 @@ def test_nothing_is_lost_doubled_or_changed_by_a_hundred_kills(
         assert nemesis.build(folder) == undisturbed.stdout.strip()
         assert samples(folder) == expected
         assert verify(folder / "out") == []
-        for name in ("index.parquet", "corpus.json"):
-            assert file_digest(folder / "out" / name) == file_digest(whole / "out" / name)
+        assert files(folder / "out") == files(whole / "out")
     assert nemesis.kills.total() >= KILLS
     assert set(nemesis.kills) == set(VICTIMS)
     print(f"{dict(nemesis.kills)} in {builds} builds")
