@@ -34,6 +34,8 @@ class Heard:
     """ISO 639-1 code, where the recognizer knows it."""
     log_probability: float | None = None
     """The recognizer's own score, mean per token or frame; comparable only within one recognizer."""
+    no_speech: float | None = None
+    """Probability that nobody speaks, where the recognizer says so."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,17 @@
-"""Language of a text, by the n-gram model in the py3langid wheel, kept to the languages that were asked for."""
+"""Language of a text, by its script, or by the n-gram model in the py3langid wheel; of the languages asked for."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from models.frozen import fingerprint_of, wheel_file
+
+SCRIPTS = (("HIRAGANA", "ja"), ("KATAKANA", "ja"), ("HANGUL", "ko"), ("CJK", "zh"))
+"""Scripts that name a language, kana before the characters that Japanese shares with Chinese."""
+MAJORITY = 0.5
+"""Share of the letters that have to be of these scripts: names in Latin letters stand in many Chinese texts."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,10 @@ class TextLanguage:
         return [self.guess(text) if any(c.isalpha() for c in text) else None for text in texts]
 
     def guess(self, text: str) -> Guess:
-        """The likeliest language."""
+        """The likeliest language. The model is unsure of short Chinese texts, of which the script leaves no doubt."""
+        written = by_script(text)
+        if written is not None and (not self.languages or written in self.languages):
+            return Guess(language=written, probability=1.0)
         language, probability = self._model.classify(text)
         return Guess(language=str(language), probability=float(probability))
 
@@ -47,3 +56,12 @@ class TextLanguage:
         if self.languages:
             model.set_languages(list(self.languages))
         return model
+
+
+def by_script(text: str) -> str | None:
+    """Chinese, Japanese or Korean, where most letters are of their scripts; Cantonese counts as Chinese."""
+    names = [unicodedata.name(c, "").split()[0] for c in text if c.isalpha()]
+    marks = dict.fromkeys(names)
+    known = [language for script, language in SCRIPTS if script in marks]
+    asian = sum(name in dict(SCRIPTS) for name in names)
+    return known[0] if known and asian > MAJORITY * len(names) else None

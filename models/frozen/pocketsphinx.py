@@ -55,6 +55,6 @@ class PocketSphinx:
         )
 
 
-def recognizer(checkpoint: Path | None = None) -> PocketSphinx:
-    """The recognizer of the wheel; `checkpoint` is for those that need one."""
+def recognizer(checkpoint: Path | None = None, *, device: str = "cpu") -> PocketSphinx:
+    """The recognizer of the wheel; `checkpoint` and `device` are for those that need them."""
     return PocketSphinx()

@@ -1,12 +1,13 @@
-"""Whisper: speech to text in a hundred languages, from an official checkpoint on this machine."""
+"""Whisper: speech to text in a hundred languages, and which one it is; from an official checkpoint on this machine."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from models.frozen import Heard, Wave, WeightsError, fingerprint_of, local_file
+from models.frozen.language import Guess
 
 WINDOW = 480_000
 """Samples that the network sees at a time: 30 s."""
@@ -14,40 +15,89 @@ FIX = "put an official checkpoint there (large-v3.pt of github.com/openai/whispe
 
 
 class Whisper:
-    """Greedy, one window at a time, each without memory of the last: the same text for the same sound.
+    """Greedy (temperature 0), every window of 30 s without memory of the last: the same text for the same sound.
 
-    Not to be shared between threads: while it decodes, its cache hangs on the network.
+    On a GPU, windows that are in one language are decoded together, `batch` at a time. On a CPU one by one: a batch
+    gains little there, and the last digits of a score would depend on its neighbors. Not to be shared between threads:
+    while it decodes, its cache hangs on the network.
     """
 
     RATE_HZ = 16000
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, *, device: str = "cpu", batch: int | None = None) -> None:
         """Raises: WeightsError where there is no checkpoint."""
         self.path = local_file(checkpoint, what="Whisper checkpoint", fix=FIX)
+        self.device = device
+        self.batch = batch or (16 if device.startswith("cuda") else 1)
 
     @property
     def fingerprint(self) -> str:
-        """Version and weights."""
-        return fingerprint_of("whisper", package="openai-whisper", weights=[self.path], decode="greedy")
+        """Version, weights, and how many windows at a time; on a GPU it computes in half precision."""
+        precision = "half" if self.device.startswith("cuda") else "single"
+        return fingerprint_of(
+            "whisper",
+            package="openai-whisper",
+            weights=[self.path],
+            decode="greedy",
+            batch=self.batch,
+            precision=precision,
+        )
 
     def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[Heard]:
-        """One text a waveform (16 kHz); where its language is None, the network says which it is."""
-        return [self.transcribe(wave_S, language) for wave_S, language in zip(waves, languages, strict=True)]
+        """One text a waveform (16 kHz); where its language is None, the network says which it is, by the first window.
 
-    def transcribe(self, wave_S: Wave, language: str | None) -> Heard:
-        """Windows of 30 s, joined; language and mean log probability of the first."""
+        Log probability is the mean over windows; no speech is that of the window that has most of it.
+        """
+        found = self._languages(waves, languages)
+        windows = [
+            (item, start) for item, wave_S in enumerate(waves) for start in range(0, max(1, len(wave_S)), WINDOW)
+        ]
+        decoded: dict[tuple[int, int], Any] = {}
+        for language in sorted(set(found)):
+            same = [window for window in windows if found[window[0]] == language]
+            for some in portions(same, size=self.batch):
+                mels = self._mels([waves[item][start : start + WINDOW] for item, start in some])
+                decoded.update(zip(some, self._decode(mels, language), strict=True))
+        return [joined([decoded[window] for window in windows if window[0] == item]) for item in range(len(waves))]
+
+    def languages(self, waves: Sequence[Wave]) -> list[Guess]:
+        """The likeliest language of the first 30 s of each waveform (16 kHz), with its probability among all."""
         import whisper
 
-        language = language if language in whisper.tokenizer.LANGUAGES else None
-        found = []
-        for start in range(0, max(1, len(wave_S)), WINDOW):
-            padded = whisper.pad_or_trim(wave_S[start : start + WINDOW])
-            mel = whisper.log_mel_spectrogram(padded, n_mels=self._network.dims.n_mels)
-            options = whisper.DecodingOptions(language=language, temperature=0.0, without_timestamps=True, fp16=False)
-            found.append(whisper.decode(self._network, mel, options))
-            language = language or found[0].language
-        text = " ".join(result.text.strip() for result in found if result.text.strip())
-        return Heard(text=text, language=found[0].language, log_probability=float(found[0].avg_logprob))
+        guesses = []
+        for some in portions(list(waves), size=self.batch):
+            _, found = whisper.detect_language(self._network, self._mels([wave_S[:WINDOW] for wave_S in some]))
+            likeliest = [max(item, key=item.__getitem__) for item in found]
+            guesses += [Guess(name, item[name]) for name, item in zip(likeliest, found, strict=True)]
+        return guesses
+
+    def _languages(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[str]:
+        """What is asked for where the network knows it, else what it hears."""
+        import whisper
+
+        known = whisper.tokenizer.LANGUAGES if self._network.is_multilingual else {"en": "english"}
+        unknown = [number for number, language in enumerate(languages) if language not in known]
+        if not self._network.is_multilingual:
+            return ["en"] * len(waves)
+        guesses = dict(zip(unknown, self.languages([waves[number] for number in unknown]), strict=True))
+        return [guesses[at].language if at in guesses else str(name) for at, name in enumerate(languages)]
+
+    def _decode(self, mels: Any, language: str) -> list[Any]:
+        import whisper
+
+        half = self.device.startswith("cuda")
+        options = whisper.DecodingOptions(language=language, temperature=0.0, without_timestamps=True, fp16=half)
+        results: list[Any] = whisper.decode(self._network, mels, options)
+        return results
+
+    def _mels(self, waves: Sequence[Wave]) -> Any:
+        """Log-mel spectrograms of windows filled up with silence: [B, mels, 3000]. Each has a floor of its own."""
+        import torch
+        import whisper
+
+        bands = self._network.dims.n_mels
+        padded = [torch.from_numpy(whisper.pad_or_trim(wave_S)) for wave_S in waves]
+        return torch.stack([whisper.log_mel_spectrogram(one, n_mels=bands, device=self.device) for one in padded])
 
     @cached_property
     def _network(self) -> Any:
@@ -63,7 +113,20 @@ class Whisper:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # whisper leaves its vocabulary's file open
             whisper.tokenizer.get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
-        return network.eval()
+        return network.to(self.device).eval()
+
+
+def portions(items: Sequence[Any], *, size: int) -> Iterator[Sequence[Any]]:
+    """So many at a time."""
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def joined(windows: Sequence[Any]) -> Heard:
+    """One text of the windows of a waveform."""
+    text = " ".join(window.text.strip() for window in windows if window.text.strip())
+    score = sum(float(window.avg_logprob) for window in windows) / len(windows)
+    silence = max(float(window.no_speech_prob) for window in windows)
+    return Heard(text=text, language=windows[0].language, log_probability=score, no_speech=silence)
 
 
 def first_line(error: BaseException) -> str:
@@ -71,11 +134,11 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
-def recognizer(checkpoint: Path | None) -> Whisper:
+def recognizer(checkpoint: Path | None, *, device: str = "cpu") -> Whisper:
     """The recognizer with the weights at `checkpoint`.
 
     Raises: WeightsError
     """
     if checkpoint is None:
         raise WeightsError(f"whisper needs checkpoints.whisper: the path of its weights; {FIX}")
-    return Whisper(checkpoint)
+    return Whisper(checkpoint, device=device)

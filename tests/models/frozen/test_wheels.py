@@ -8,7 +8,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from models.frozen import Wave, WeightsError, at_level, sha256_of, wheel_file
+from models.frozen import Wave, WeightsError, at_level, language, sha256_of, wheel_file
 from models.frozen.dnsmos import Dnsmos
 from models.frozen.espeak import Espeak, EspeakError, Utterance
 from models.frozen.language import TextLanguage
@@ -138,6 +138,11 @@ def test_text_language_knows_sentences_and_keeps_to_the_languages_asked_for() ->
         "...",
     ]
     found = TextLanguage(languages=["de", "en", "fr", "zh"])(texts)
+    assert found[2] is not None
+    assert found[2].probability == 1, "the script leaves no doubt"
+    assert [language.by_script(text) for text in ("今日は晴れ", "오늘", "我用 iPhone", "the 中 sign", "12")] == [
+        "ja", "ko", None, None, None,
+    ]  # fmt: skip
     assert [item.language if item else None for item in found] == ["de", "fr", "zh", None]
     among = TextLanguage(languages=["en", "fr"])(texts[:1])[0]
     assert among is not None

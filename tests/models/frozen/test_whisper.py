@@ -1,0 +1,115 @@
+"""Whisper, by both engines: the true layouts load from a path, wrong ones are refused, one text a waveform."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.frozen import WeightsError
+from models.frozen import faster_whisper as faster
+from models.frozen.faster_whisper import FasterWhisper
+from models.frozen.whisper import WINDOW, Whisper, recognizer
+from tests.checkpoints import write_faster_whisper, write_whisper
+
+NOISE = [np.random.default_rng(seed).normal(0, 0.1, size=n).astype(np.float32) for seed, n in ((0, 16000), (1, 40000))]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_whisper(tmp_path_factory.mktemp("whisper") / "tiny.pt")
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faster_whisper(tmp_path_factory.mktemp("faster_whisper"))
+
+
+def test_whisper_hears_one_text_a_waveform_and_names_the_language_where_none_is_given(tiny: Path) -> None:
+    heard = Whisper(tiny)(NOISE, ["de", None])
+    assert len(heard) == 2
+    assert heard[0].language == "de"
+    assert heard[1].language == Whisper(tiny).languages(NOISE)[1].language
+    assert all(item.log_probability is not None and item.log_probability < 0 for item in heard)
+    assert all(item.no_speech is not None and 0 <= item.no_speech <= 1 for item in heard)
+    assert Whisper(tiny)(NOISE[::-1], [None, "de"])[::-1] == heard, "a text depends on the clips before it"
+
+
+def test_whisper_in_batches_hears_what_it_hears_alone(tiny: Path) -> None:
+    alone = Whisper(tiny, batch=1)([*NOISE, NOISE[0][:0]], ["de", "fr", "de"])
+    together = Whisper(tiny, batch=3)([*NOISE, NOISE[0][:0]], ["de", "fr", "de"])
+    assert [item.text for item in together] == [item.text for item in alone]
+    assert [item.language for item in together] == ["de", "fr", "de"]
+    scores = [[item.log_probability for item in heard] for heard in (alone, together)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_a_long_waveform_is_heard_in_windows(tiny: Path) -> None:
+    model = Whisper(tiny, batch=2)
+    long = np.concatenate([np.resize(NOISE[0], WINDOW), NOISE[1]])
+    parts = model([long[:WINDOW], long[WINDOW:]], ["de", "de"])
+    whole = model([long], ["de"])[0]
+    assert whole.text == " ".join(part.text for part in parts if part.text)
+    assert whole.no_speech == pytest.approx(max(part.no_speech or 0 for part in parts))
+
+
+def test_the_layout_of_large_v3_loads(tmp_path: Path) -> None:
+    model = Whisper(write_whisper(tmp_path / "v3.pt", mels=128, vocabulary=51866))
+    assert model(NOISE[:1], ["yue"])[0].language == "yue", "the hundredth language"
+    assert 0 < model.languages(NOISE[:1])[0].probability < 1
+
+
+def test_whisper_fingerprint_follows_the_weights_and_the_batch(tiny: Path, tmp_path: Path) -> None:
+    stored = torch.load(tiny, weights_only=True)
+    stored["model_state_dict"]["decoder.ln.bias"][0] += 1
+    torch.save(stored, tmp_path / "other.pt")
+    assert Whisper(tiny).fingerprint != Whisper(tmp_path / "other.pt").fingerprint
+    assert Whisper(tiny).fingerprint != Whisper(tiny, batch=4).fingerprint
+
+
+def test_a_missing_or_wrong_whisper_checkpoint_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no Whisper checkpoint at .*large-v3\.pt; put an official checkpoint"):
+        recognizer(tmp_path / "large-v3.pt")
+    with pytest.raises(WeightsError, match=r"checkpoints\.whisper"):
+        recognizer(None)
+    stored = torch.load(tiny, weights_only=True)
+    del stored["model_state_dict"]["decoder.ln.bias"]
+    torch.save(stored, tmp_path / "half.pt")
+    with pytest.raises(WeightsError, match="is no official Whisper checkpoint"):
+        recognizer(tmp_path / "half.pt")(NOISE[:1], ["en"])
+
+
+def test_the_converted_whisper_hears_one_text_a_waveform_alone_or_in_batches(converted: Path) -> None:
+    heard = FasterWhisper(converted)(NOISE, ["de", None])
+    assert [bool(item.text) for item in heard] == [True, True]
+    assert heard[0].language == "de"
+    assert heard[1].language == FasterWhisper(converted).languages(NOISE)[1].language
+    assert all(item.log_probability is not None and item.log_probability < 0 for item in heard)
+    assert all(item.no_speech is not None and 0 <= item.no_speech <= 1 for item in heard)
+    together = FasterWhisper(converted, batch=2)(NOISE[::-1], [None, "de"])[::-1]
+    assert [(item.text, item.language) for item in together] == [(item.text, item.language) for item in heard]
+
+
+def test_a_missing_or_wrong_converted_folder_is_a_sentence(converted: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no CTranslate2 Whisper folder at .*gone; put a converted folder"):
+        faster.recognizer(tmp_path / "gone")
+    with pytest.raises(WeightsError, match=r"checkpoints\.faster_whisper"):
+        faster.recognizer(None)
+    with pytest.raises(WeightsError, match=r"lacks model\.bin, config\.json, tokenizer\.json"):
+        faster.recognizer(tmp_path)
+    for name in ("config.json", "tokenizer.json", "vocabulary.json"):
+        (tmp_path / name).write_bytes((converted / name).read_bytes())
+    (tmp_path / "model.bin").write_bytes((converted / "model.bin").read_bytes()[:9000])
+    with pytest.raises(WeightsError, match="is no converted Whisper"):
+        faster.recognizer(tmp_path)(NOISE[:1], ["en"])
+
+
+def test_a_conversion_that_lost_its_languages_is_refused(converted: Path, tmp_path: Path) -> None:
+    import json
+
+    for file in converted.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((converted / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "lang_ids": []}))
+    with pytest.raises(WeightsError, match=r"has no lang_ids in its config\.json"):
+        FasterWhisper(tmp_path)(NOISE[:1], ["en"])
