@@ -98,17 +98,63 @@ class Segment:
     """Predicted opinion after it, less that before; None where none ran."""
     enhanced: str | None = by("enhance")
     """None: not asked; "no": not needed; otherwise the backend that changed the waveform."""
+    text_raw: str | None = by("transcribe")
+    """What is spoken, letter by letter as it was delivered or recognized; None where nobody knows."""
     text: str | None = by("transcribe")
-    """What is spoken, as written by `text_by`; None where nobody knows the language."""
+    """`text_raw` without marks of recognizers and outer spaces: what other transforms and people read."""
     text_by: str | None = by("transcribe")
     """`given`, or the recognizer's name; `untranscribed` where `text` is None."""
     heard_text: str | None = by("transcribe")
-    """What the recognizer heard, when it ran beside a given text."""
+    """What was recognized beside a given text: of several recognizers, what is nearest to all the others."""
     heard_cer: float | None = by("transcribe")
     """Character error rate of `heard_text` against the given text."""
+    heard_language: str | None = by("transcribe")
+    """Language that the recognizer of the text, or of `heard_text`, found or was told."""
+    heard_log_probability: float | None = by("transcribe")
+    """That recognizer's own score; comparable only within one recognizer."""
+    heard_no_speech: float | None = by("transcribe")
+    """That recognizer's probability that nobody speaks."""
+    hypotheses: tuple[str, ...] | None = by("transcribe")
+    """What each recognizer heard, in the order of the route."""
+    hypotheses_by: tuple[str, ...] | None = by("transcribe")
+    pairwise_cer: tuple[float, ...] | None = by("transcribe")
+    """Character error rates, row after row: of every text (column) against every text (row), given text first."""
+    pairwise_wer: tuple[float, ...] | None = by("transcribe")
+    """The same of words; None for scripts without spaces."""
+    cer_mean: float | None = by("transcribe")
+    """Mean of `pairwise_cer` without its diagonal; None for less than two texts."""
+    wer_mean: float | None = by("transcribe")
+    edge_cer: float | None = by("transcribe")
+    """Of the first or last 12 characters of `text` against what others heard, the worse end, mean over the others."""
+    length_ratio: float | None = by("transcribe")
+    """Characters heard for each character of `text`, mean over the other texts."""
+    compression_ratio: float | None = by("transcribe")
+    """Of `text`, as Whisper computes it: above 2.4 it repeats itself."""
+    hallucination: tuple[str, ...] | None = by("transcribe")
+    """Names of the rules by which `text` looks made up (pipelines/consistency.py); empty where none applies."""
+    untexted_seconds: float | None = by("transcribe")
+    """Seconds of speech that no text covers: all of the speech where there is no text."""
+    text_norm: str | None = by("text")
+    """For comparing: lower case, letters and digits only."""
     text_tts: str | None = by("text")
+    """For speaking: punctuated, one form for each character."""
+    text_rules: str | None = by("text")
+    """Version of the rules, and the names of the models, that made the two."""
     language: str | None = by("language")
+    """None where nobody knows, and where sound and text disagree."""
     language_by: str | None = by("language")
+    """`given`, `audio+text`, `audio`, `text`, `disagree`, `unknown`."""
+    language_audio: str | None = by("language")
+    """Likeliest language of the sound, where a network listened, however sure it is."""
+    language_audio_probability: float | None = by("language")
+    language_text: str | None = by("language")
+    """Likeliest language of the given text, however sure the model is; None for very short ones."""
+    language_text_probability: float | None = by("language")
+    language_of_text: str | None = by("language_check")
+    """Likeliest language of `text`, recognized or given."""
+    language_of_text_probability: float | None = by("language_check")
+    language_agrees: bool | None = by("language_check")
+    """Whether `text` is in `language`; None where one of them is not known well enough."""
     bandwidth_hz: float | None = by("bandwidth")
     bandwidth_cliff: bool | None = by("bandwidth")
     loudness_lufs: float | None = by("loudness")

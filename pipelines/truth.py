@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.transforms.transcribe import character_error_rate
+from pipelines.consistency import character_error_rate
 
 LEAST_KEPT = 0.5
 """Share of a recording that must be kept for it to count as kept."""

@@ -1,13 +1,25 @@
-"""Which language is spoken: as given, else read off the given text; None where there is nothing to go by."""
+"""Which language is spoken: as given, else what sound and given text agree on; None where nobody knows for sure.
 
-from pydantic import Field
+It runs before `transcribe`, which routes by it, so it sees given texts only. Without a network that listens (`audio`)
+a recording without a text has no known language here. `language_check` compares the recognized text afterwards.
+"""
 
-from infra.manifest import Manifest
-from models.frozen.language import TextLanguage
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from infra.manifest import Manifest, resolve
+from models.frozen import Wave
+from models.frozen.language import Guess, TextLanguage
 from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
-SETS = ("language", "language_by")
+SETS = (
+    "language", "language_by", "language_audio", "language_audio_probability", "language_text",
+    "language_text_probability",
+)  # fmt: skip
 READS: tuple[str, ...] = ()
 CHANGES_WAVE = False
 
@@ -24,12 +36,38 @@ SAME = {
 """Other names in use for a language; what is not here is kept up to the first hyphen, in lower case."""
 
 
+class Listener(Protocol):
+    """A file of models/frozen that tells a language by its sound: `recognizer(checkpoint, device=...)` makes one."""
+
+    RATE_HZ: int
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides its results."""
+
+    def languages(self, waves: Sequence[Wave]) -> list[Guess]:
+        """One guess a waveform, in order."""
+
+
 class Config(Manifest):
+    audio: Literal["whisper", "faster_whisper"] | None = None
+    """Network that listens. None comes without weights of its own: then only texts tell."""
+    checkpoint: Path | None = None
+    """Its weights."""
+    device: str = "cpu"
+    min_audio_probability: float = Field(default=0.8, ge=0, le=1)
+    """Below, the sound decides nothing: such clips go the way of `unknown`, where several recognizers can listen."""
     among: list[str] = []
     """ISO 639-1 codes to choose from when a text decides; all that the model knows when empty."""
     min_probability: float = Field(default=0.8, ge=0, le=1)
     min_bytes: int = 12
     """Shorter texts decide nothing: "hola" and "ok" are not enough to go by."""
+
+    @model_validator(mode="after")
+    def _weights(self) -> "Config":
+        if self.audio is not None and self.checkpoint is None:
+            raise ValueError(f"audio: {self.audio} needs checkpoint, the path of its weights")
+        return self
 
 
 def code_of(name: str) -> str:
@@ -39,23 +77,45 @@ def code_of(name: str) -> str:
 
 
 class Transform:
-    """Sets the language and who said so: `given`, or the text model."""
+    """Sets the language, who said so, and what sound and given text say by themselves."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.model = TextLanguage(languages=cfg.among)
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.model.fingerprint])
+        self.listener: Listener | None = None
+        if cfg.audio is not None:
+            self.listener = resolve("models.frozen", cfg.audio).recognizer(cfg.checkpoint, device=cfg.device)
+        backends = [self.model.fingerprint] + ([self.listener.fingerprint] if self.listener else [])
+        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""
-        return [self.one(clip) for clip in clips]
+        sounds: list[Guess | None] = [None] * len(clips)
+        if self.listener is not None and clips:
+            sounds = list(self.listener.languages([clip.at(self.listener.RATE_HZ) for clip in clips]))
+        return [self.decide(clip, sound) for clip, sound in zip(clips, sounds, strict=True)]
 
-    def one(self, clip: Clip) -> Clip:
-        """A given language stands; a given text decides if the model is sure enough."""
+    def decide(self, clip: Clip, sound: Guess | None) -> Clip:
+        """A given language stands; else what is known well enough, if it is one and the same."""
+        text = guess_of(self.model, clip.segment.given_text, min_bytes=self.cfg.min_bytes)
+        facts: dict[str, Any] = {
+            "language_audio": sound.language if sound else None,
+            "language_audio_probability": round(sound.probability, 4) if sound else None,
+            "language_text": text.language if text else None,
+            "language_text_probability": round(text.probability, 4) if text else None,
+        }
         if clip.segment.given_language:
-            return clip.with_(language=code_of(clip.segment.given_language), language_by="given")
-        text = clip.segment.given_text or ""
-        guess = self.model([text])[0] if len(text.encode()) >= self.cfg.min_bytes else None
-        if guess is None or guess.probability < self.cfg.min_probability:
-            return clip.with_(language=None, language_by="unknown")
-        return clip.with_(language=guess.language, language_by="text")
+            return clip.with_(language=code_of(clip.segment.given_language), language_by="given", **facts)
+        known = {}
+        if sound is not None and sound.probability >= self.cfg.min_audio_probability:
+            known["audio"] = sound.language
+        if text is not None and text.probability >= self.cfg.min_probability:
+            known["text"] = text.language
+        languages = set(known.values())
+        by = "disagree" if len(languages) > 1 else "+".join(known) or "unknown"
+        return clip.with_(language=languages.pop() if len(languages) == 1 else None, language_by=by, **facts)
+
+
+def guess_of(model: TextLanguage, text: str | None, *, min_bytes: int) -> Guess | None:
+    """The likeliest language of a text that is long enough to go by."""
+    return model([text])[0] if text and len(text.encode()) >= min_bytes else None

@@ -1,69 +1,79 @@
-"""Forms of a text: as written, for comparing (`norm`), for speaking (`tts`). The written one is never overwritten."""
+"""Forms of a text beside the written one: for comparing (`text_norm`), for speaking (`text_tts`); by rules, or models.
 
-import re
-import unicodedata
+`text_raw` and `text` stay as they are. Which rules and models made the forms is stored with them (`text_rules`).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
 
 from infra.manifest import Manifest
+from models.frozen.ct_punc import CtPunc
+from models.frozen.wetext import LANGUAGES as NORMALIZED
+from models.frozen.wetext import Normalizer
+from pipelines import texts
 from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
-SETS = ("text_tts",)
-READS: tuple[str, ...] = ("text", "language")
+SETS = ("text_norm", "text_tts", "text_rules")
+READS: tuple[str, ...] = ("text", "language", "heard_language")
 CHANGES_WAVE = False
-
-FULL_WIDTH = "，。！？；：、（）《》「」『』～…"
-SAME = str.maketrans(
-    {"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "\u200b": None, "\ufeff": None}
-)
-TAGS = re.compile(r"<\|[^|>]*\|>")
-"""Marks that recognizers leave in their texts, such as `<|en|>`."""
-STOPS = ".!?。！？…"
 
 
 class Config(Manifest):
     final_stop: bool = True
     """End every text with a full stop where it has no end mark: recognizers and many corpora leave it out."""
     sentence_case: bool = True
-    """Bring texts that are all capitals into sentence case."""
+    """Bring texts that are all capitals, or have none, into sentence case."""
+    punctuate: Literal["rules", "ct_punc"] = "rules"
+    """Who sets marks in texts that have none. `ct_punc`, FunASR's CT-Transformer, knows Mandarin and English."""
+    checkpoint: Path | None = None
+    """The model folder of `ct_punc`."""
+    device: str = "cpu"
+    spell_out: bool = False
+    """Write numbers, dates and units of Mandarin and English out in words (WeTextProcessing), in both forms."""
+    chinese: Literal["simplified", "traditional"] | None = None
+    """Bring Chinese into one script in `text_tts`; `text_norm` is in simplified characters in any case."""
 
-
-def norm_form(text: str) -> str:
-    """For comparing texts: letters and digits of any script, lower case, one space between words."""
-    folded = unicodedata.normalize("NFKC", text).lower().translate(SAME).replace("'", "")
-    return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded).split())
-
-
-def tts_form(text: str, *, language: str | None, cfg: Config) -> str:
-    """For speaking: one form for each character and space; full-width marks stay in Chinese and Japanese."""
-    asian = language in ("zh", "ja", "yue")
-    text = TAGS.sub(" ", text)
-    text = "".join(c if asian and c in FULL_WIDTH else unicodedata.normalize("NFKC", c) for c in text)
-    text = unicodedata.normalize("NFC", text)
-    text = text.replace("…", "...") if not asian else text
-    text = "".join(c for c in text.translate(SAME) if unicodedata.category(c) != "Cc" or c.isspace())
-    text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
-    if not any(c.isalnum() for c in text):
-        return ""
-    if cfg.sentence_case and text.isupper() and len(text) > 3:
-        text = text.lower()
-        text = text[0].upper() + text[1:]
-    if cfg.final_stop and text.rstrip("\"')」』）")[-1:] not in STOPS:
-        text = text.rstrip(",;:，；：、-") + ("。" if asian else ".")
-    return text
+    @model_validator(mode="after")
+    def _weights(self) -> "Config":
+        if self.punctuate == "ct_punc" and self.checkpoint is None:
+            raise ValueError("punctuate: ct_punc needs checkpoint, the path of its model folder")
+        return self
 
 
 class Transform:
-    """Sets `text_tts` from `text`; None where there is no text, or no letter in it."""
+    """Sets the two forms of `text` and what made them; None where there is no text, or no letter in it."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg)
+        self.punctuator = (
+            CtPunc(cfg.checkpoint, device=cfg.device) if cfg.checkpoint and cfg.punctuate != "rules" else None
+        )
+        self.normalizer = Normalizer() if cfg.spell_out else None
+        used = [model for model in (self.punctuator, self.normalizer) if model is not None]
+        self.rules = "+".join([texts.RULES, *(model.NAME for model in used)])
+        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[model.fingerprint for model in used])
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""
-        return [clip.with_(text_tts=self.form_of(clip)) for clip in clips]
+        return [self.one(clip) for clip in clips]
 
-    def form_of(self, clip: Clip) -> str | None:
-        """The spoken form, or None."""
+    def one(self, clip: Clip) -> Clip:
+        """A clip with the forms of its text."""
         text = clip.segment.text
-        return (tts_form(text, language=clip.segment.language, cfg=self.cfg) or None) if text else None
+        language = clip.segment.language or clip.segment.heard_language
+        if not text:
+            return clip
+        if self.normalizer is not None and language in NORMALIZED:
+            text = self.normalizer(text, language=language)
+        norm = texts.norm_form(text, language=language)
+        if self.punctuator is not None and language in ("zh", "en") and norm and not texts.is_punctuated(text):
+            text = self.punctuator(text.lower() if text.isupper() else text)
+        if self.cfg.chinese and language in ("zh", "yue"):
+            text = texts.converted(text, to=self.cfg.chinese)
+        spoken = texts.tts_form(
+            text, language=language, sentence_case=self.cfg.sentence_case, final_stop=self.cfg.final_stop
+        )
+        return clip.with_(text_norm=norm or None, text_tts=spoken or None, text_rules=self.rules)

@@ -1,0 +1,91 @@
+"""Forms of a text, by rule: for comparing (`norm_form`) and for speaking (`tts_form`). The written one is kept beside.
+
+`RULES` is stored with every text: change it with any rule below, so that old and new forms can be told apart.
+"""
+
+import re
+import unicodedata
+from functools import cache
+from typing import Any
+
+RULES = "text/2"
+
+HAN = "\u3400-\u9fff\uf900-\ufaff"
+FULL_WIDTH_LANGUAGES = frozenset({"zh", "yue", "ja"})
+FULL_WIDTH = "，。！？；：、（）《》「」『』～…"
+WIDE = str.maketrans(",.!?;:", "，。！？；：")
+SAME = str.maketrans(
+    {"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "\u200b": None, "\ufeff": None}
+)
+TAGS = re.compile(r"<\|[^|>]*\|>")
+"""Marks that recognizers leave in their texts, such as `<|en|>`."""
+BETWEEN_HAN = re.compile(rf"(?<=[{HAN}])\s+(?=[{HAN}])")
+NARROW_BESIDE_HAN = re.compile(rf"(?<=[{HAN}])\s*[,.!?;:](?=\s*[{HAN}]|\s*$)\s*")
+STOPS = ".!?。！？…"
+MARKS = frozenset(",;:，；：、" + STOPS)
+FIRST_PERSON = re.compile(r"\bi\b(?!\.\w)")
+
+
+def norm_form(text: str, *, language: str | None = None) -> str:
+    """For comparing texts: letters and digits of any script, lower case, one space between words.
+
+    Chinese is compared in simplified characters: recognizers differ in which they write.
+    """
+    folded = unicodedata.normalize("NFKC", TAGS.sub(" ", text)).lower().translate(SAME).replace("'", "")
+    kept = " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded).split())
+    if language in ("zh", "yue"):
+        kept = BETWEEN_HAN.sub("", converted(kept, to="simplified"))
+    return kept
+
+
+def tts_form(text: str, *, language: str | None, sentence_case: bool = True, final_stop: bool = True) -> str:
+    """For speaking: one form for each character and space; full-width marks in Chinese and Japanese.
+
+    `sentence_case` brings texts that are all capitals, or have none, into sentence case; `final_stop` ends every text
+    with a full stop where it has no end mark. Recognizers and many corpora leave both out.
+    """
+    wide = language in FULL_WIDTH_LANGUAGES
+    text = TAGS.sub(" ", text)
+    text = "".join(c if wide and c in FULL_WIDTH else unicodedata.normalize("NFKC", c) for c in text)
+    text = unicodedata.normalize("NFC", text)
+    text = text.replace("…", "...") if not wide else text
+    text = "".join(c for c in text.translate(SAME) if unicodedata.category(c) != "Cc" or c.isspace())
+    text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
+    if wide:
+        text = BETWEEN_HAN.sub("", NARROW_BESIDE_HAN.sub(lambda mark: mark.group().strip().translate(WIDE), text))
+    if not any(c.isalnum() for c in text):
+        return ""
+    if sentence_case:
+        text = in_sentence_case(text, language=language)
+    if final_stop and text.rstrip("\"')」』）")[-1:] not in STOPS:
+        text = text.rstrip(",;:，；：、-") + ("。" if wide else ".")
+    return text
+
+
+def in_sentence_case(text: str, *, language: str | None) -> str:
+    """A text without small letters, or without capitals, with a capital at its beginning; all others as they are."""
+    if not (text.isupper() and len(text) > 3) and not text.islower():
+        return text
+    text = text.lower()
+    if language == "en":
+        text = FIRST_PERSON.sub("I", text)
+    first = next((at for at, c in enumerate(text) if c.isalpha()), 0)
+    return text[:first] + text[first : first + 1].upper() + text[first + 1 :]
+
+
+def is_punctuated(text: str) -> bool:
+    """Whether there is a mark inside the text, or at its end."""
+    return any(c in MARKS for c in text)
+
+
+def converted(text: str, *, to: str) -> str:
+    """Chinese in `simplified` or `traditional` characters (OpenCC)."""
+    return str(converter(to).convert(text))
+
+
+@cache
+def converter(to: str) -> Any:
+    """OpenCC's converter to a script, made once."""
+    import opencc
+
+    return opencc.OpenCC({"simplified": "t2s", "traditional": "s2t"}[to])

@@ -1,0 +1,117 @@
+"""Which language: what is given stands, sound and text have to agree, and what is not known is said to be."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.manifest import ManifestError, parse
+from models.frozen import WeightsError
+from models.frozen.language import Guess
+from pipelines.row import Clip, Segment
+from pipelines.transforms import language, language_check
+from tests.checkpoints import write_whisper
+from tests.pipelines.clips import clip_of, facts_of
+
+GERMAN = "Nach dem Essen gingen wir zu Fuß durch die Straßen zurück."
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("en-US", "en"), ("cmn", "zh"), ("German", "german"), ("DE", "de"), ("zh_CN", "zh")]
+)
+def test_a_given_language_stands_under_one_code(given: str, code: str) -> None:
+    found = facts_of(language.Transform(language.Config()), clip_of(given_language=given))
+    assert (found.language, found.language_by) == (code, "given")
+
+
+def test_a_text_tells_its_language_where_it_is_long_enough() -> None:
+    transform = language.Transform(language.Config())
+    told = facts_of(transform, clip_of(given_text=GERMAN))
+    assert (told.language, told.language_by, told.language_text) == ("de", "text", "de")
+    for short in ("ok", "", None):
+        found = facts_of(transform, clip_of(given_text=short))
+        assert (found.language, found.language_by, found.language_text) == (None, "unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("sound", "text", "code", "by"),
+    [
+        (Guess("de", 0.95), GERMAN, "de", "audio+text"),
+        (Guess("en", 0.95), GERMAN, None, "disagree"),
+        (Guess("en", 0.5), GERMAN, "de", "text"),
+        (Guess("en", 0.95), None, "en", "audio"),
+        (Guess("en", 0.5), None, None, "unknown"),
+    ],
+)
+def test_sound_and_text_decide_together(sound: Guess, text: str | None, code: str | None, by: str) -> None:
+    transform = language.Transform(language.Config())
+    found = transform.decide(clip_of(given_text=text), sound).segment
+    assert (found.language, found.language_by) == (code, by)
+    assert (found.language_audio, found.language_audio_probability) == (sound.language, sound.probability)
+
+
+def test_a_given_language_stands_against_the_sound_and_what_was_heard_is_kept_beside_it() -> None:
+    transform = language.Transform(language.Config())
+    found = transform.decide(clip_of(given_text=GERMAN, given_language="fr"), Guess("de", 0.99)).segment
+    assert (found.language, found.language_by) == ("fr", "given")
+    assert (found.language_audio, found.language_text) == ("de", "de")
+
+
+def test_a_network_that_listens_says_a_language_for_every_clip(tmp_path: Path) -> None:
+    weights = write_whisper(tmp_path / "tiny.pt")
+    cfg = language.Config(audio="whisper", checkpoint=weights, min_audio_probability=0)
+    transform = language.Transform(cfg)
+    rng = np.random.default_rng(0)
+    clips = [Clip(clip_of().segment, rng.normal(0, 0.1, size=n).astype(np.float32)) for n in (16000, 40000)]
+    found: list[Any] = transform(clips)
+    assert [item.segment.language_by for item in found] == ["audio", "audio"]
+    assert [item.segment.language for item in found] == [item.segment.language_audio for item in found]
+    assert all(0 < item.segment.language_audio_probability <= 1 for item in found)
+    assert transform([]) == []
+    assert transform.fingerprint != language.Transform(language.Config()).fingerprint
+
+
+def test_a_listener_without_weights_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="audio: whisper needs checkpoint"):
+        parse(language.Config, {"audio": "whisper"}, where="x.yaml")
+    with pytest.raises(WeightsError, match=r"no Whisper checkpoint at .*gone\.pt"):
+        language.Transform(language.Config(audio="whisper", checkpoint=tmp_path / "gone.pt"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "agrees"),
+    [
+        ({"text": GERMAN, "language": "de"}, True),
+        ({"text": GERMAN, "language": "en"}, False),
+        ({"text": GERMAN, "language": None, "heard_language": "de"}, True),
+        ({"text": GERMAN, "language": None}, None),
+        ({"text": "ok", "language": "en"}, None),
+        ({"text": None, "language": "en"}, None),
+    ],
+)
+def test_the_text_is_compared_with_the_language_it_was_routed_by(facts: dict[str, Any], agrees: bool | None) -> None:
+    found = facts_of(language_check.Transform(language_check.Config()), clip_of(**facts))
+    assert found.language_agrees is agrees
+
+
+def test_texts_of_languages_that_look_alike_do_not_disagree() -> None:
+    assert language_check.near("zh", "yue")
+    assert not language_check.near("zh", "ja")
+    assert not language_check.near("zh", None)
+
+
+@pytest.mark.shared
+def test_the_text_of_every_mandarin_and_english_clip_tells_its_language(shared: Path) -> None:
+    transform = language.Transform(language.Config())
+    lines = (shared / "audio" / "MANIFEST.tsv").read_text(encoding="utf-8").splitlines()
+    names = lines[0].split("\t")
+    rows = [dict(zip(names, line.split("\t"), strict=False)) for line in lines[1:]]
+    told = [(row["language"], row["transcript"]) for row in rows if row["language"] and row["transcript"]]
+    assert len(told) > 15
+    found: list[Segment] = [facts_of(transform, clip_of(given_text=text)) for _, text in told]
+    known = [(item.language, code) for item, (code, _) in zip(found, told, strict=True) if item.language]
+    assert all(code == expected for code, expected in known), known
+    assert {code for _, code in known} == {"en", "zh"}
+    assert all(item.language == "zh" for item, (code, _) in zip(found, told, strict=True) if code == "zh")
+    assert len(known) / len(told) > 0.7
