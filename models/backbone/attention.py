@@ -1,6 +1,6 @@
 """Attention and feed-forward blocks of the semantic encoder and of the head; keys and values kept for streaming."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,33 +12,87 @@ Rotary = tuple[Tensor, Tensor]
 
 
 class KeyValues:
-    """Keys and values of what one attention layer has seen; the buffers grow by doubling."""
+    """Keys and values of what one attention layer has seen; the buffers grow by doubling.
 
-    def __init__(self) -> None:
-        self.length = 0
+    `copies`: how many histories lie one behind the other in the rows: one each network evaluation, say.
+    """
+
+    def __init__(self, copies: int = 1) -> None:
+        self.copies, self.length = copies, 0
         self.key_BALE: Tensor | None = None
         self.value_BALE: Tensor | None = None
 
-    def join(self, key_BALE: Tensor, value_BALE: Tensor, *, keep: int) -> tuple[Tensor, Tensor]:
-        """Past and new keys and values together; the first `keep` new ones become part of the past."""
-        new = key_BALE.shape[2]
-        self.key_BALE = self.room(self.key_BALE, like_BALE=key_BALE)
-        self.value_BALE = self.room(self.value_BALE, like_BALE=value_BALE)
-        end = self.length + new
-        self.key_BALE[:, :, self.length : end] = key_BALE
-        self.value_BALE[:, :, self.length : end] = value_BALE
-        self.length += keep
-        return self.key_BALE[:, :, :end], self.value_BALE[:, :, :end]
+    def join(
+        self, key_BALE: Tensor, value_BALE: Tensor, *, keep: int, copy: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Past and new keys and values together; the first `keep` new ones become part of the past.
 
-    def room(self, buffer_BALE: Tensor | None, *, like_BALE: Tensor) -> Tensor:
-        """A buffer with room for `like_BALE` behind the past."""
+        With `copy`, the new ones are of that copy alone (and are not kept), else of all copies.
+        """
+        rows, new = key_BALE.shape[0], key_BALE.shape[2]
+        end, first = self.length + new, 0 if copy is None else copy * rows
+        self.key_BALE = self.room(self.key_BALE, like_BALE=key_BALE, alone=copy is not None)
+        self.value_BALE = self.room(self.value_BALE, like_BALE=value_BALE, alone=copy is not None)
+        key, value = self.key_BALE[first : first + rows], self.value_BALE[first : first + rows]
+        key[:, :, self.length : end] = key_BALE
+        value[:, :, self.length : end] = value_BALE
+        self.length += keep
+        return key[:, :, :end], value[:, :, :end]
+
+    def room(self, buffer_BALE: Tensor | None, *, like_BALE: Tensor, alone: bool) -> Tensor:
+        """A buffer with room for `like_BALE` (of one copy, or of all) behind the past."""
         B, A, new, E = like_BALE.shape
         if buffer_BALE is not None and self.length + new <= buffer_BALE.shape[2]:
             return buffer_BALE
-        larger_BALE = like_BALE.new_empty(B, A, max(64, 2 * (self.length + new)), E)
+        rows = B * self.copies if alone else B
+        larger_BALE = like_BALE.new_empty(rows, A, max(64, 2 * (self.length + new)), E)
         if buffer_BALE is not None:
             larger_BALE[:, :, : self.length] = buffer_BALE[:, :, : self.length]
         return larger_BALE
+
+    def keep_rows(self, index_R: Tensor) -> None:
+        """Forget all rows but these."""
+        if self.key_BALE is not None and self.value_BALE is not None:
+            self.key_BALE, self.value_BALE = self.key_BALE[index_R], self.value_BALE[index_R]
+
+
+def side_by_side(parts: Sequence[KeyValues], *, rows: Sequence[int], repeats: int = 1) -> KeyValues:
+    """The histories of several batches, of `rows` requests each, as one: shorter ones get zeros on their left.
+
+    `repeats`: how often the requests of a batch repeat in its rows (copies times guidance branches).
+    """
+    together = KeyValues(parts[0].copies)
+    together.length = max(part.length for part in parts)
+    if not together.length:
+        return together
+    buffers = []
+    for name in ("key_BALE", "value_BALE"):
+        made = [getattr(part, name) for part in parts if part.length]
+        _, A, _, E = made[0].shape
+        whole = made[0].new_zeros(repeats, sum(rows), A, together.length + 64, E)
+        first = 0
+        for part, count in zip(parts, rows, strict=True):
+            if part.length:
+                past = getattr(part, name)[:, :, : part.length].unflatten(0, (repeats, count))
+                whole[:, first : first + count, :, together.length - part.length : together.length] = past
+            first += count
+        buffers.append(whole.flatten(0, 1))
+    together.key_BALE, together.value_BALE = buffers
+    return together
+
+
+def seen_columns(
+    seen: Sequence[Tensor | None], *, lengths: Sequence[int], rows: Sequence[int], device: torch.device
+) -> Tensor | None:
+    """Which columns of joined histories hold something, (B, C); None where all do: those of unlike lengths do not."""
+    longest = max(lengths)
+    if all(part is None for part in seen) and len(set(lengths)) == 1:
+        return None
+    parts = []
+    for part, length, count in zip(seen, lengths, rows, strict=True):
+        own = torch.ones(count, length, dtype=torch.bool, device=device) if part is None else part
+        parts.append(functional.pad(own, (longest - length, 0), value=False))
+    return torch.cat(parts)
 
 
 def rotary(position_L: Tensor, *, head_dim: int, theta: float) -> Rotary:
@@ -92,20 +146,29 @@ class Attention(nn.Module):
         turn: Rotary | None = None,
         past: KeyValues | None = None,
         keep: int = 0,
+        copy: int | None = None,
     ) -> Tensor:
-        """Attend to `past` and `x_BLH`, of which the first `keep` tokens join the past.
+        """Attend to `past` (or one copy of it) and `x_BLH`, of which the first `keep` tokens join the past.
 
         Shapes: mask, true where a row may look at a column: broadcasts to (B, A, L, past + L).
         """
         query = self.q_norm(self.split(self.q_proj(x_BLH)))
-        key = self.k_norm(self.split(self.k_proj(x_BLH)))
-        value = self.split(self.v_proj(x_BLH))
+        key, value = self.keys_and_values(x_BLH, turn)
         if turn is not None:
-            query, key = rotate(query, turn), rotate(key, turn)
+            query = rotate(query, turn)
         if past is not None:
-            key, value = past.join(key, value, keep=keep)
+            key, value = past.join(key, value, keep=keep, copy=copy)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return cast(Tensor, self.dropout(self.o_proj(mixed.transpose(1, 2).flatten(2))))
+
+    def keys_and_values(self, x_BLH: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
+        """What others see of these tokens, (B, A, L, E) each."""
+        key = self.k_norm(self.split(self.k_proj(x_BLH)))
+        return key if turn is None else rotate(key, turn), self.split(self.v_proj(x_BLH))
+
+    def remember(self, x_BLH: Tensor, *, turn: Rotary | None, past: KeyValues) -> None:
+        """Put all tokens into the past."""
+        past.join(*self.keys_and_values(x_BLH, turn), keep=x_BLH.shape[1])
 
 
 class FeedForward(nn.Module):
@@ -123,13 +186,24 @@ class FeedForward(nn.Module):
         return cast(Tensor, self.dropout(self.fc2(self.activation(self.fc1(x_BLH)))))
 
 
-def chunk_mask(length: int, *, past: int, full: int = 0, device: torch.device | None = None) -> Tensor | None:
-    """Causal mask of `length` new tokens behind `past` old ones; the last `full` see everything; None if all do.
+def chunk_mask(
+    length: int,
+    *,
+    past: int,
+    full: bool = False,
+    seen_BC: Tensor | None = None,
+    device: torch.device | None = None,
+) -> Tensor | None:
+    """Mask of `length` new tokens behind `past` old ones: causal, or `full`; None where every row may see everything.
 
-    Shapes: (length, past + length), true where a row may look.
+    `seen_BC`: which of the past columns hold something, where rows have histories of unlike lengths.
+    Shapes: (length, past + length) or (B, 1, length, past + length), true where a row may look.
     """
-    if length - full <= (1 if full == 0 else 0):
-        return None
-    row = torch.arange(length, device=device)
-    column = torch.arange(past + length, device=device)
-    return (column[None] <= row[:, None] + past) | (row[:, None] >= length - full)
+    allowed_LC = None
+    if length > 1 and not full:
+        row, column = torch.arange(length, device=device), torch.arange(past + length, device=device)
+        allowed_LC = column[None] <= row[:, None] + past
+    if seen_BC is None:
+        return allowed_LC
+    seen_B11C = functional.pad(seen_BC, (0, length), value=True)[:, None, None]
+    return seen_B11C if allowed_LC is None else seen_B11C & allowed_LC

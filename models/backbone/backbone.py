@@ -1,53 +1,27 @@
 """The backbone: semantic encoder, LLM, flow-matching head, stop head. Training sees all patches at once; speech, one.
 
-A generation carries two explicit states: `State` (LLM and semantic encoder) and `HeadCache` (the head's history for one
-sampler and voice). One patch is: `stop_probability(hidden)`, `sample_patch(cache, hidden, noise)`,
-`append_patches(cache, hidden, patch)`, and `next_hidden(state, raw patch)`.
+A generation carries two explicit states: `State` (LLM and semantic encoder) and `HeadState` (the head's history for one
+sampler and voice). One patch is: `stop_probability(hidden)`, `sample_patch(head, hidden, noise)`,
+`append_patches(head, hidden, patch)`, and `next_hidden(state, raw patch)`.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.backbone import layout
 from models.backbone.attention import KeyValues, chunk_mask
 from models.backbone.config import ModelConfig
-from models.backbone.dit import DiT, Modulation
+from models.backbone.dit import DiT
 from models.backbone.flow import Sampler, guided
 from models.backbone.llm import LanguageModel
-from models.backbone.semantic_encoder import SemanticEncoder, SemanticState
+from models.backbone.semantic_encoder import SemanticEncoder
+from models.backbone.state import HeadState, State
 
-if TYPE_CHECKING:
-    from transformers import DynamicCache
-
-
-@dataclass
-class State:
-    """What a generation carries through LLM and semantic encoder."""
-
-    llm: "DynamicCache"
-    semantic: SemanticState
-
-
-@dataclass
-class HeadCache:
-    """The head's history for one sampler and voice.
-
-    Time and voice steer history tokens too, so each network evaluation of a patch keeps keys and values of its own.
-    With guidance, row b + B is the unconditional copy of row b.
-    """
-
-    sampler: Sampler
-    modulation: list[Modulation]
-    """One an evaluation."""
-    past: list[list[KeyValues]]
-    """One an evaluation and block."""
-    pending_BTH: Tensor
-    """Tokens of finished units that the next evaluation will process first, unit by unit."""
-    tokens: int = 0
-    """Tokens in the past."""
+APPENDED = 64
+"""Patches of a prompt that join the head's history at once, which bounds the memory that this takes."""
 
 
 class Backbone(nn.Module):
@@ -114,7 +88,7 @@ class Backbone(nn.Module):
         noisy_BTH = layout.units(head_BPH, self.coordinate_proj(noisy_BFD.to(self.dtype)))
         out_BLD = dit(
             torch.cat([clean_BTH, noisy_BTH], dim=1),
-            position_L=plan.position_L,
+            turn=dit.turn(plan.position_L),
             mask=plan.mask_LL,
             modulation=dit.modulation(time_B, speaker_BH=speaker_BH, duration_B=duration_B),
         )
@@ -172,9 +146,12 @@ class Backbone(nn.Module):
         return cast(Tensor, self.patch_encoder(latent_BFD, state.semantic))
 
     @torch.no_grad()
-    def prefill(self, state: State, embedding_BLH: Tensor) -> Tensor:
-        """Feed LLM inputs, text or patches, behind what the state holds: (B, L, H) -> hidden states (B, L, H)."""
-        return cast(Tensor, self.llm(embedding_BLH.to(self.dtype), state.llm))
+    def prefill(self, state: State, embedding_BLH: Tensor, *, real_BL: Tensor | None = None) -> Tensor:
+        """Feed LLM inputs, text or patches, behind what the state holds: (B, L, H) -> hidden states (B, L, H).
+
+        `real_BL`: see models.backbone.llm.LanguageModel.forward.
+        """
+        return cast(Tensor, self.llm(embedding_BLH.to(self.dtype), state.llm, real_BL=real_BL))
 
     @torch.no_grad()
     def next_hidden(self, state: State, latent_BKD: Tensor) -> Tensor:
@@ -187,75 +164,88 @@ class Backbone(nn.Module):
         return self.stop_logits(hidden_BH).float().softmax(dim=-1)[..., 1]
 
     @torch.no_grad()
-    def start_head(self, sampler: Sampler, speaker_BH: Tensor) -> HeadCache:
-        """An empty history for a sampler and a voice; all that depends on time and voice alone is computed here."""
-        head = self.velocity_field_predictor
+    def start_head(self, sampler: Sampler, speaker_BH: Tensor) -> HeadState:
+        """An empty history for a sampler and a voice a row; all that depends on time and voice alone is made here."""
+        head, rows = self.velocity_field_predictor, speaker_BH.shape[0]
+        branches_RH = speaker_BH
         if sampler.branches == 2:
-            speaker_BH = torch.cat([speaker_BH, torch.zeros_like(speaker_BH)])
-        rows, width = speaker_BH.shape
-        modulation = []
-        for time in sampler.times:
-            duration_B = None if sampler.duration is None else self.row_of(sampler.duration, rows)
-            modulation.append(head.modulation(self.row_of(time, rows), speaker_BH=speaker_BH, duration_B=duration_B))
-        past = [[KeyValues() for _ in head.blocks] for _ in sampler.times]
-        return HeadCache(sampler, modulation, past, speaker_BH.new_zeros(rows, 0, width))
+            branches_RH = torch.cat([speaker_BH, torch.zeros_like(speaker_BH)])
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        times_E = torch.tensor(sampler.times, dtype=dtype, device=self.device)
+        time_R = times_E.repeat_interleave(len(branches_RH))
+        modulation = head.modulation(
+            time_R,
+            speaker_BH=branches_RH.repeat(len(times_E), 1),
+            duration_B=None if sampler.duration is None else torch.full_like(time_R, sampler.duration),
+        )
+        return HeadState(sampler, modulation, [KeyValues(len(times_E)) for _ in head.blocks], rows)
 
     @torch.no_grad()
-    def append_patches(self, cache: HeadCache, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
+    def append_patches(self, state: HeadState, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
         """Add finished units to the history: hidden states and the normalized patches made from them, also a prompt's.
 
         Shapes: (B, P, H) or (B, H) for one; (B, P * K, D).
         """
         if hidden_BPH.dim() == 2:
             hidden_BPH = hidden_BPH[:, None]
-        head_BPH = self.head_tokens(cache, hidden_BPH)
-        frame_BFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(cache.sampler.branches, 1, 1)
-        cache.pending_BTH = torch.cat([cache.pending_BTH, layout.units(head_BPH, frame_BFH)], dim=1)
+        frames = APPENDED * self.config.patch_size
+        for some_BPH, some_BFD in zip(
+            torch.split(hidden_BPH, APPENDED, 1), torch.split(patch_BFD, frames, 1), strict=True
+        ):
+            self.append_some(state, some_BPH, some_BFD)
+
+    def append_some(self, state: HeadState, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
+        """`append_patches` for as many as are processed at once."""
+        head, evaluations, branches = self.velocity_field_predictor, state.sampler.evaluations, state.sampler.branches
+        frame_RFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(branches, 1, 1)
+        token_RTH = layout.units(self.head_tokens(state, hidden_BPH), frame_RFH)
+        new = token_RTH.shape[1]
+        seen_RC = state.seen(repeats=state.repeats)
+        head.remember(
+            token_RTH.repeat(evaluations, 1, 1),
+            turn=head.turn(state.positions(new, repeats=state.repeats)),
+            modulation=state.modulation,
+            mask=chunk_mask(new, past=state.length, seen_BC=seen_RC, device=self.device),
+            past=state.past,
+        )
+        if state.seen_BC is not None:
+            state.seen_BC = functional.pad(state.seen_BC, (0, new), value=True)
 
     @torch.no_grad()
     def sample_patch(
-        self, cache: HeadCache, hidden_BH: Tensor, noise_BKD: Tensor, renoise_BKD: Tensor | None = None
+        self, state: HeadState, hidden_BH: Tensor, noise_BKD: Tensor, renoise_BKD: Tensor | None = None
     ) -> Tensor:
         """The next normalized patch out of noise that the caller drew; the history does not hold it until appended.
 
-        Shapes: (B, H), (B, K, D) -> (B, K, D). `renoise_BKD`: where `cache.sampler.renoises`.
+        Shapes: (B, H), (B, K, D) -> (B, K, D). `renoise_BKD`: where `state.sampler.renoises`.
         """
-        head = self.velocity_field_predictor
-        sampler, unit, keep = cache.sampler, self.config.unit, cache.pending_BTH.shape[1]
-        hidden_B1H = self.head_tokens(cache, hidden_BH[:, None])
-        length = keep + unit
-        position_L = torch.arange(cache.tokens, cache.tokens + length, device=self.device)
-        mask = chunk_mask(length, past=cache.tokens, full=unit, device=self.device)
+        head, sampler, unit = self.velocity_field_predictor, state.sampler, self.config.unit
+        hidden_R1H = self.head_tokens(state, hidden_BH[:, None])
+        turn = head.turn(state.positions(unit, repeats=sampler.branches))
+        seen_RC = state.seen(repeats=sampler.branches)
+        mask = chunk_mask(unit, past=state.length, full=True, seen_BC=seen_RC, device=self.device)
 
         def velocity(state_BKD: Tensor, time: Tensor | float, number: int) -> Tensor:
-            noisy_BKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
-            out_BLD = head(
-                torch.cat([cache.pending_BTH, hidden_B1H, noisy_BKH], dim=1),
-                position_L=position_L,
+            noisy_RKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
+            out_RLD = head(
+                torch.cat([hidden_R1H, noisy_RKH], dim=1),
+                turn=turn,
                 mask=mask,
-                modulation=cache.modulation[number],
-                past=cache.past[number],
-                keep=keep,
+                modulation=state.each[number],
+                past=state.past,
+                copy=number,
             )
-            wanted_BKD = cast(Tensor, out_BLD)[:, keep + 1 :].to(state_BKD.dtype)
+            wanted_RKD = cast(Tensor, out_RLD)[:, 1:].to(state_BKD.dtype)
             if sampler.branches == 1:
-                return wanted_BKD
-            conditional, unconditional = wanted_BKD.chunk(2)
+                return wanted_RKD
+            conditional, unconditional = wanted_RKD.chunk(2)
             return guided(conditional, unconditional, sampler.guidance)
 
-        patch_BKD = sampler.run(velocity, noise_BKD, renoise_BKD)
-        cache.tokens += keep
-        cache.pending_BTH = cache.pending_BTH[:, :0]
-        return patch_BKD
+        return sampler.run(velocity, noise_BKD, renoise_BKD)
 
-    def head_tokens(self, cache: HeadCache, hidden_BPH: Tensor) -> Tensor:
+    def head_tokens(self, state: HeadState, hidden_BPH: Tensor) -> Tensor:
         """Head input of hidden states, for both branches where there are two; the unconditional one sees zeros."""
         hidden_BPH = hidden_BPH.to(self.dtype)
-        if cache.sampler.branches == 2:
+        if state.sampler.branches == 2:
             hidden_BPH = torch.cat([hidden_BPH, torch.zeros_like(hidden_BPH)])
         return cast(Tensor, self.hidden_proj(hidden_BPH))
-
-    def row_of(self, value: float, rows: int) -> Tensor:
-        """The same number for every row."""
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        return torch.full((rows,), value, dtype=dtype, device=self.device)

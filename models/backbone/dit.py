@@ -20,6 +20,12 @@ class Modulation:
     blocks: list[tuple[Tensor, ...]]
     output: tuple[Tensor, ...]
 
+    def rows(self, rows: slice | Tensor) -> "Modulation":
+        """That of some rows."""
+        return Modulation(
+            [tuple(part[rows] for part in block) for block in self.blocks], tuple(part[rows] for part in self.output)
+        )
+
 
 class TimeEmbedder(nn.Module):
     """Flow time in [0, 1], not rescaled, through cosines and sines to the width of the head."""
@@ -82,12 +88,19 @@ class Block(nn.Module):
         turn: Rotary | None,
         past: KeyValues | None,
         keep: int,
+        copy: int | None,
     ) -> Tensor:
         """(B, L, H) -> (B, L, H)."""
         shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = steer
-        attended = self.attn(modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep)
+        attended = self.attn(
+            modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy
+        )
         x_BLH = x_BLH + gate_attn * attended
         return cast(Tensor, x_BLH + gate_ffn * self.ffn(modulated(x_BLH, shift_ffn, scale_ffn)))
+
+    def remember(self, x_BLH: Tensor, steer: tuple[Tensor, ...], *, turn: Rotary | None, past: KeyValues) -> None:
+        """Put keys and values of all tokens into the past, and no more: of the last block, nothing else is read."""
+        self.attn.remember(modulated(x_BLH, steer[0], steer[1]), turn=turn, past=past)
 
 
 class OutputLayer(nn.Module):
@@ -149,24 +162,27 @@ class DiT(nn.Module):
         blocks = [cast(Block, block).adaLN_modulation(condition_BH) for block in self.blocks]
         return Modulation(blocks, self.output_layer.adaLN_modulation(condition_BH))
 
+    def turn(self, position_L: Tensor) -> Rotary | None:
+        """Angles of positions (L,) or (B, L), at least float32; None for a head without them."""
+        if not self.config.rotary_bias:
+            return None
+        position_L = position_L.to(torch.promote_types(self.input_layer.weight.dtype, torch.float32))
+        return rotary(position_L, head_dim=self.config.head_dim, theta=self.config.rotary_theta)
+
     def forward(
         self,
         token_BLH: Tensor,
         *,
-        position_L: Tensor,
+        turn: Rotary | None,
         modulation: Modulation,
         mask: Tensor | None = None,
         past: list[KeyValues] | None = None,
-        keep: int = 0,
+        copy: int | None = None,
     ) -> Tensor:
-        """Velocities; with `past` (one a block), behind what it holds, and the first `keep` tokens join it.
+        """Velocities; with `past` (one a block), behind what that copy of it holds, and nothing joins it.
 
-        Shapes: (B, L, H) -> (B, L, D); positions (L,) or (B, L); mask broadcasts to (B, A, L, past + L).
+        Shapes: (B, L, H) -> (B, L, D); `turn` from `turn`; mask broadcasts to (B, A, L, past + L).
         """
-        turn = None
-        if self.config.rotary_bias:
-            position_L = position_L.to(torch.promote_types(token_BLH.dtype, torch.float32))
-            turn = rotary(position_L, head_dim=self.config.head_dim, theta=self.config.rotary_theta)
         x_BLH = self.input_layer(token_BLH)
         for number, block in enumerate(self.blocks):
             x_BLH = block(
@@ -175,9 +191,27 @@ class DiT(nn.Module):
                 mask=mask,
                 turn=turn,
                 past=None if past is None else past[number],
-                keep=keep,
+                keep=0,
+                copy=copy,
             )
         return cast(Tensor, self.output_layer(x_BLH, modulation.output))
+
+    def remember(
+        self,
+        token_BLH: Tensor,
+        *,
+        turn: Rotary | None,
+        modulation: Modulation,
+        mask: Tensor | None,
+        past: list[KeyValues],
+    ) -> None:
+        """Put tokens behind the past of every block, in all its copies at once: rows are those of all copies."""
+        x_BLH, keep = self.input_layer(token_BLH), token_BLH.shape[1]
+        *blocks, last = cast(list[Block], list(self.blocks))
+        for number, block in enumerate(blocks):
+            steer = modulation.blocks[number]
+            x_BLH = block(x_BLH, steer, mask=mask, turn=turn, past=past[number], keep=keep, copy=None)
+        last.remember(x_BLH, modulation.blocks[-1], turn=turn, past=past[-1])
 
 
 def modulated(x_BLH: Tensor, shift_B1H: Tensor, scale_B1H: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from transformers import DynamicCache
+from models.backbone.attention import KeyValues, chunk_mask
+from models.backbone.state import LanguageState
 
 
 class LanguageModel(nn.Module):
@@ -22,28 +22,55 @@ class LanguageModel(nn.Module):
         super().__init__()
         from transformers import Qwen2Config, Qwen2Model
 
+        if config.get("use_sliding_window"):
+            raise ValueError("llm_config.json: use_sliding_window is true, and no release has windows; set it to false")
         self.config = Qwen2Config(**{key: value for key, value in config.items() if key != "model_type"})
         self.model = Qwen2Model(self.config)
         if not config.get("tie_word_embeddings", False):
             self.lm_head = nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
 
-    def start(self) -> "DynamicCache":
-        """An empty cache of keys and values."""
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self.config)
+    def start(self) -> LanguageState:
+        """The state before the first token."""
+        return LanguageState([KeyValues() for _ in range(self.config.num_hidden_layers)])
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Token embeddings: (B, T) -> (B, T, H)."""
         return cast(Tensor, self.model.embed_tokens(ids_BT))
 
-    def forward(self, embedding_BLH: Tensor, cache: "DynamicCache | None" = None) -> Tensor:
-        """Hidden states; with `cache`, behind what it holds. Right padding needs no mask, since attention is causal.
+    def forward(
+        self, embedding_BLH: Tensor, state: LanguageState | None = None, *, real_BL: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states; with `state`, behind what it holds. Right padding needs no mask, since attention is causal.
 
-        Shapes: (B, L, H) -> (B, L, H).
+        Shapes: (B, L, H) -> (B, L, H). `real_BL` (with `state`): rows that have fewer new tokens begin with ones that
+        are not real; nothing real looks at them.
         """
-        out = self.model(inputs_embeds=embedding_BLH, past_key_values=cache, use_cache=cache is not None)
+        if state is None:
+            return cast(Tensor, self.model(inputs_embeds=embedding_BLH, use_cache=False).last_hidden_state)
+        mask, position_BL = self.attended(state, embedding_BLH, real_BL)
+        out = self.model(
+            inputs_embeds=embedding_BLH,
+            position_ids=position_BL,
+            attention_mask={"full_attention": mask},  # transformers takes a table of masks as it is
+            past_key_values=state,
+            use_cache=True,
+        )
         return cast(Tensor, out.last_hidden_state)
+
+    def attended(
+        self, state: LanguageState, embedding_BLH: Tensor, real_BL: Tensor | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Mask and positions of new tokens; what is real of them is noted in the state."""
+        (B, L, _), past, device = embedding_BLH.shape, state.length, embedding_BLH.device
+        if state.seen_BC is None and real_BL is None:
+            return chunk_mask(L, past=past, device=device), torch.arange(past, past + L, device=device)[None]
+        seen_BC = torch.ones(B, past, dtype=torch.bool, device=device) if state.seen_BC is None else state.seen_BC
+        new_BL = torch.ones(B, L, dtype=torch.bool, device=device) if real_BL is None else real_BL
+        state.seen_BC = torch.cat([seen_BC, new_BL], dim=1)
+        position_BL = (state.seen_BC.cumsum(dim=1)[:, past:] - 1).clamp(min=0)
+        row, column = torch.arange(L, device=device)[:, None] + past, torch.arange(past + L, device=device)
+        # a token that is not real sees itself, so that its softmax is defined
+        return (state.seen_BC[:, None, None] & (column <= row)) | (column == row), position_BL
 
     def logits(self, hidden_BLH: Tensor) -> Tensor:
         """Scores of the next text token; no stage and no sampler reads them."""

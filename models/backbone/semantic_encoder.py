@@ -1,6 +1,5 @@
 """The semantic encoder (`patch_encoder` in a checkpoint): raw latents at 25 Hz to one LLM embedding a patch."""
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -9,14 +8,7 @@ from torch.nn import functional
 
 from models.backbone.attention import Attention, FeedForward, KeyValues, chunk_mask, norm_layer
 from models.backbone.config import SemanticEncoderConfig
-
-
-@dataclass
-class SemanticState:
-    """What streaming carries: the last raw frame, which the next convolution sees, and keys and values a layer."""
-
-    tail_B1D: Tensor
-    past: list[KeyValues]
+from models.backbone.state import SemanticState
 
 
 class Layer(nn.Module):
@@ -30,15 +22,13 @@ class Layer(nn.Module):
         self.ffn_norm = norm_layer(config.norm_layer, width)
         self.ffn = FeedForward(width, config.ffn_hidden_size, functional.silu)
 
-    def forward(self, x_BLH: Tensor, past: KeyValues | None = None) -> Tensor:
-        """Causal, behind `past`; all new tokens join the past."""
-        length = x_BLH.shape[1]
+    def forward(self, x_BLH: Tensor, past: KeyValues | None = None, mask: Tensor | None = None) -> Tensor:
+        """Causal, behind `past` (with `mask`); all new tokens join the past."""
         normed_BLH = self.attn_norm(x_BLH)
         if past is None:
             x_BLH = x_BLH + self.attn(normed_BLH, causal=True)
         else:
-            mask = chunk_mask(length, past=past.length, device=x_BLH.device)
-            x_BLH = x_BLH + self.attn(normed_BLH, mask=mask, past=past, keep=length)
+            x_BLH = x_BLH + self.attn(normed_BLH, mask=mask, past=past, keep=x_BLH.shape[1])
         return cast(Tensor, x_BLH + self.ffn(self.ffn_norm(x_BLH)))
 
 
@@ -88,8 +78,15 @@ class SemanticEncoder(nn.Module):
         tail_B1D = torch.zeros_like(latent_BFD[:, :1]) if state is None else state.tail_B1D
         shifted_BFD = torch.cat([tail_B1D, latent_BFD[:, :-1]], dim=1)
         x_BLH = self.in_proj(self.ds_proj(shifted_BFD.transpose(1, 2)).transpose(1, 2))
-        for number, layer in enumerate(self.encoder.layers):
-            x_BLH = layer(x_BLH, None if state is None else state.past[number])
-        if state is not None:
+        if state is None:
+            for layer in self.encoder.layers:
+                x_BLH = layer(x_BLH)
+        else:
+            new, past = x_BLH.shape[1], state.past[0].length
+            mask = chunk_mask(new, past=past, seen_BC=state.seen_BC, device=x_BLH.device)
+            for number, layer in enumerate(self.encoder.layers):
+                x_BLH = layer(x_BLH, state.past[number], mask)
             state.tail_B1D = latent_BFD[:, -1:]
+            if state.seen_BC is not None:
+                state.seen_BC = functional.pad(state.seen_BC, (0, new), value=True)
         return cast(Tensor, self.out_proj(x_BLH.unflatten(1, (-1, self.group)).flatten(2)))

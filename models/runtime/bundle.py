@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from models.runtime import files
 from models.runtime.files import BundleError
+from models.runtime.voice import Prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,6 +53,8 @@ class Bundle:
     """Part -> state dict, for parts that only training needs."""
     card: dict[str, Any] = field(default_factory=dict)
     """stipple.json: where it came from."""
+    prompts: Prompts = field(default_factory=Prompts, compare=False, repr=False)
+    """What its networks said of the recordings that they were given to imitate."""
 
 
 def new_bundle(

@@ -1,4 +1,4 @@
-"""A recording to imitate, made ready for the networks: read, checked, at 48 kHz in whole patches."""
+"""A recording to imitate, made ready for the networks: read, checked, at their rate, in whole patches."""
 
 from pathlib import Path
 
@@ -9,6 +9,9 @@ from torch import Tensor
 from models.audiovae import resample
 
 SHORTEST_SECONDS = 0.1
+LONGEST_SECONDS = 60.0
+"""Official runs end at 80 s, prompt included, and their makers advise at most 10."""
+LOWEST_HZ, HIGHEST_HZ = 4000, 768000
 
 Sound = str | Path | tuple[NDArray[np.float32], int]
 """A file that libsndfile reads, or samples (channels last) with their rate."""
@@ -23,7 +26,7 @@ def prompt_wave(sound: Sound, *, to_hz: int = resample.RATE_HZ, patch_samples: i
 
     Shapes: (S,).
 
-    Raises: RequestError for what is not sound, silent, too short, or not finite.
+    Raises: RequestError for what is not sound, silent, too short, too long, or not finite.
     """
     wave_S, rate_hz, name = read_sound(sound)
     if not np.isfinite(wave_S).all():
@@ -38,11 +41,15 @@ def prompt_wave(sound: Sound, *, to_hz: int = resample.RATE_HZ, patch_samples: i
 
 
 def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
-    """Mono samples, their rate, and a name for messages."""
+    """Mono samples, their rate, and a name for messages.
+
+    Raises: RequestError.
+    """
     if isinstance(sound, tuple):
         samples, rate_hz = np.asarray(sound[0], dtype=np.float32), int(sound[1])
-        if samples.ndim not in (1, 2) or rate_hz <= 0:
-            raise RequestError(f"the prompt has shape {samples.shape} at {rate_hz} Hz; give samples, channels last")
+        if samples.ndim not in (1, 2):
+            raise RequestError(f"the prompt has shape {samples.shape}; give samples, channels last")
+        check_extent(len(samples), rate_hz, "the prompt")
         return samples.mean(axis=1) if samples.ndim == 2 else samples, rate_hz, "the prompt"
     import soundfile
 
@@ -50,7 +57,19 @@ def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
     if not path.is_file():
         raise RequestError(f"there is no prompt audio at {path}")
     try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
+        with soundfile.SoundFile(path) as file:
+            check_extent(file.frames, file.samplerate, str(path))
+            samples, rate_hz = file.read(dtype="float32", always_2d=True), file.samplerate
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise RequestError(f"{path} cannot be read as sound ({error}); give a wav, flac, ogg or mp3 file") from None
     return np.asarray(samples.mean(axis=1), dtype=np.float32), int(rate_hz), str(path)
+
+
+def check_extent(frames: int, rate_hz: int, name: str) -> None:
+    """Raises: RequestError for a rate that no recording of speech has, or more of it than a prompt may have."""
+    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+        raise RequestError(f"{name} has a rate of {rate_hz} Hz; give a recording at {LOWEST_HZ} Hz or more")
+    if frames > LONGEST_SECONDS * rate_hz:
+        raise RequestError(
+            f"{name} has {frames / rate_hz:.0f} s, and a prompt at most {LONGEST_SECONDS:.0f}; cut 2 to 10 s out of it"
+        )

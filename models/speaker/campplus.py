@@ -210,6 +210,11 @@ class SpeakerEncoder(nn.Module):
         self.resample = Resample(rate_hz) if rate_hz != RATE_HZ else nn.Identity()
         self.eval().requires_grad_(False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
     def train(self, mode: bool = True) -> "SpeakerEncoder":
         """Stay in evaluation mode: the statistics of its BatchNorms never move."""
         return super().train(False)

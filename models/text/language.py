@@ -69,4 +69,5 @@ def tagged(text: str, language: str | None) -> str:
     tag = language_tag(language)
     if tag is None:
         return text
-    return f"{CANTONESE if tag == 'YUE' else f'[{tag}]'}{text}"
+    written = CANTONESE if tag == "YUE" else f"[{tag}]"
+    return text if text.startswith(written) else f"{written}{text}"

@@ -30,6 +30,7 @@ TEMPLATES = {
     "text_to_audio": ("[声音描述]", "[描述对应声音]"),
 }
 """What stands before and after the text; each is tokenized on its own."""
+INTERLEAVED_TEMPLATE = "tts_interleave"
 INTERLEAVED = "[流式语音合成]"
 """What stands before text and patches that alternate."""
 
@@ -73,7 +74,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 def template_parts(name: str) -> tuple[str, str]:
     """Raises: ValueError for an unknown template."""
     if name not in TEMPLATES:
-        raise ValueError(f"unknown template {name!r}; there are: {', '.join([*TEMPLATES, 'tts_interleave'])}")
+        raise ValueError(f"unknown template {name!r}; there are: {', '.join([*TEMPLATES, INTERLEAVED_TEMPLATE])}")
     return TEMPLATES[name]
 
 
@@ -84,22 +85,20 @@ def prefix(tokenizer: "PreTrainedTokenizerBase", text: str, *, template: str = "
     return [*parts, specials(tokenizer).audio_start]
 
 
-def schedule(
-    tokenizer: "PreTrainedTokenizerBase",
-    text: str,
-    *,
-    patches: int,
-    template: str = "tts",
-    streaming: StreamingConfig | None = None,
-) -> list[int]:
-    """Ids of text and `patches` placeholders, as speech is made; nothing follows the last placeholder."""
-    special = specials(tokenizer)
-    if template != "tts_interleave":
-        return [*prefix(tokenizer, text, template=template), *[special.audio_span] * patches]
-    words = [*encode(tokenizer, text), special.text_end]
-    order = alternate(words, [special.audio_span] * patches, streaming=streaming or StreamingConfig())
-    last = max((n for n, token in enumerate(order) if token == special.audio_span), default=-1)
-    return [*encode(tokenizer, INTERLEAVED), *order[: last + 1]]
+def before_patches(tokenizer: "PreTrainedTokenizerBase", text: str, *, template: str = "tts") -> Iterator[list[int]]:
+    """What is read before patch 0, 1, 2, ..., without end: all of the text at once, or (interleaved) a token a patch.
+
+    Raises: ValueError for an unknown template.
+    """
+    if template != INTERLEAVED_TEMPLATE:
+        yield prefix(tokenizer, text, template=template)
+    else:
+        words = [*encode(tokenizer, text), specials(tokenizer).text_end]
+        yield [*encode(tokenizer, INTERLEAVED), words[0]]
+        for word in words[1:]:
+            yield [word]
+    while True:
+        yield []
 
 
 def training_example(
@@ -121,9 +120,11 @@ def training_example(
     if layout == "plain":
         full = [*prefix(tokenizer, text, template=template), *[special.audio_span] * patches, special.audio_end]
     else:
-        words = [*encode(tokenizer, text), special.text_end]
         spans = [*[special.audio_span] * patches, special.audio_end]
-        full = [*encode(tokenizer, INTERLEAVED), *alternate(words, spans, streaming=streaming or StreamingConfig())]
+        order = alternate(
+            encode(tokenizer, text), spans, end=special.text_end, streaming=streaming or StreamingConfig()
+        )
+        full = [*encode(tokenizer, INTERLEAVED), *order]
     full = [*full, special.end]
     is_span = [token == special.audio_span for token in full]
     return Example(full[:-1], is_span[:-1], is_span[1:])
@@ -142,14 +143,22 @@ def quotas(streaming: StreamingConfig) -> Iterator[int]:
         yield 2
 
 
-def alternate(words: Sequence[int], spans: Sequence[int], *, streaming: StreamingConfig) -> list[int]:
-    """Text tokens and placeholders in the order of double streaming; what is left of either comes last."""
+def alternate(words: Sequence[int], spans: Sequence[int], *, end: int, streaming: StreamingConfig) -> list[int]:
+    """Text tokens and placeholders in the order of double streaming; what is left of either comes last.
+
+    `end`, which says that there is no more text, stands alone before the first placeholder that no text is left for.
+    """
     out: list[int] = []
-    read = 0
-    for number, quota in zip(range(len(spans)), quotas(streaming), strict=False):
-        out += [*words[read : read + quota], spans[number]]
-        read += quota
-    return [*out, *words[read:]]
+    read, ended = 0, False
+    for span, quota in zip(spans, quotas(streaming), strict=False):
+        if read < len(words):
+            out += words[read : read + quota]
+            read += quota
+        elif not ended:
+            out.append(end)
+            ended = True
+        out.append(span)
+    return [*out, *words[read:], *([] if ended else [end])]
 
 
 def byte_tokenizer() -> "PreTrainedTokenizerBase":

@@ -175,8 +175,9 @@ def test_guidance_zero_costs_one_branch_and_others_combine_two(make: Make) -> No
     assert torch.allclose(said(1.2), null + 2.2 * (conditional - null), rtol=1e-10)
     assert rows == [1, 2, 2]
     hook.remove()
-    assert backbone.start_head(Sampler("flow", 4), speaker).pending_BTH.shape[0] == 1
-    assert backbone.start_head(Sampler("flow", 4, guidance=1.2), speaker).pending_BTH.shape[0] == 2
+    for guidance, branches in ((0.0, 1), (1.2, 2)):
+        rows = backbone.start_head(Sampler("flow", 4, guidance=guidance), speaker).modulation.output[0].shape[0]
+        assert rows == 4 * branches
 
 
 @torch.no_grad()

@@ -12,18 +12,12 @@ import torch
 from models.backbone.config import SamplingConfig
 from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import Draws, Speech, generate
-from models.runtime.prompt import RequestError, Sound
+from models.runtime.prompt import RequestError
 from models.runtime.stream import generate_stream
+from tests.models.runtime.voices import voice
 from tests.small import CONFIG, small_bundle
 
 PATCH = 7680
-
-
-def voice(seconds: float = 0.7, *, rate_hz: int = 16000) -> Sound:
-    """Something to imitate."""
-    time = np.arange(int(seconds * rate_hz)) / rate_hz
-    wave_S = 0.3 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2
-    return wave_S.astype(np.float32), rate_hz
 
 
 def bundle_that_stops_at(probability: float) -> Bundle:

@@ -34,8 +34,9 @@ def test_speaking_schedules_are_the_recorded_ones(
     official: PreTrainedTokenizerBase, recorded: dict[str, Any], template: str
 ) -> None:
     expected = recorded["schedule"][template]
-    found = tokens.schedule(official, "[EN]Hello world.\nThis is it.", patches=expected.count(407), template=template)
-    assert found == expected
+    chunks = tokens.before_patches(official, "[EN]Hello world.\nThis is it.", template=template)
+    patches = expected.count(407)
+    assert [token for chunk in itertools.islice(chunks, patches) for token in (*chunk, 407)] == expected
 
 
 @pytest.mark.shared
@@ -61,8 +62,16 @@ def test_cadences_are_the_recorded_ones(recorded: dict[str, Any]) -> None:
         streaming = StreamingConfig(**json.loads(written))
         assert list(itertools.islice(tokens.quotas(streaming), 14)) == expected["quota"]
         for words, patches, name in ((10, 6, "seq_10text_6audio"), (4, 9, "seq_4text_9audio")):
-            found = tokens.alternate([*range(100, 100 + words), 9], [*[1] * patches, 2], streaming=streaming)
+            found = tokens.alternate(range(100, 100 + words), [*[1] * patches, 2], end=9, streaming=streaming)
             assert found == expected[name], (written, name)
+
+
+def test_the_end_of_the_text_stands_alone_in_every_cadence() -> None:
+    """Where a chunk of two has one token left, the end waits for the next chunk, as in the official builder."""
+    streaming = StreamingConfig(interleave_mode="buffered_ratio")
+    words = [10, 11, 12, 13, 14, 15, 16]
+    found = tokens.alternate(words, [1] * 8, end=9, streaming=streaming)
+    assert found == [10, 11, 12, 1, 13, 1, 14, 1, 15, 1, 16, 1, 9, 1, 1, 1]
 
 
 def test_the_byte_tokenizer_reads_back_what_it_saved(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""Requests spoken together, a patch of each at a time; requests may come and go between patches.
+
+Requests with the same sampler are one batch in all networks. What a request says does not depend on its company.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from models.backbone.flow import Sampler
+from models.runtime.draws import Draws
+from models.runtime.prompt import RequestError
+from models.runtime.request import FinishReason, Request
+from models.runtime.speaking import Speaking, begin, check_positions, sampler_of, speaking_parts, together
+from models.runtime.voice import Voice, voice_of
+from models.text import tokens
+from models.text.language import tagged
+
+if TYPE_CHECKING:
+    from models.runtime.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Step:
+    """One new patch of raw latents."""
+
+    latent_KD: Tensor
+    """Empty where the request was called off."""
+    stop_probability: float
+    finish_reason: FinishReason | None
+    """Set on the last patch."""
+
+
+@dataclass
+class Turn:
+    """A request under way."""
+
+    number: int
+    request: Request
+    draws: Draws
+    words: Iterator[list[int]]
+    limit: int
+    redo_tail: bool
+    """Whether the next patch is the prompt's last one made anew, which is heard but not spoken."""
+    spoken: int = 0
+
+
+@dataclass
+class Group:
+    """The requests of one sampler."""
+
+    speaking: Speaking | None = None
+    turns: list[Turn] = field(default_factory=list)
+    newcomers: list[tuple[Turn, Speaking]] = field(default_factory=list)
+
+
+class Batch:
+    """Requests under way. `add` some, then take `step`s until none is left."""
+
+    def __init__(self, bundle: "Bundle") -> None:
+        """Raises: BundleError when the bundle cannot speak."""
+        self.bundle, self.parts = bundle, speaking_parts(bundle)
+        self.groups: dict[Sampler, Group] = {}
+        self.added = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return any(group.turns or group.newcomers for group in self.groups.values())
+
+    def add(self, request: Request, voice: Voice | None = None) -> int:
+        """Read and hear what comes before a request's first patch; its number.
+
+        `voice`: one that is known already, instead of the request's prompt audio.
+
+        Raises: RequestError for a request that cannot be met.
+        """
+        sampler = sampler_of(
+            self.bundle, method=request.method, num_steps=request.num_steps, guidance_scale=request.guidance_scale
+        )
+        draws = request.draws or Draws(seed=request.seed)
+        words = self.words(request)
+        first = next(words)
+        limit = request.limit(self.bundle.config.patches_per_second)
+        check_positions(self.bundle, len(first) + limit)
+        voice = voice_of(self.bundle, request, draws) if voice is None else voice
+        prompt = 0 if voice.latent_1FD is None else voice.latent_1FD.shape[1] // self.bundle.config.patch_size
+        check_positions(self.bundle, len(first) + prompt + limit + 1)
+        chunks = [first, *(next(words) for _ in range(prompt))]
+        speaking = begin(self.parts, sampler, voice, speaker_scale=request.speaker_scale, words=chunks)
+        turn = Turn(self.added, request, draws, words, limit, redo_tail=voice.continues)
+        self.groups.setdefault(sampler, Group()).newcomers.append((turn, speaking))
+        self.added += 1
+        return turn.number
+
+    def words(self, request: Request) -> Iterator[list[int]]:
+        """Token ids before each patch.
+
+        Raises: RequestError for a language that is not known.
+        """
+        text = request.text.strip()
+        try:
+            if request.transcript:
+                text = tagged(request.transcript + "\n", request.language) + text
+            else:
+                text = tagged(text, request.language)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        return tokens.before_patches(self.bundle.tokenizer, text, template=request.template)
+
+    def step(self) -> dict[int, Step]:
+        """A patch of every request under way, by its number; requests that ended are gone afterwards."""
+        made: dict[int, Step] = {}
+        for group in self.groups.values():
+            self.leave(group, made)
+            self.arrive(group)
+            if group.speaking is not None:
+                self.speak(group, group.speaking, made)
+        self.groups = {sampler: group for sampler, group in self.groups.items() if group.turns}
+        return made
+
+    def leave(self, group: Group, made: dict[int, Step]) -> None:
+        """Take out requests that were called off."""
+        width = self.parts.backbone.config.latent_dim
+        for turn in [*group.turns, *(turn for turn, _ in group.newcomers)]:
+            if turn.request.cancelled is not None and turn.request.cancelled():
+                made[turn.number] = Step(self.parts.mean_D.new_zeros(0, width), math.nan, "cancelled")
+        self.keep(group, [turn for turn in group.turns if turn.number not in made])
+        group.newcomers = [pair for pair in group.newcomers if pair[0].number not in made]
+
+    def keep(self, group: Group, turns: list[Turn]) -> None:
+        """Go on with these."""
+        if group.speaking is not None:
+            rows = [row for row, turn in enumerate(group.turns) if turn in turns]
+            group.speaking.keep_rows(rows) if rows else None
+            group.speaking = group.speaking if rows else None
+        group.turns = turns
+
+    def arrive(self, group: Group) -> None:
+        """Let those under way hear their last patch, and put newcomers beside them."""
+        if group.speaking is not None:
+            group.speaking.advance([next(turn.words) for turn in group.turns])
+        if group.newcomers:
+            old = [] if group.speaking is None else [group.speaking]
+            group.speaking = together([*old, *(speaking for _, speaking in group.newcomers)])
+            group.turns += [turn for turn, _ in group.newcomers]
+            group.newcomers = []
+
+    def speak(self, group: Group, speaking: Speaking, made: dict[int, Step]) -> None:
+        """Ask the stop head, make a patch out of noise, and see who has ended."""
+        probabilities = speaking.stop_probability().tolist()
+        latent_BKD = speaking.raw(speaking.sample([turn.draws for turn in group.turns]))
+        going = []
+        for turn, probability, latent_KD in zip(group.turns, probabilities, latent_BKD, strict=True):
+            if turn.redo_tail:
+                turn.redo_tail = False
+                going.append(turn)
+                continue
+            turn.spoken += 1
+            finish: FinishReason | None = "length" if turn.spoken == turn.limit else None
+            if probability > turn.request.stop_threshold:
+                finish = "stop"
+            made[turn.number] = Step(latent_KD, probability, finish)
+            if finish is None:
+                going.append(turn)
+        self.keep(group, going)
+
+
+def steps(bundle: "Bundle", request: Request, voice: Voice | None = None) -> Iterator[Step]:
+    """The patches of one request, each as soon as it is made; what is asked for is checked before the first.
+
+    Raises: as `Batch` and its `add`.
+    """
+    batch = Batch(bundle)
+    batch.add(request, voice)
+    return alone(batch)
+
+
+def alone(batch: Batch) -> Iterator[Step]:
+    """What the only request of a batch says."""
+    while batch.busy:
+        yield from batch.step().values()
