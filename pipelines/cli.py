@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.units import Unit
 
 SUMMARY = "build and inspect corpora"
-VERBS = {name: f"pipelines.verbs.{name}" for name in ("calibrate", "publish", "select", "takedown")}
+VERBS = {name: f"pipelines.verbs.{name}" for name in ("audit", "calibrate", "publish", "select", "takedown")}
 """Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
 CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
 """What is said of the recordings of a bare folder."""

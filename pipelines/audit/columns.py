@@ -1,0 +1,231 @@
+"""The ledger of a corpus by columns: each is read when it is asked for, and rows as such are read only to be shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.shards import CorpusError
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+
+NO_SCORES = ("start_sample", "end_sample", "channels", "item_seconds", "schema")
+"""Numbers of a row that nobody would draw a histogram of."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of few different texts: a number for each row, -1 where there is none, and the text of each number."""
+
+    codes: Codes
+    names: list[str]
+
+    def code(self, name: str) -> int:
+        """The number of a text; -2, which no row has, where it does not occur."""
+        return self.names.index(name) if name in self.names else -2
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A column of lists of texts, flattened: row `owner[i]` has text `coded.names[coded.codes[i]]`, in order."""
+
+    coded: Coded
+    owner: NDArray[np.int64]
+    length: NDArray[np.int64]
+    """Of each row's list."""
+
+    @cached_property
+    def first(self) -> Codes:
+        """The code of each row's first text, -1 where its list is empty."""
+        found = np.full(len(self.length), -1, dtype=np.int32)
+        found[self.owner[::-1]] = self.coded.codes[::-1]
+        return found
+
+    def all_among(self, names: Sequence[str]) -> Mask:
+        """Rows whose list is not empty and holds nothing but these."""
+        wanted = np.isin(self.coded.codes, [self.coded.code(name) for name in names])
+        inside = np.bincount(self.owner[wanted], minlength=len(self.length))
+        return np.asarray((inside == self.length) & (self.length > 0))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The ledger of the corpus in `root`."""
+
+    root: Path
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def file(self) -> Any:
+        """The Parquet file.
+
+        Raises: CorpusError
+        """
+        import pyarrow
+        from pyarrow import parquet
+
+        path = self.root / "ledger.parquet"
+        try:
+            return parquet.ParquetFile(path, memory_map=True)
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            raise CorpusError(f"{path}: cannot be read ({error})") from None
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """Column -> `number`, `bool`, `text` or `texts`; vectors are left out."""
+        import pyarrow
+
+        found = {}
+        for item in self.file.schema_arrow:
+            if pyarrow.types.is_floating(item.type) or pyarrow.types.is_integer(item.type):
+                found[item.name] = "number"
+            elif pyarrow.types.is_boolean(item.type):
+                found[item.name] = "bool"
+            elif pyarrow.types.is_string(item.type):
+                found[item.name] = "text"
+            elif pyarrow.types.is_list(item.type) and pyarrow.types.is_string(item.type.value_type):
+                found[item.name] = "texts"
+        return found
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        return int(self.file.metadata.num_rows)
+
+    @property
+    def score_names(self) -> list[str]:
+        """Every number of a segment that a histogram can be drawn of; the speaking rate, which follows from others."""
+        stored = [name for name, kind in self.types.items() if kind == "number" and name not in NO_SCORES]
+        return [*stored, "chars_per_second"] if {"text", "seconds"} <= self.types.keys() else stored
+
+    def numbers(self, name: str) -> Floats:
+        """A column of numbers, NaN where there is none."""
+        if name == "chars_per_second":
+            return self._rate
+        if name not in self._kept:
+            column = self.file.read(columns=[name])[name].cast("float64")
+            self._kept[name] = column.to_numpy()
+        found: Floats = self._kept[name]
+        return found
+
+    @cached_property
+    def _rate(self) -> Floats:
+        from pyarrow import compute
+
+        text = self.file.read(columns=["text"])["text"]
+        length = compute.utf8_length(compute.replace_substring(text, " ", "")).cast("float64").to_numpy()
+        seconds = self.numbers("seconds")
+        return np.asarray(length / np.where(seconds > 0, seconds, np.nan))
+
+    def flags(self, name: str) -> NDArray[np.int8]:
+        """A column of yes and no: 1, 0, and -1 where there is none."""
+        from pyarrow import compute
+
+        column = compute.fill_null(self.file.read(columns=[name])[name].cast("int8"), -1)
+        return np.asarray(column.to_numpy(), dtype=np.int8)
+
+    def texts(self, name: str) -> Coded:
+        """A column of texts by code; nothing but -1 where there is no such column."""
+        if name not in self._kept:
+            self._kept[name] = coded(self.file.read(columns=[name])[name]) if name in self.types else self._nothing
+        found: Coded = self._kept[name]
+        return found
+
+    @property
+    def _nothing(self) -> Coded:
+        return Coded(np.full(self.count, -1, dtype=np.int32), [])
+
+    def lists(self, name: str) -> Lists:
+        """A column of lists of texts, flattened."""
+        from pyarrow import compute
+
+        column = self.file.read(columns=[name])[name]
+        length = np.asarray(compute.fill_null(compute.list_value_length(column), 0).to_numpy(), dtype=np.int64)
+        owner = np.repeat(np.arange(len(length)), length)
+        return Lists(coded(compute.list_flatten(column)), owner, length)
+
+    @cached_property
+    def hours(self) -> Floats:
+        """Of each row."""
+        return self.numbers("item_seconds") / 3600
+
+    @cached_property
+    def segment(self) -> Mask:
+        """Rows that are segments, not the rest of a recording."""
+        from pyarrow import compute
+
+        return np.asarray(compute.is_valid(self.file.read(columns=["key"])["key"]).to_numpy())
+
+    def of_status(self, name: str) -> Mask:
+        """Rows that were kept, dropped or failed."""
+        status = self.texts("status")
+        return np.asarray(status.codes == status.code(name))
+
+    @cached_property
+    def kept(self) -> Mask:
+        """Segments of the corpus."""
+        return self.of_status("kept")
+
+    @cached_property
+    def reasons(self) -> Lists:
+        """Why a row is not kept: all reasons, in order."""
+        return self.lists("reasons")
+
+    @cached_property
+    def language(self) -> Coded:
+        """Found, else given, else `unknown`."""
+        found, given = self.texts("language"), self.texts("given_language")
+        names = list(dict.fromkeys([*found.names, *given.names, UNKNOWN]))
+        place = np.array([names.index(name) for name in given.names] + [names.index(UNKNOWN)], dtype=np.int32)
+        return Coded(np.where(found.codes >= 0, found.codes, place[given.codes]).astype(np.int32), names)
+
+    @cached_property
+    def source(self) -> Coded:
+        """Of the row; else of another segment of its recording; else `not stated`."""
+        own, recording = self.texts("source"), self.texts("recording")
+        stated = (own.codes >= 0) & np.isin(own.codes, [i for i, name in enumerate(own.names) if name])
+        names = [*own.names, "not stated"]
+        of_recording = np.full(len(recording.names) + 1, len(own.names), dtype=np.int32)
+        of_recording[recording.codes[stated]] = own.codes[stated]
+        return Coded(np.where(stated, own.codes, of_recording[recording.codes]).astype(np.int32), names)
+
+    def keys(self, rows: NDArray[np.int64]) -> list[str]:
+        """The keys of these rows."""
+        column = self.file.read(columns=["key"])["key"].take(rows)
+        return [str(key) for key in column.to_pylist()]
+
+    def shown(self, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Row number -> everything but its vectors, for the few rows that a page shows."""
+        wanted = np.unique(np.asarray(rows, dtype=np.int64))
+        found: dict[int, dict[str, Any]] = {}
+        begin = 0
+        for group in range(self.file.metadata.num_row_groups):
+            end = begin + self.file.metadata.row_group(group).num_rows
+            inside = wanted[(wanted >= begin) & (wanted < end)]
+            if len(inside):
+                table = self.file.read_row_group(group, columns=list(self.types)).take(inside - begin)
+                found |= dict(zip(inside.tolist(), map(with_rate, table.to_pylist()), strict=True))
+            begin = end
+        return found
+
+
+def coded(column: Any) -> Coded:
+    """A column of texts, by code."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if hasattr(encoded, "chunks"):  # an empty column stays in chunks
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return Coded(codes, [str(name) for name in encoded.dictionary.to_pylist()])
+
+
+def with_rate(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, with the score that is a property of a segment."""
+    text, seconds = row.get("text"), row.get("seconds")
+    return {**row, "chars_per_second": len(text.replace(" ", "")) / seconds if text and seconds else None}

@@ -1,0 +1,67 @@
+"""`stipple corpus audit`: the page to listen to and look at, and the verdict of whoever listened."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.shards import Corpus
+
+SUMMARY = "the audit page, and the verdict of those who listened to its sample"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The corpus, and what of it."""
+    parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--verdicts", type=Path, metavar="FILE", help="what an audit page saved: compute the verdict")
+    asked.add_argument("--page", type=Path, metavar="FILE", help="write the page anew, with the sounds of the shards")
+    parser.add_argument("--json", action="store_true", help="with --verdicts: print the numbers as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit codes: 0 accepted, or written; 1 refused, or not all clips are judged yet."""
+    from pipelines.cli import corpus_at
+
+    root = corpus_at(args.corpus)
+    if args.verdicts:
+        return run_verdicts(root, args.verdicts, as_json=args.json)
+    print(write_page(root, args.page) if args.page else root / "audit.html")
+    return 0
+
+
+def run_verdicts(root: Path, file: Path, *, as_json: bool) -> int:
+    """Check that the file is about this version and its sample, and compute."""
+    from pipelines.acceptance import judge, read_verdicts
+    from pipelines.shards import CorpusError, open_corpus
+
+    corpus, found = open_corpus(root, whole=True), read_verdicts(file)
+    here = f"{corpus.name}@{corpus.digest}"
+    if found.get("corpus") != here:
+        raise CorpusError(f"{file}: these verdicts are of {found.get('corpus')}, but the corpus is {here}")
+    told = judge(found["verdicts"], keys=keys_of(corpus), digest=corpus.digest)
+    print(
+        json.dumps({"corpus": here, **asdict(told), "status": told.status}) if as_json else f"{here}\n{told.sentence}"
+    )
+    return 0 if told.status == "accepted" else 1
+
+
+def write_page(root: Path, file: Path) -> Path:
+    """The page, with the sounds that the shards hold: those of rejected clips are gone with the work folder."""
+    from pipelines.audit import write_audit
+    from pipelines.shards import open_corpus
+
+    corpus = open_corpus(root)
+    number_of = {key: number for number, key in enumerate(keys_of(corpus))}
+
+    def sound_of(key: str) -> bytes | None:
+        return bytes(corpus.members(number_of[key])[1]["flac"]) if key in number_of else None
+
+    return write_audit(root, sound_of=sound_of, to=file)
+
+
+def keys_of(corpus: "Corpus") -> list[str]:
+    """Of all samples, in the order of the index."""
+    return [str(key) for key in corpus.rows.columns("key")["key"].to_pylist()]
