@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from infra.manifest import canonical, digest
+from pipelines.containers import file_of
 from pipelines.manifest import CorpusManifest, Units
 from pipelines.row import Recording
 
@@ -78,8 +79,8 @@ def unit_of(recordings: list[Recording]) -> Unit:
 
 
 def written(uri: str) -> int | None:
-    """When the file was last written, in nanoseconds; None where there is none."""
+    """When the file, or the archive around it, was last written, in nanoseconds; None where there is none."""
     try:
-        return os.stat(uri).st_mtime_ns
+        return os.stat(file_of(uri)).st_mtime_ns
     except (OSError, ValueError):
         return None
