@@ -3,12 +3,14 @@
 import argparse
 import importlib
 import json
+import pkgutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.storage import ROOT
+from pipelines import verbs
 
 if TYPE_CHECKING:
     from pipelines.manifest import CorpusManifest
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.units import Unit
 
 SUMMARY = "build and inspect corpora"
-VERBS = {name: f"pipelines.verbs.{name}" for name in ("audit", "calibrate", "publish", "select", "takedown")}
+VERBS = {item.name: f"{verbs.__name__}.{item.name}" for item in pkgutil.iter_modules(verbs.__path__)}
 """Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
 CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
 """What is said of the recordings of a bare folder."""
@@ -26,12 +28,12 @@ PROBED = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs."""
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, told in (
         ("plan", "say what `build` would do: recordings, hours, units, transforms"),
         ("build", "build a corpus from recordings, or go on with it"),
     ):
-        sub = verbs.add_parser(verb, help=told, description=told)
+        sub = commands.add_parser(verb, help=told, description=told)
         sub.add_argument("manifest", type=Path, help="a manifest in manifests/corpora/")
         sub.add_argument(
             "--recordings", type=Path, required=True, metavar="FOLDER", help="a folder of recordings, or a catalog"
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("peek", "print a few samples, or a few of those that were dropped"),
         ("verify", "prove that every byte is as it was written"),
     ):
-        sub = verbs.add_parser(verb, help=told, description=told)
+        sub = commands.add_parser(verb, help=told, description=told)
         sub.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
         if verb == "stats":
             sub.add_argument("--json", action="store_true", help="print funnel.json as it is")
@@ -57,15 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
     for verb, place in VERBS.items():
         module = importlib.import_module(place)
-        module.add_arguments(verbs.add_parser(verb, help=module.SUMMARY, description=module.SUMMARY))
+        module.add_arguments(commands.add_parser(verb, help=module.SUMMARY, description=module.SUMMARY))
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 failed, or damage was found."""
     if args.verb in VERBS:
         return int(importlib.import_module(VERBS[args.verb]).main(args))
-    verbs = {"plan": run_plan, "build": run_build, "stats": run_stats, "peek": run_peek, "verify": run_verify}
-    return verbs[args.verb](args)
+    own = {"plan": run_plan, "build": run_build, "stats": run_stats, "peek": run_peek, "verify": run_verify}
+    return own[args.verb](args)
 
 
 def run_plan(args: argparse.Namespace) -> int:

@@ -182,6 +182,15 @@ def final_units(work: Path, *, chain: str) -> set[str]:
     return {name.split(".")[0] for name in names if name.endswith(f".{chain}.jsonl")}
 
 
+def failed_units(work: Path, *, reason: str | None = None) -> Iterator[UnitResult]:
+    """Results of units, by any chain, in which something failed (for this reason, where one is named)."""
+    for path in sorted((work / "units").glob("*.jsonl")):
+        result = load(path)
+        named = {(fate.reason or "").split(":")[0] for fate in result.fates if fate.status == "failed"}
+        if named and reason in (None, *named):
+            yield result
+
+
 @contextmanager
 def ledger_writer(path: Path) -> Iterator[Any]:
     """`ledger.parquet`, written as rows come: yields a function that takes one row; the file is there when all are.

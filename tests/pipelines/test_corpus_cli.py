@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from pipelines.ledger import Fate, RecordingFact, UnitResult, final_units, save
 from tests.pipelines.test_shards import build, items
 
 
@@ -76,3 +77,16 @@ def test_stats_prints_the_funnel(corpus: Path, capsys: pytest.CaptureFixture[str
     assert "toy@" in told
     assert "mos                            1.0 h   4 items" in told
     assert "100 x" in told
+
+
+def test_what_failed_can_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "toy" / "0123" / "work"
+    for unit, reason in (("good", None), ("gone", "unreadable: no such file"), ("bad", "decode: damaged")):
+        fate = Fate(f"{unit}.wav", 2.0, "failed" if reason else "ready", "probe", reason)
+        save(work, UnitResult(unit, "c", recordings=[RecordingFact(f"{unit}.wav", 2.0, 0)], fates=[fate]), b"")
+    assert main(["corpus", "retry", str(tmp_path / "toy"), "--reason", "unreadable", "--dry-run"]) == 0
+    assert final_units(work, chain="c") == {"good", "gone", "bad"}
+    assert main(["corpus", "retry", str(tmp_path / "toy"), "--reason", "unreadable"]) == 0
+    assert final_units(work, chain="c") == {"good", "bad"}
+    assert "1 results of units, 2.0 s in all, with failures: unreadable 1" in capsys.readouterr().out
+    assert main(["corpus", "retry", str(tmp_path / "toy"), "--reason", "unreadable"]) == 1
