@@ -67,6 +67,9 @@ class CorpusManifest(Manifest):
     """Where the recordings were obtained; for recordings that do not say it themselves, like the next two."""
     license: str = "unknown"
     language: str | None = None
+    allow_evaluation: bool = False
+    """Let recordings of evaluation sets (test and dev parts, FLEURS, prompts) into the shards: for a corpus to measure
+    with, never to train on."""
     reader: ReaderEntry = Field(default="jsonl", validate_default=True)
     """Layout of the input. `jsonl` reads a catalog, which is what the recordings node of a workflow makes."""
     transforms: list[TransformEntry] = Field(min_length=2)

@@ -3,9 +3,10 @@
 import hashlib
 import io
 import json
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from pydantic import Field, model_validator
 from infra.manifest import Entry, Manifest, entry_of, resolve
 from infra.storage import file_digest, write_atomic
 from infra.workflow.node import Job, Outcome, Refused
+from pipelines.admit import admitted
+from pipelines.columns import is_evaluation
+from pipelines.containers import Unreadable, file_of
+from pipelines.licenses import TERMS, terms_of
 from pipelines.row import Recording
 from pipelines.synthesize import EXPECT, VOICES, Take, takes
 
@@ -44,21 +49,43 @@ class RecordingsManifest(Manifest):
     """Of the recordings that do not say it themselves, like the next two."""
     source: str = ""
     language: str | None = None
+    title: str = ""
+    """Of an open corpus, like all that follows."""
+    terms: list[str] | None = None
+    """What the license asks, for people: `stipple check` holds it against pipelines/licenses.py."""
+    attribution: str = ""
+    """Whom to name."""
+    expected_hours: float | None = Field(default=None, gt=0)
+    """Of the whole corpus, as published."""
+    splits_for_training: list[str] | None = None
+    """Parts of the corpus that may be trained on; all others are evaluation sets. Null: as the reader knows them."""
+    restored: bool = False
+    """The recordings were enhanced by whoever published them."""
+    how_to_get: str = ""
+    """Where and how a person gets the corpus; nothing is ever downloaded from here."""
     synthetic: Synthetic = Synthetic()
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "RecordingsManifest":
         if self.folder is not None and "synthetic" in self.model_fields_set:
             raise ValueError("give folder, or synthetic, not both")
+        if self.terms is not None and set(self.terms) != terms_of(self.license):
+            asked = ", ".join(sorted(terms_of(self.license))) or "nothing"
+            raise ValueError(f"terms: {self.license} asks {asked}; pipelines/licenses.py knows {', '.join(TERMS)}")
         return self
 
 
 MANIFEST = RecordingsManifest
 ROLES: Mapping[str, bool] = {}
+TOLD = {"reader", "license", "source", "language", "splits_for_training", "restored"}
+"""What of the manifest of a folder decides the catalog."""
 CODE = (
     "pipelines/recordings.py", "pipelines/synthesize.py", "pipelines/sentences.py", "pipelines/sounds.py",
-    "pipelines/row.py", "pipelines/readers", "models/frozen/espeak.py",
+    "pipelines/row.py", "pipelines/readers", "pipelines/admit.py", "pipelines/cells.py", "pipelines/columns.py",
+    "pipelines/containers.py", "pipelines/gzips.py", "pipelines/inside.py", "pipelines/layouts.py", "pipelines/tars.py",
+    "models/frozen/espeak.py",
 )  # fmt: skip
+NEEDED = {"uri", "name", "bytes"}
 SYNTHETIC_LICENSE = "Apache-2.0"
 SYNTHETIC_SOURCE = "synthetic: sentences of this project, spoken by eSpeak NG"
 
@@ -68,7 +95,7 @@ def identity(manifest: Manifest) -> Mapping[str, Any]:
     assert isinstance(manifest, RecordingsManifest)
     if manifest.folder is None:
         return {"synthetic": manifest.synthetic.model_dump(mode="json")}
-    told = manifest.model_dump(mode="json", include={"reader", "license", "source", "language"})
+    told = manifest.model_dump(mode="json", include=TOLD)
     return {**told, "folder": str(manifest.folder.resolve()), "listing": listing_digest(manifest.folder)}
 
 
@@ -92,29 +119,100 @@ def run(job: Job) -> Outcome:
     assert isinstance(manifest, RecordingsManifest)
     if manifest.folder is None:
         return synthetic(job, manifest.synthetic)
+    if manifest.how_to_get and not manifest.folder.is_dir():
+        raise Refused(f"{manifest.folder}: no such folder. {manifest.how_to_get} Then say where: --set folder=FOLDER")
     reader = resolve("pipelines.readers", manifest.reader.name)
-    found = [told(item, manifest) for item in reader.recordings(manifest.reader.settings, manifest.folder)]
-    if not found:
-        raise Refused(f"{manifest.folder}: the reader {manifest.reader.name!r} finds no recording in it")
+    read = reader.recordings(manifest.reader.settings, manifest.folder)
+    found = Found(told(item, manifest) for item in admitted(read, allow_evaluation=True))
     write_catalog(job.out, found)
-    job.say(f"{len(found)} recordings in {manifest.folder}")
-    digest = hashlib.sha256("".join(f"{r.name}\0{stamp(r)}\n" for r in found).encode()).hexdigest()
-    return Outcome(digest=digest, summary={**summary(found), "root": str(manifest.folder.resolve())})
+    if not found.files:
+        raise Refused(f"{manifest.folder}: the reader {manifest.reader.name!r} finds no recording in it")
+    job.say(found.line(manifest))
+    summary = {**found.summary(), "root": str(manifest.folder.resolve()), "roots": roots_of(manifest)}
+    return Outcome(digest=found.digest.hexdigest(), summary=summary)
+
+
+def roots_of(manifest: RecordingsManifest) -> list[str]:
+    """The folders that the catalog may lead into: the one that was read, and those that its reader was given."""
+    settings = manifest.reader.settings
+    if getattr(settings, "links", False):
+        return ["/"]
+    more = [getattr(settings, "audio_root", None), *getattr(settings, "roots", [])]
+    return [str(Path(root).resolve()) for root in (manifest.folder, *more) if root is not None]
 
 
 def told(recording: Recording, manifest: RecordingsManifest) -> Recording:
     """The recording, with what the manifest says where it says nothing itself."""
-    known = asdict(recording)
-    known["license"] = manifest.license if recording.license == "unknown" else recording.license
-    known["source"] = recording.source or manifest.source
-    known["language"] = recording.language or manifest.language
-    return Recording(**known)
+    splits = manifest.splits_for_training
+    evaluation = recording.evaluation or is_evaluation(recording.split)
+    if splits is not None and recording.split is not None:
+        evaluation = recording.split not in splits
+    return replace(
+        recording,
+        license=manifest.license if recording.license == "unknown" else recording.license,
+        source=recording.source or manifest.source,
+        language=recording.language or manifest.language,
+        evaluation=evaluation,
+        extra={**recording.extra, "restored": True} if manifest.restored else recording.extra,
+    )
 
 
 def stamp(recording: Recording) -> str:
     """What tells one version of a file from the next without reading it; its hash where that is known."""
-    path = Path(recording.uri)
-    return recording.sha256 or (f"{recording.bytes}:{path.stat().st_mtime_ns}" if path.is_file() else "missing")
+    try:
+        path = file_of(recording.uri)
+        written = path.stat().st_mtime_ns if recording.uri and path.is_file() else None
+    except (OSError, ValueError, Unreadable):
+        written = None
+    return recording.sha256 or ("missing" if written is None else f"{recording.bytes}:{written}")
+
+
+class Found:
+    """The recordings of a reader as they pass by, and what there was of them at the end: millions fit through."""
+
+    def __init__(self, recordings: Iterable[Recording]) -> None:
+        self.recordings = recordings
+        self.digest = hashlib.sha256()
+        self.files = self.bytes = self.faults = self.evaluation = 0
+        self.seconds = 0.0
+        self.licenses: set[str] = set()
+        self.sources: set[str] = set()
+
+    def __iter__(self) -> Iterator[Recording]:
+        for item in self.recordings:
+            self.digest.update(f"{item.name}\0{stamp(item)}\0{item.start_seconds}\n".encode())
+            self.files += 1
+            self.bytes += item.bytes
+            self.faults += item.fault is not None
+            self.evaluation += item.evaluation
+            self.seconds += item.seconds or 0.0
+            if item.fault is None:
+                self.licenses.add(item.license)
+                self.sources |= {item.source} if item.source and len(self.sources) < 20 else set()
+            yield item
+
+    def summary(self) -> dict[str, Any]:
+        """The few facts worth a line. Hours of a folder are known where the corpus tells them."""
+        facts: dict[str, Any] = {
+            "files": self.files,
+            "megabytes": round(self.bytes / 1e6, 3),
+            "licenses": sorted(self.licenses),
+            "sources": sorted(self.sources),
+        }
+        more = {"faults": self.faults, "evaluation": self.evaluation, "told_hours": round(self.seconds / 3600, 3)}
+        return facts | {name: value for name, value in more.items() if value}
+
+    def line(self, manifest: RecordingsManifest) -> str:
+        """What was found, for the person who watches."""
+        parts = [f"{self.files} recordings in {manifest.folder}"]
+        if self.seconds:
+            of = f" of the {manifest.expected_hours:,g} that are published" if manifest.expected_hours else ""
+            parts.append(f"{self.seconds / 3600:,.1f} hours{of}")
+        if self.evaluation:
+            parts.append(f"{self.evaluation} of evaluation sets")
+        if self.faults:
+            parts.append(f"{self.faults} that cannot be used")
+        return ", ".join(parts)
 
 
 def synthetic(job: Job, cfg: Synthetic) -> Outcome:
@@ -138,7 +236,8 @@ def synthetic(job: Job, cfg: Synthetic) -> Outcome:
         seconds = round(len(take.wave_S) / take.rate_hz, 3)
         truth = {"name": take.name, "kind": take.kind, "expect": EXPECT[take.kind], "seconds": seconds}
         truths.append({**truth, **take.truth})
-    write_catalog(job.out, found)
+    passed = Found(found)
+    write_catalog(job.out, passed)
     write_atomic(job.out / "truth.jsonl", lines(truths))
     hours = sum(truth["seconds"] for truth in truths) / 3600
     kinds = Counter(truth["kind"] for truth in truths)
@@ -146,7 +245,7 @@ def synthetic(job: Job, cfg: Synthetic) -> Outcome:
         f"made {len(found)} recordings, {hours * 60:.1f} minutes: {', '.join(f'{n} {k}' for k, n in kinds.items())}"
     )
     digest = hashlib.sha256("".join(f"{r.name}\0{r.sha256}\n" for r in found).encode()).hexdigest()
-    return Outcome(digest=digest, summary={**summary(found), "hours": round(hours, 4), "root": "audio"})
+    return Outcome(digest=digest, summary={**passed.summary(), "hours": round(hours, 4), "root": "audio"})
 
 
 def encoded(take: Take) -> bytes:
@@ -162,22 +261,28 @@ def encoded(take: Take) -> bytes:
     return whole if take.cut_at is None else whole[: int(len(whole) * take.cut_at)]
 
 
-def write_catalog(out: Path, found: Sequence[Recording]) -> None:
-    """`recordings.jsonl`: one recording a line; what is None or empty is left out."""
-    rows = [{key: value for key, value in asdict(item).items() if value not in (None, "", {})} for item in found]
-    write_atomic(out / "recordings.jsonl", lines(rows))
+def write_catalog(out: Path, found: Iterable[Recording]) -> None:
+    """`recordings.jsonl`: one recording a line, written as they come; what is None, empty or false is left out."""
+    part = out / ".recordings.jsonl.part"
+    with part.open("wb") as file:
+        for item in found:
+            row = {
+                key: value for key, value in asdict(item).items() if key in NEEDED or value not in (None, "", {}, False)
+            }
+            file.write(line_of(row))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(out / "recordings.jsonl")
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """A JSON line; file names that are not UTF-8 are escaped, and come back as they were."""
+    try:
+        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(row) + "\n").encode()
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """JSON lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def summary(found: Sequence[Recording]) -> dict[str, Any]:
-    """The few facts worth a line. Hours of a folder are not known before its files are decoded."""
-    return {
-        "files": len(found),
-        "megabytes": round(sum(item.bytes for item in found) / 1e6, 3),
-        "licenses": sorted({item.license for item in found}),
-        "sources": sorted({item.source for item in found if item.source})[:20],
-    }

@@ -9,6 +9,9 @@ from typing import Any
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
+from pipelines.columns import lowered, recording, tell
+from pipelines.inside import Outside, inside
+from pipelines.layouts import small_text
 from pipelines.row import Recording
 
 KINDS = (
@@ -16,16 +19,6 @@ KINDS = (
     "mka mkv mov 3gp ac3 wv ape tta avi"
 )
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
-COLUMNS = {
-    "file": ("file", "path", "audio", "audio_filepath", "audio_path", "file_name", "filename", "wav", "wav_path", "id"),
-    "text": ("transcript", "transcription", "text", "sentence", "label", "normalized_text"),
-    "language": ("language", "lang", "locale", "language_code"),
-    "speaker": ("speaker", "speaker_id", "speaker_name", "spk", "client_id"),
-    "license": ("license", "licence", "license_clip", "licence_clip"),
-    "source": ("source", "url", "source_url", "repo"),
-}
-"""What a recording wants to know -> columns that tell it, best first; letter case does not matter."""
-NOTHING = {"", "not stated", "n/a", "none", "null", "unknown", "-"}
 LONGEST_FIELD = 1 << 20
 
 
@@ -34,6 +27,8 @@ class Config(Manifest):
     """Look for .tsv, .csv and .jsonl tables in the root."""
     text_beside: bool = True
     """`a/b.txt` is the transcript of `a/b.wav`."""
+    links: bool = False
+    """Follow links that lead out of the folder: for a folder of links that you made yourself."""
 
 
 def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
@@ -43,6 +38,7 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     """
     if not root.is_dir():
         raise Refused(f"{root}: no such folder of recordings")
+    root = root.resolve()
     found, others = walk(root)
     if not found:
         kinds = f"it holds {others} other file{'s' * (others != 1)}" if others else "it is empty"
@@ -51,25 +47,32 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     by_stem = {str(PurePosixPath(name).with_suffix("")): name for name in sorted(found, reverse=True)}
     known: dict[str, dict[str, Any]] = {}
     for name, row in told.items():
-        inside = name if name in found else by_stem.get(name)
-        if inside is None and PurePosixPath(name).suffix.lower() in SUFFIXES and ".." not in PurePosixPath(name).parts:
-            inside = name.lstrip("/")
-        if inside is not None:
-            known[inside] = row
+        at = name if name in found else by_stem.get(name)
+        if at is None and PurePosixPath(name).suffix.lower() in SUFFIXES and not leads_out(root, name.lstrip("/")):
+            at = name.lstrip("/")
+        if at is not None:
+            known[at] = row
     for name in sorted({*found, *known}):
         row = known.get(name, {})
-        text = tell(row, "text") or (beside(found[name]) if cfg.text_beside and name in found else None)
-        yield Recording(
-            uri=os.fspath(root.resolve() / name),
-            name=name.encode("utf-8", "backslashreplace").decode(),
-            bytes=found[name].stat().st_size if name in found else 0,
+        text = beside(root, name) if cfg.text_beside and name in found and not tell(row, "text") else None
+        outside = name in found and found[name].is_symlink() and not cfg.links and leads_out(root, name)
+        yield recording(
+            row,
+            uri=os.fspath(root / name),
+            name=name,
+            size=found[name].stat().st_size if name in found else 0,
             text=text,
-            language=tell(row, "language"),
-            speaker=tell(row, "speaker"),
-            license=tell(row, "license") or "unknown",
-            source=tell(row, "source") or "",
-            extra={key: value for key, value in row.items() if key not in spent(row) and value not in ("", None)},
+            fault="failed:outside: it is a link out of the folder; set links, if you made it" if outside else None,
         )
+
+
+def leads_out(root: Path, name: str) -> bool:
+    """Does the name lead out of the folder?"""
+    try:
+        inside(root, name)
+    except Outside:
+        return True
+    return False
 
 
 def walk(root: Path) -> tuple[dict[str, Path], int]:
@@ -91,7 +94,7 @@ def rows_of_tables(root: Path) -> dict[str, dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for path in sorted(item for item in root.iterdir() if item.suffix.lower() in (".tsv", ".csv", ".jsonl")):
         for row in rows_of(path):
-            lower = {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+            lower = lowered(row)
             name = tell(lower, "file")
             if name:
                 told.setdefault(str(PurePosixPath(name)), lower)
@@ -105,7 +108,7 @@ def rows_of(path: Path) -> Iterator[Mapping[Any, Any]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".jsonl":
+            if path.suffix.lower() in (".jsonl", ".json"):
                 yield from (row for line in file if line.strip() and isinstance(row := json.loads(line), dict))
                 return
             head = file.readline()
@@ -117,31 +120,10 @@ def rows_of(path: Path) -> Iterator[Mapping[Any, Any]]:
                 yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             else:
                 yield from csv.DictReader(file, delimiter=comma)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as error:
         raise Refused(f"{path}: cannot be read as a table of transcripts ({error}); mend it, or move it away") from None
 
 
-def tell(row: Mapping[str, Any], what: str) -> str | None:
-    """What the row says of `what`, under whichever name; None where it says nothing."""
-    for column in COLUMNS[what]:
-        value = row.get(column)
-        if isinstance(value, str) and value.strip().lower() not in (NOTHING if what != "text" else {""}):
-            return " ".join(value.split())
-    return None
-
-
-def spent(row: Mapping[str, Any]) -> set[str]:
-    """Columns that have become fields of the recording: in each group, the one that spoke."""
-    used = set()
-    for columns in COLUMNS.values():
-        used |= {next((column for column in columns if str(row.get(column) or "").strip()), "")}
-    return used
-
-
-def beside(path: Path) -> str | None:
+def beside(root: Path, name: str) -> bytes | None:
     """The transcript in the text file of the same name, if there is one."""
-    file = path.with_suffix(".txt")
-    if not file.is_file() or file.stat().st_size > LONGEST_FIELD:
-        return None
-    text = " ".join(file.read_text(encoding="utf-8", errors="replace").split())
-    return text or None
+    return small_text(root, str(PurePosixPath(name).with_suffix(".txt")))

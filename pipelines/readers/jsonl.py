@@ -1,19 +1,30 @@
 """A catalog: `recordings.jsonl`, one recording a line, with the fields of pipelines.row.Recording."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import fields
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from types import NoneType
 
 from infra.manifest import Manifest, did_you_mean
+from infra.storage import read_json
 from infra.workflow.node import Refused
+from pipelines.containers import Unreadable, file_of
+from pipelines.inside import PROTOCOL, Outside, inside
 from pipelines.row import Recording
 
-KNOWN = {item.name for item in fields(Recording)}
+KNOWN = {item.name: item.type.__name__ if isinstance(item.type, type) else str(item.type) for item in fields(Recording)}
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "bool": (bool,), "str | None": (str, NoneType), "dict[str, typing.Any]": (dict,),
+    "float | None": (int, float, NoneType),
+}  # fmt: skip
 
 
 class Config(Manifest):
     file: str = "recordings.jsonl"
+    roots: list[Path] = []
+    """Folders that a catalog may lead into, beside its own, and the one that it was made of in the store."""
 
 
 def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
@@ -24,10 +35,37 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     path = root if root.is_file() else root / cfg.file
     if not path.is_file():
         raise Refused(f"{path}: no such catalog; `stipple recordings` makes one from a folder of recordings")
+    roots = [path.parent.resolve(), *(item.resolve() for item in cfg.roots), *cataloged(path)]
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield read(line, where=f"{path}, line {number}", base=path.parent)
+                yield confined(read(line, where=f"{path}, line {number}", base=path.parent), roots)
+
+
+def cataloged(path: Path) -> list[Path]:
+    """The folders that a catalog of the store may lead into, as its commit says."""
+    record = read_json(path.parent.parent / "COMMIT.json") if path.parent.name == "out" else None
+    roots = (record or {}).get("summary", {}).get("roots")
+    return [Path(root) for root in roots if os.path.isabs(root)] if isinstance(roots, list) else []
+
+
+def confined(recording: Recording, roots: Sequence[Path]) -> Recording:
+    """The recording; with a fault, where its file lies in none of the roots."""
+    if recording.fault is not None:
+        return recording
+    try:
+        path = str(file_of(recording.uri))
+    except Unreadable as error:
+        return replace(recording, fault=f"failed:outside: {error}")
+    why = ""
+    for root in roots:
+        try:
+            inside(root, path)
+        except Outside as error:
+            why = str(error)
+        else:
+            return recording
+    return replace(recording, fault=f"failed:outside: {why}; `roots` of the reader lets a catalog lead elsewhere")
 
 
 def read(line: str, *, where: str, base: Path) -> Recording:
@@ -37,7 +75,7 @@ def read(line: str, *, where: str, base: Path) -> Recording:
     """
     try:
         facts = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{where}: not JSON ({error})") from None
     if not isinstance(facts, dict):
         raise Refused(f"{where}: a recording is a table of keys, but is {type(facts).__name__}")
@@ -45,4 +83,10 @@ def read(line: str, *, where: str, base: Path) -> Recording:
         raise Refused(f"{where}: no such key: {unknown[0]}{did_you_mean(unknown[0], KNOWN)}; put it into `extra`")
     if missing := sorted({"uri", "name", "bytes"} - facts.keys()):
         raise Refused(f"{where}: {missing[0]} is missing")
-    return Recording(**{**facts, "uri": str(base / facts["uri"])})
+    for key, value in facts.items():
+        if not isinstance(value, TYPES[KNOWN[key]]) or (isinstance(value, bool) and "bool" not in KNOWN[key]):
+            raise Refused(f"{where}: {key} is to be {KNOWN[key]}, but is {str(value)[:60]!r}")
+    if not (facts.get("fault") or "failed:").startswith(("dropped:", "failed:")):
+        raise Refused(f"{where}: fault begins with dropped: or failed:, but is {facts['fault'][:60]!r}")
+    uri = facts["uri"]
+    return Recording(**{**facts, "uri": uri if not uri or PROTOCOL.match(uri) else os.path.join(base, uri)})

@@ -124,3 +124,95 @@ def test_the_shared_recordings_are_understood(shared: Path) -> None:
     assert jfk.text.startswith("And so my fellow Americans")
     assert (jfk.language, jfk.speaker, jfk.license) == ("en", "jfk", "public domain (US federal)")
     assert found["noise/sb_noise1.flac"].extra["kind"] == "noise"
+
+
+def test_catalog_leads_out_of_its_folder_only_where_that_is_allowed(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/a.wav", "catalog/in.wav", "secret.wav")
+    (tmp_path / "catalog" / "link.wav").symlink_to(tmp_path / "secret.wav")
+    uris = [
+        "in.wav",
+        "../secret.wav",
+        "link.wav",
+        str(tmp_path / "elsewhere/a.wav"),
+        "pipe:cat x",
+        "../x.tar!/a.wav@0+9",
+    ]
+    rows = [{"uri": uri, "name": uri, "bytes": 1} for uri in uris]
+    (tmp_path / "catalog" / "recordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    faults = [item.fault for item in jsonl.recordings(jsonl.Config(), tmp_path / "catalog")]
+    assert faults[0] is None
+    assert all((fault or "").startswith("failed:outside: ") for fault in faults[1:]), faults
+    config = jsonl.Config(roots=[tmp_path / "elsewhere"])
+    faults = [item.fault for item in jsonl.recordings(config, tmp_path / "catalog")]
+    assert [fault is None for fault in faults] == [True, False, False, True, False, False]
+
+
+def test_catalog_of_the_store_leads_to_the_folder_that_its_commit_names(tmp_path: Path) -> None:
+    touch(tmp_path, "mine/a.wav", "other/b.wav")
+    slot = tmp_path / "store" / "node" / "0123"
+    slot.joinpath("out").mkdir(parents=True)
+    rows = [{"uri": str(tmp_path / name), "name": name, "bytes": 1} for name in ("mine/a.wav", "other/b.wav")]
+    (slot / "out" / "recordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (slot / "COMMIT.json").write_text(json.dumps({"summary": {"roots": [str(tmp_path / "mine")]}}))
+    first, second = jsonl.recordings(jsonl.Config(), slot / "out")
+    assert first.fault is None
+    assert (second.fault or "").startswith("failed:outside")
+
+
+def test_links_out_of_a_folder_are_failed_rows_unless_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/a.wav", "mine/in.wav")
+    (tmp_path / "elsewhere" / "a.txt").write_text("not mine")
+    (tmp_path / "mine" / "out.wav").symlink_to(tmp_path / "elsewhere" / "a.wav")
+    (tmp_path / "mine" / "out.txt").symlink_to(tmp_path / "elsewhere" / "a.txt")
+    (tmp_path / "mine" / "again.wav").symlink_to(tmp_path / "mine" / "in.wav")
+    found = read(tmp_path / "mine")
+    assert (found["out.wav"].fault or "").startswith("failed:outside")
+    assert found["out.wav"].text is None
+    assert found["again.wav"].fault is None
+    assert read(tmp_path / "mine", links=True)["out.wav"].fault is None
+
+
+TEXTS = {
+    "empty": ("", None), "blank": (" \n\t ", None), "controls": ("a\x00b\x1b[31m\x07c", "a b [31m c"),
+    "emoji": ("hi 👩\u200d🚀", "hi 👩\u200d🚀"), "rtl": ("שלום עולם", "שלום עולם"),
+    "bidi": ("a\u202egpj\u2066", "agpj"),
+    "joiners": ("می\u200cروم", "می\u200cروم"), "lines": ("one\r\ntwo\u2028three", "one two three"),
+    "half": ("a\ud800b", "ab"), "bom": ("\ufeffhello", "hello"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_transcript_becomes_one_line_that_can_be_written_anywhere(tmp_path: Path, kind: str) -> None:
+    touch(tmp_path, "a.wav")
+    given, expected = TEXTS[kind]
+    (tmp_path / "t.jsonl").write_text(json.dumps({"file": "a.wav", "text": given}) + "\n")
+    text = read(tmp_path)["a.wav"].text
+    assert text == expected
+    json.dumps(text, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(b"caf\xe9", "not UTF-8"), (b"x" * 500_000, "500000 characters"), (b"\xff\xfeh\0i\0", "not UTF-8")],
+)
+def test_transcript_that_cannot_be_one_is_left_out_and_told(tmp_path: Path, data: bytes, why: str) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "a.txt").write_bytes(data)
+    item = read(tmp_path)["a.wav"]
+    assert item.text is None
+    assert why in item.extra["text_fault"]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"uri": "a", "name": "a", "bytes": "1"}', "bytes is to be int"),
+        ('{"uri": "a", "name": "a", "bytes": true}', "bytes is to be int"),
+        ('{"uri": "a", "name": "a", "bytes": 1, "start_seconds": "x"}', "start_seconds is to be float"),
+        ('{"uri": "a", "name": "a", "bytes": 1, "fault": "bad"}', "fault begins with"),
+    ],
+)
+def test_catalog_with_a_value_of_the_wrong_kind_is_a_sentence(tmp_path: Path, line: str, complaint: str) -> None:
+    (tmp_path / "recordings.jsonl").write_text(line)
+    with pytest.raises(Refused, match=complaint):
+        list(jsonl.recordings(jsonl.Config(), tmp_path))

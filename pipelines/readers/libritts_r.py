@@ -1,0 +1,54 @@
+"""LibriTTS-R: LibriTTS with restored sound; folders of part, speaker and chapter, two texts beside every WAV.
+
+    LibriTTS_R/train-clean-100/19/198/19_198_000000_000000.wav, .normalized.txt, .original.txt
+    LibriTTS_R/speakers.tsv (READER, GENDER, SUBSET, NAME)
+Layout: www.openslr.org/141 and github.com/lhotse-speech/lhotse, lhotse/recipes/libritts.py (which reads the same texts
+from .trans.tsv). The normalized text is taken: it is what is spoken. LibriTTS itself (openslr 60) is read, too.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.manifest import Manifest
+from infra.workflow.node import Refused
+from pipelines.layouts import lines_of, listing, of_file, root_at, small_text
+from pipelines.row import Recording
+
+
+class Config(Manifest):
+    pass
+
+
+def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
+    """Every WAV of every part; the parts `dev-...` and `test-...` are evaluation sets.
+
+    Raises: Refused
+    """
+    root = root_at(root, what="LibriTTS-R")
+    genders = genders_of(root)
+    found = False
+    for name in listing(root, ".wav"):
+        parts = name.split("/")
+        if len(parts) < 4:
+            continue
+        found = True
+        part, speaker = parts[-4], parts[-3]
+        text = small_text(root, f"{name[:-4]}.normalized.txt")
+        if text is None:
+            yield of_file(root, name, split=part, speaker=speaker, fault="failed:missing_pair: no .normalized.txt")
+            continue
+        row = {"gender": genders.get(speaker)}
+        yield of_file(root, name, row, text=text, split=part, speaker=speaker, language="en")
+    if not found:
+        raise Refused(f"{root}: no part/speaker/chapter/*.wav in it, as in LibriTTS-R")
+
+
+def genders_of(root: Path) -> dict[str, str]:
+    """Speaker -> gender, of speakers.tsv (LibriTTS-R) or SPEAKERS.txt (LibriTTS), where one is there."""
+    genders: dict[str, str] = {}
+    for path in sorted({*root.glob("**/speakers.tsv"), *root.glob("**/SPEAKERS.txt")}):
+        for line in lines_of(path):
+            columns = [item.strip() for item in line.replace("|", "\t").split("\t")]
+            if len(columns) > 1 and columns[0].isdigit():
+                genders[columns[0]] = columns[1]
+    return genders
