@@ -156,7 +156,12 @@ class Segment:
     language_agrees: bool | None = by("language_check")
     """Whether `text` is in `language`; None where one of them is not known well enough."""
     bandwidth_hz: float | None = by("bandwidth")
+    """Where the spectrum of the speech ends, before anything was done to the sound."""
     bandwidth_cliff: bool | None = by("bandwidth")
+    """The spectrum falls off a cliff somewhere: a low-pass of a resampler or a codec."""
+    upsampled: bool | None = by("bandwidth")
+    """The recording once had a lower rate than it has now."""
+    upsampled_from_hz: int | None = by("bandwidth")
     loudness_lufs: float | None = by("loudness")
     peak: float | None = by("loudness")
     clipped_ratio: float | None = by("loudness")

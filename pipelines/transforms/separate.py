@@ -16,7 +16,7 @@ from pipelines.background import RATE_HZ, Background, Listener
 from pipelines.opinion import Opinion
 from pipelines.row import Clip, Rejected, Wave
 from pipelines.transforms import fingerprint_of
-from pipelines.transforms.bandwidth import reach_hz
+from pipelines.transforms.bandwidth import ends
 
 SETS = ("music_ratio", "singing_ratio", "noise_ratio", "separated", "separation_residual", "separation_gain")
 READS: tuple[str, ...] = ()
@@ -144,8 +144,8 @@ class Transform:
     def keeps_bandwidth(self, before: Clip, after: Clip) -> bool:
         """Does the voice reach as high as the clip did, or nearly?"""
         rate_hz = before.segment.rate_hz
-        was, now = (reach_hz(clip.wave_S, rate_hz=rate_hz) for clip in (before, after))
-        return was is None or (now is not None and now >= (1 - self.cfg.max_bandwidth_loss) * was)
+        was, now = (ends(clip.wave_S, rate_hz=rate_hz) for clip in (before, after))
+        return was is None or (now is not None and now[0] >= (1 - self.cfg.max_bandwidth_loss) * was[0])
 
 
 def residual_ratio(wave_S: Wave, voice_S: Wave) -> float:

@@ -1,0 +1,189 @@
+"""Where the spectrum of speech ends, and how: at a cliff (a low-pass), or in a mirror image (a poor resampler's)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.frozen import Wave
+
+FFT_SECONDS = 0.0107
+"""512 points at 48 kHz, as the estimator of Hi-Fi TTS 2 and NeMo Curator has it; scaled with the rate."""
+HOP_SECONDS = 0.01
+LOWEST_HZ = 100.0
+"""Below it, hum would set the peak that everything is measured from."""
+TONES_FROM_HZ = 1000.0
+TONE_HZ = 850.0
+"""Peaks narrower than half of this are no speech: line whine at 15.6 kHz, pilot tones."""
+FLOOR_DB = -120.0
+MODULATED_DB = 6.0
+"""Speech is so much louder in its own frames than in the pauses; a constant background is not."""
+MIN_PAUSE_SHARE = 0.05
+
+CLIFF_FROM_HZ = 3000.0
+CLIFF_WIDTH_HZ = 500.0
+CLIFF_ABOVE_FLOOR_DB = 80.0
+EDGE_DB = 10.0
+SLOPE_HZ = 1500.0
+"""Steep filters fall from their edge to 50 dB within this."""
+NEAR_NYQUIST = 0.92
+"""A fall above this share of half the rate is the converter's own filter: no cliff."""
+
+RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000)
+"""Rates that recordings are upsampled from."""
+ROOM = 1.2
+"""An image needs half the rate to lie this far above the fold."""
+IMAGE_FRAMES = 200
+IMAGE_FFT_SECONDS = 0.0213
+IMAGE_BINS = (3, 24)
+"""Bins on both sides of the fold that are compared: nearer ones touch, in farther ones the image is weak."""
+EDGES, TYPICAL_EDGE = (0.84, 1.02), 0.965
+"""Where the spectrum of an upsampled recording ends, over half the rate that it had."""
+HIGHEST_BY_CLIFF_HZ = 24000
+"""MP3 ends at 16 kHz where its rate is low; that is no recording of 32 kHz."""
+
+Axis = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Mean power of the frames with speech, in dB from its peak, and of the pauses between them from the same peak."""
+
+    hz: Axis
+    level_db: Axis
+    pause_db: Axis | None
+    """None where there are too few pauses."""
+
+
+def spectrum_of(wave_S: Wave, *, rate_hz: int, active_db: float) -> Spectrum | None:
+    """Frames within `active_db` of the loudest are speech; None for silence, and for less than a frame."""
+    size = 1 << round(np.log2(FFT_SECONDS * rate_hz))
+    if len(wave_S) < size or not np.abs(wave_S).max() > 0:
+        return None
+    frames = np.lib.stride_tricks.sliding_window_view(wave_S, size)[:: max(1, round(HOP_SECONDS * rate_hz))]
+    energy = np.square(frames, dtype=np.float64).mean(axis=1)
+    active = energy >= energy.max() * 10 ** (-active_db / 10)
+    power = mean_power(frames[active])
+    hz = np.arange(len(power)) * rate_hz / size
+    peak = power[hz >= LOWEST_HZ].max()
+    pauses = mean_power(frames[~active]) if (~active).mean() >= MIN_PAUSE_SHARE else None
+    return Spectrum(hz, decibels(power / peak, hz), None if pauses is None else decibels(pauses / peak, hz))
+
+
+def mean_power(frames: NDArray[np.float32]) -> Axis:
+    """Mean power spectrum, Hann window."""
+    window = np.hanning(frames.shape[1] + 1)[:-1]
+    power: Axis = np.square(np.abs(np.fft.rfft(frames * window, axis=1))).mean(axis=0)
+    return power
+
+
+def decibels(ratio: Axis, hz: Axis) -> Axis:
+    """In dB, no less than the floor, without narrow peaks above 1 kHz; a median keeps edges where they are."""
+    from scipy.ndimage import median_filter
+
+    level_db = 10 * np.log10(np.maximum(ratio, 10 ** (FLOOR_DB / 10)))
+    width = max(1, round(TONE_HZ / (hz[1] - hz[0]))) | 1
+    return np.where(hz >= TONES_FROM_HZ, median_filter(level_db, size=width, mode="nearest"), level_db)
+
+
+def reach_hz(found: Spectrum, *, below_peak_db: float, cliffs: list[float]) -> float:
+    """Highest frequency within `below_peak_db` of the peak.
+
+    Where that lies at a cliff, or on its slope, the cliff's edge. Where a cliff comes farther above it and speech,
+    though weaker, goes all the way up to it, that edge too: pauses must be quieter up there, for hiss is no speech.
+    """
+    reach = float(found.hz[np.flatnonzero(found.level_db >= -below_peak_db)[-1]])
+    here = [edge for edge in cliffs if -SLOPE_HZ <= edge - reach <= CLIFF_WIDTH_HZ]
+    if here:
+        return here[-1]
+    above = [edge for edge in cliffs if edge > reach]
+    if above and found.pause_db is not None:
+        between = (found.hz >= reach) & (found.hz <= above[0])
+        if float(np.min((found.level_db - found.pause_db)[between])) >= MODULATED_DB:
+            return above[0]
+    return reach
+
+
+def cliffs_of(found: Spectrum, *, cliff_db: float) -> list[float]:
+    """Edges, in Hz, in rising order, at which the level falls by `cliff_db` within 500 Hz and stays down.
+
+    The edge is the last place less than 10 dB below the level before the fall. Falls near half the rate do not count.
+    """
+    hz, level_db = found.hz, found.level_db
+    width = max(1, round(CLIFF_WIDTH_HZ / (hz[1] - hz[0])))
+    after = np.maximum.accumulate(level_db[::-1])[::-1][width:]
+    before, where = level_db[:-width], hz[:-width]
+    inside = (where >= CLIFF_FROM_HZ) & (where + CLIFF_WIDTH_HZ <= NEAR_NYQUIST * hz[-1])
+    falls = np.flatnonzero(inside & (before > -CLIFF_ABOVE_FLOOR_DB) & (before - after >= cliff_db))
+    starts = [int(run[0]) for run in np.split(falls, np.flatnonzero(np.diff(falls) > 1) + 1) if len(run)]
+    edges = []
+    for start in starts:
+        high = np.flatnonzero(level_db[start : start + width + 1] >= level_db[start] - EDGE_DB)[-1]
+        edges.append(float(hz[start + int(high)]))
+    return edges
+
+
+def source_of(wave_S: Wave, *, rate_hz: int, reach: float, cliffs: list[float], image: float) -> int | None:
+    """The rate that the recording was upsampled from, the lowest that fits; None where nothing speaks for it.
+
+    Either a mirror image is seen (see `mirrored`), or the spectrum ends at a cliff just below half of a usual rate.
+    """
+    lower = [source_hz for source_hz in RATES_HZ if rate_hz >= ROOM * source_hz]
+    fits = [source_hz for source_hz in lower if source_hz <= HIGHEST_BY_CLIFF_HZ and fits_edge(reach, source_hz)]
+    nearest = min(fits, key=lambda source_hz: abs(reach - TYPICAL_EDGE * source_hz / 2)) if fits else None
+    by_cliff = nearest if reach in cliffs else None
+    frames = bright_frames(wave_S, rate_hz=rate_hz)
+    for source_hz in lower:
+        if source_hz == by_cliff or mirrored(frames, rate_hz=rate_hz, fold_hz=source_hz / 2) >= image:
+            return source_hz
+    return None
+
+
+def fits_edge(edge_hz: float, source_hz: int) -> bool:
+    """Would a recording of this rate end there?"""
+    return EDGES[0] * source_hz / 2 <= edge_hz <= EDGES[1] * source_hz / 2
+
+
+def bright_frames(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float32]:
+    """Up to 200 windowed frames of 21 ms in which high sounds are loudest, in order: [frames, samples]."""
+    size = round(IMAGE_FFT_SECONDS * rate_hz)
+    if len(wave_S) < 2 * size:
+        return np.zeros((0, size), dtype=np.float32)
+    step = size // 2
+    power = np.square(np.diff(wave_S, prepend=wave_S[:1]))
+    blocks = power[: len(power) // step * step].reshape(-1, step).sum(axis=1)
+    frames = np.lib.stride_tricks.sliding_window_view(wave_S, size)[::step]
+    energy = (blocks[:-1] + blocks[1:])[: len(frames)]
+    chosen = np.sort(np.argsort(energy, kind="stable")[-IMAGE_FRAMES:])
+    return (frames[chosen] * np.hanning(size + 1)[:-1]).astype(np.float32)
+
+
+def mirrored(frames: NDArray[np.float32], *, rate_hz: int, fold_hz: float) -> float:
+    """How much the spectrum above the fold is that below it, seen in a mirror: a correlation, -1 to 1.
+
+    Poor filters leave such images above half of the old rate: bin for bin and frame for frame, the levels at equal
+    distances from the fold rise and fall together, which they do in no real sound. Of both, what each bin and each
+    frame has on average is taken off first. On real wideband sound at most 0.35, on images 0.7 up.
+    """
+    distance = np.arange(*IMAGE_BINS) / IMAGE_FFT_SECONDS
+    distance = distance[distance < min(fold_hz, rate_hz / 2 - fold_hz)]
+    if not len(frames) or not len(distance):
+        return 0.0
+    at_hz = fold_hz + np.concatenate([-distance, distance])
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(frames.shape[1]), at_hz) / rate_hz).astype(np.complex64)
+    power = np.square(np.abs(frames @ turns)).astype(np.float64)
+    below, above = power[:, : len(distance)], power[:, len(distance) :]
+    return correlation(centered(below), centered(above))
+
+
+def centered(power: Axis) -> Axis:
+    """Levels in dB, less the mean of each frame and of each bin."""
+    level = 10 * np.log10(np.maximum(power, 1e-20))
+    level = level - level.mean(axis=1, keepdims=True)
+    return np.asarray(level - level.mean(axis=0, keepdims=True))
+
+
+def correlation(one: Axis, other: Axis) -> float:
+    """Of two arrays of mean 0."""
+    norm = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
+    return float((one * other).sum()) / norm if norm > 0 else 0.0
