@@ -29,7 +29,7 @@ from pipelines.recipe import Step
 from pipelines.reuse import earlier_results, forecast, note_chain
 from pipelines.row import Recording
 from pipelines.shards import read_card
-from pipelines.units import Unit, filled_in, plan_units
+from pipelines.units import Unit, plan_units, prepared
 from pipelines.writer import Packable, finish, plan, write_shard
 
 MANIFEST = CorpusManifest
@@ -104,7 +104,7 @@ def units_of(manifest: CorpusManifest, made: Made) -> list[Unit]:
     """
     read = resolve("pipelines.readers", manifest.reader.name).recordings
     found: Iterable[Recording] = read(manifest.reader.settings, made.out)
-    recordings = [filled_in(recording, manifest=manifest) for recording in found]
+    recordings = prepared(found, manifest=manifest)
     if not recordings:
         raise Refused(f"{made.out}: the catalog has no recordings")
     try:

@@ -76,10 +76,10 @@ def run_plan(args: argparse.Namespace) -> int:
     from infra.workflow.single import settings_of
     from pipelines.funnel import duration
     from pipelines.manifest import CorpusManifest
-    from pipelines.units import filled_in, plan_units
+    from pipelines.units import plan_units, prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
-    found = [filled_in(recording, manifest=manifest) for recording in recordings_at(args.recordings, manifest)]
+    found = prepared(recordings_at(args.recordings, manifest), manifest=manifest)
     units = plan_units(found, limits=manifest.units)
     languages = Counter(recording.language or "unknown" for recording in found)
     licenses = Counter(recording.license for recording in found)

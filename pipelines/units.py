@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from infra.manifest import canonical, digest
+from pipelines.admit import admitted
 from pipelines.containers import file_of
 from pipelines.manifest import CorpusManifest, Units
 from pipelines.row import Recording
@@ -43,6 +44,12 @@ def filled_in(recording: Recording, *, manifest: CorpusManifest) -> Recording:
         source=recording.source or manifest.source,
         language=recording.language or manifest.language,
     )
+
+
+def prepared(recordings: Iterable[Recording], *, manifest: CorpusManifest) -> list[Recording]:
+    """What is to be worked on, or to be told of as not admitted."""
+    found = (filled_in(recording, manifest=manifest) for recording in recordings)
+    return list(admitted(found, allow_evaluation=manifest.allow_evaluation))
 
 
 def plan_units(recordings: Iterable[Recording], *, limits: Units) -> list[Unit]:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pipelines import build
 from pipelines.ledger import read_ledger
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
+from pipelines.recordings import write_catalog
 from pipelines.row import Decoded, Recording, Unusable
 from pipelines.shards import open_corpus
 from pipelines.verify import verify
@@ -78,12 +78,13 @@ class Bench:
 
     def __init__(self, root: Path, recordings: Path, cluster: Cluster) -> None:
         self.root, self.cluster = root, cluster
+        self.reader = {"name": "jsonl", "roots": [str(recordings)]}
         self.connected = 0
         self.lines: list[str] = []
         catalog = root / "catalog"
         catalog.mkdir(parents=True)
         found = folder.recordings(folder.Config(), recordings) if recordings.is_dir() else []
-        (catalog / "recordings.jsonl").write_text("".join(json.dumps(asdict(item)) + "\n" for item in found))
+        write_catalog(catalog, found)
         self.made = Made("recordings", "recordings", catalog, "0" * 32, "0" * 32, "0" * 32)
 
     def connect(self) -> None:
@@ -96,7 +97,7 @@ class Bench:
         run = JournalRun(self.root / "journal", About(new_id(), "toy", "test", "corpus"))
         job = Job(
             name="toy",
-            manifest=parse(CorpusManifest, {**TOY, **facts}, where="toy"),
+            manifest=parse(CorpusManifest, {**TOY, "reader": self.reader, **facts}, where="toy"),
             inputs={"recordings": self.made},
             out=self.root / out,
             work=self.root / work,
@@ -123,11 +124,13 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept}
 
 
-def test_same_input_gives_the_same_bytes_for_one_and_two_workers(built: tuple[Bench, Outcome]) -> None:
+def test_same_input_gives_the_same_bytes_for_one_two_and_four_workers(built: tuple[Bench, Outcome]) -> None:
     bench, one = built
-    two = bench.build("two", work="work-two", workers=2, units={"max_mb": 0.1})
-    assert two.digest == one.digest
-    assert files(bench.root / "two") == files(bench.root / "one")
+    for name, workers in (("two", 2), ("four", 4)):
+        share = {"cpus": 2 / workers}
+        more = bench.build(name, work=f"work-{name}", workers=workers, worker=share, units={"max_mb": 0.1})
+        assert more.digest == one.digest
+        assert files(bench.root / name) == files(bench.root / "one")
     assert len(files(bench.root / "one")) >= 4, "more than one shard"
     assert verify(bench.root / "one") == []
 

@@ -1,7 +1,6 @@
 """A hundred SIGKILLs, to workers, raylets and drivers: no sample is lost, doubled or changed, no shard seen in part."""
 
 import hashlib
-import json
 import random
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from ray.cluster_utils import Cluster
 from infra.storage import file_digest
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.readers import folder
+from pipelines.recordings import write_catalog
 from pipelines.shards import open_corpus
 from pipelines.verify import verify
 
@@ -51,10 +50,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(3):
         (root / f"corrupt{number}.flac").write_bytes(b"fLaC" + bytes(range(256)) * (number + 1))
         soundfile.write(root / f"silence{number}.wav", np.zeros(16000 + number), 16000)
-    made = tmp_path_factory.mktemp("catalog")
-    found = folder.recordings(folder.Config(), root)
-    (made / "recordings.jsonl").write_text("".join(json.dumps(asdict(item)) + "\n" for item in found))
-    return made
+    write_catalog(root, folder.recordings(folder.Config(), root))
+    return root
 
 
 @pytest.fixture
