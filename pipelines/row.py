@@ -84,6 +84,10 @@ class Segment:
     """The voice that speaks, as `diarize` numbers those of the recording; None where it has not run."""
     overlap_ratio: float | None = by("segment")
     """Share of the segment in which `diarize` heard two voices at once."""
+    pcm_sha256: str | None = by("fingerprint")
+    """Hash of the samples, 16 bits at the native rate: the same for copies that no codec has touched."""
+    audio_print: str | None = by("fingerprint")
+    """What the sound is like (`pipelines.prints`), as text: near for re-encoded, cut and resampled copies."""
     music_ratio: float | None = by("separate")
     """Share of the clip in which there is music, beside the speech or instead of it."""
     singing_ratio: float | None = by("separate")
