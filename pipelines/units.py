@@ -1,6 +1,7 @@
 """Work units: recordings that one worker takes together, cut the same way every time."""
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,10 @@ from pipelines.admit import admitted
 from pipelines.containers import file_of
 from pipelines.manifest import CorpusManifest, Units
 from pipelines.row import Recording
+
+FEWEST = 32
+"""Units that a corpus has at least, if they are not smaller than this:"""
+LEAST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,44 @@ def prepared(recordings: Iterable[Recording], *, manifest: CorpusManifest) -> li
 def plan_units(recordings: Iterable[Recording], *, limits: Units) -> list[Unit]:
     """Cut recordings, in order of their names, into units; a recording over the limit is a unit of its own.
 
+    Where a unit ends is decided by the name of its last recording, not by a count from the start: what is added to a
+    corpus later changes the units that it falls into, and no others.
+
     Raises: ValueError where two recordings have the same name and interval.
     """
     ordered = sorted(recordings, key=place)
     for before, after in zip(ordered, ordered[1:], strict=False):
         if place(before) == place(after):
             raise ValueError(f"{after.name}: there are two recordings of this name")
+    most = most_bytes(sum(recording.bytes for recording in ordered), limits=limits)
     units: list[Unit] = []
     taken: list[Recording] = []
     size = 0
     for recording in ordered:
         more = recording.bytes if not taken or taken[-1].uri != recording.uri else 0
-        if taken and (size + more > limits.max_mb * 1e6 or len(taken) >= limits.max_recordings):
+        if taken and (size + more > most or len(taken) >= limits.max_recordings or ends(taken[-1], size, most=most)):
             units.append(unit_of(taken))
             taken, size, more = [], 0, recording.bytes
         taken.append(recording)
         size += more
     return [*units, unit_of(taken)] if taken else units
+
+
+def most_bytes(total: int, *, limits: Units) -> float:
+    """How large a unit may be: small corpora have smaller ones, so that there are enough to share and to watch.
+
+    Powers of two, so that a few more recordings leave it as it is.
+    """
+    share = 2.0 ** int(math.log2(max(total / FEWEST, LEAST_BYTES)))
+    return min(limits.max_mb * 1e6, share)
+
+
+def ends(recording: Recording, size: int, *, most: float) -> bool:
+    """Does a unit of this size end with the recording? Where its name says so, once a quarter is filled; on average
+    another quarter later.
+    """
+    chance = int(digest(recording.name)[:8], 16) / 2**32
+    return size >= most / 4 and chance < recording.bytes / (most / 4)
 
 
 def place(recording: Recording) -> tuple[str, float]:

@@ -27,7 +27,21 @@ def test_order_does_not_matter_and_nothing_is_lost() -> None:
 def test_long_recording_is_a_unit_of_its_own() -> None:
     sizes = [1, 1, 100, 1, 1]
     units = plan_units([recording(n, size=s * 1_000_000) for n, s in enumerate(sizes)], limits=Units(max_mb=8))
-    assert [len(unit.recordings) for unit in units] == [2, 1, 2]
+    assert [recording(2, size=100_000_000)] in [list(unit.recordings) for unit in units]
+
+
+def test_a_recording_that_is_added_changes_the_unit_that_it_falls_into_and_no_other() -> None:
+    all_of_them = [recording(n, size=300_000 + 7919 * n % 900_000) for n in range(600)]
+    units = plan_units(all_of_them, limits=Units(max_mb=8))
+    for number in (3, 250, 599):
+        fewer = plan_units([*all_of_them[:number], *all_of_them[number + 1 :]], limits=Units(max_mb=8))
+        assert len({unit.id for unit in units} - {unit.id for unit in fewer}) <= 2
+    assert 50 < len(units) < 250
+
+
+def test_small_corpus_is_cut_into_enough_units_to_share() -> None:
+    units = plan_units([recording(n, size=400_000) for n in range(100)], limits=Units())
+    assert len(units) >= 32
 
 
 def test_unit_is_named_by_content_and_time_not_by_place(tmp_path: Path) -> None:
