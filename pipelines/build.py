@@ -22,7 +22,7 @@ from models.frozen import WeightsError
 from pipelines.assemble import assemble, show, tell_metrics, tell_truth
 from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
-from pipelines.funnel import duration, failed_share, table, top_reasons
+from pipelines.funnel import costs_table, duration, failed_share, table, top_reasons
 from pipelines.ledger import UnitResult, final_units, load, result_path, share
 from pipelines.manifest import CorpusManifest, Worker, semantic
 from pipelines.recipe import Step
@@ -54,7 +54,7 @@ def run(job: Job) -> Outcome:
     made = assemble(job, units, chain=chain)
     facts = made.facts
     write_json(job.out / "funnel.json", facts)
-    for line in table(facts).splitlines():
+    for line in [*table(facts).splitlines(), *costs_table(facts).splitlines()]:
         job.say(line)
     tell_metrics(job, facts)
     tell_truth(job)
@@ -270,6 +270,8 @@ class Progress:
     """Audio hours done, and when the rest will be: by bytes of the files, since nobody knows their duration yet."""
 
     EVERY_SECONDS = 5.0
+    ENOUGH = 0.02
+    """Share that must be done before what is left can be told from it."""
 
     def __init__(self, say: Callable[[str], None], units: Sequence[Unit]) -> None:
         self.say = say
@@ -293,10 +295,11 @@ class Progress:
         if now - self.told >= self.EVERY_SECONDS or last:
             self.told = now
             spent = now - self.began
-            rest = "" if last else f", {clock(spent * (self.total - self.done) / max(self.done, 1))} to go"
+            known = self.done > self.ENOUGH * self.total and not last
+            rest = f", {clock(spent * (self.total - self.done) / self.done)} to go" if known else ""
             heard = duration(self.seconds / 3600)
             speed = f"{self.seconds / max(spent, 1e-9):.0f} x real time"
-            whole = "" if last else f" of about {duration(self.seconds * self.total / max(self.done, 1) / 3600)}"
+            whole = f" of about {duration(self.seconds * self.total / self.done / 3600)}" if known else ""
             units = f"{self.units} of {len(self.bytes)} units"
             self.say(f"{heard}{whole} of audio in {clock(spent)} ({speed}), {units}{rest}{self.dearest()}")
 

@@ -149,7 +149,7 @@ def run_build(args: argparse.Namespace) -> int:
 
 def run_stats(args: argparse.Namespace) -> int:
     """The funnel of a finished corpus."""
-    from pipelines.funnel import table
+    from pipelines.funnel import costs_table, table
     from pipelines.shards import CorpusError, read_card
 
     root = corpus_at(args.corpus)
@@ -166,11 +166,7 @@ def run_stats(args: argparse.Namespace) -> int:
     print(f"{card['name']}@{card['digest']}: {told_of(card)}, {size:,.1f} MB")
     print(f"licenses: {'; '.join(card['licenses'])}\n")
     print(table(facts))
-    audio = facts["hours"]["in"] * 3600
-    print("cost (processor time, and how many times faster than the audio that came in)")
-    for name, cost in facts["costs"].items():
-        speed = f"{audio / cost['cpu_seconds']:>8,.0f} x" if cost["cpu_seconds"] > 0 else ""
-        print(f"  {name:<26}{cost['cpu_seconds']:>10.1f} s {speed}")
+    print(costs_table(facts))
     return 0
 
 

@@ -187,6 +187,17 @@ def table(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def costs_table(facts: Mapping[str, Any]) -> str:
+    """What every transform cost: processor (and accelerator) time, and how many times faster than sound it was."""
+    lines = ["cost (seconds of processor time; how many times faster than the audio that it heard)"]
+    for name, cost in facts["costs"].items():
+        heard, spent = cost.get("audio_seconds", 0.0), cost["cpu_seconds"]
+        speed = f"{heard / spent:>8,.0f} x" if spent > 0 and heard else ""
+        gpu = f", {cost['gpu_seconds']:,.1f} s of GPU" if cost.get("gpu_seconds") else ""
+        lines.append(f"  {name:<26}{spent:>10.1f} s {speed}{gpu}")
+    return "\n".join(lines)
+
+
 def duration(hours: float) -> str:
     """`12.3 s`, `4.1 min` or `56.7 h`."""
     if hours * 60 < 1:
