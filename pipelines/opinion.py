@@ -1,21 +1,27 @@
-"""Which of two versions of a clip sounds better: by DNSMOS, heard at one level."""
+"""Which of two versions of a clip sounds better: by UTMOS where a checkpoint is named, else by DNSMOS."""
+
+from pathlib import Path
 
 from models.frozen.dnsmos import Dnsmos
+from models.frozen.utmos import Utmos, judge
 from pipelines.row import Clip
 
 
 class Opinion:
-    """The predicted overall opinion of listeners, 1 to 5."""
+    """The opinion of listeners, as a network predicts it, 1 to 5; not to be compared between networks."""
 
-    def __init__(self) -> None:
-        self.model = Dnsmos()
+    def __init__(self, *, utmos: Path | None = None, device: str = "cpu") -> None:
+        """Raises: WeightsError where a checkpoint is named and is not there."""
+        self.model: Dnsmos | Utmos = Dnsmos() if utmos is None else judge(utmos, device=device)
 
     @property
     def fingerprint(self) -> str:
-        """Of the model."""
+        """Of the network."""
         return str(self.model.fingerprint)
 
     def __call__(self, clip: Clip) -> float:
-        """Of one clip; 0 for one without a sample."""
-        quality = self.model([clip.at(self.model.RATE_HZ)])[0]
-        return quality.overall if quality is not None else 0.0
+        """Of one clip; 0 for one without enough in it to judge."""
+        score = self.model([clip.at(self.model.RATE_HZ)])[0]
+        if score is None:
+            return 0.0
+        return score if isinstance(score, float) else score.overall

@@ -174,6 +174,7 @@ class Segment:
     mos_signal: float | None = by("mos")
     mos_background: float | None = by("mos")
     mos_by: str | None = by("mos")
+    utmos: float | None = by("utmos")
     speaker: str | None = by("speaker")
     """The given speaker, else the voice of `turn`, else a cluster of voices inside the recording."""
     speaker_by: str | None = by("speaker")

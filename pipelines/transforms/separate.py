@@ -57,6 +57,8 @@ class Config(Manifest):
     device: Literal["cpu", "cuda"] = "cpu"
     otherwise: Literal["pass", "drop"] = "pass"
     """What becomes of a clip over the gate that no backend makes better."""
+    utmos: Path | None = None
+    """A checkpoint of UTMOS to judge by; DNSMOS judges where there is none."""
     min_gain: float = 0.1
     """Keep the original where the predicted opinion gains less than this."""
     max_bandwidth_loss: float = Field(default=0.15, ge=0, le=1)
@@ -91,7 +93,7 @@ class Transform:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.listener = Listener(event=cfg.event, margin_db=cfg.noise_db)
-        self.opinion = Opinion()
+        self.opinion = Opinion(utmos=cfg.utmos, device=cfg.device)
         self.separator: Separator | None = None
         backends = list(self.listener.fingerprints)
         if cfg.backend is not None:
