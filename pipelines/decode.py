@@ -8,10 +8,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.endings import Ending, ending_of
+from pipelines.endings import Ending, ending_of, id3_bytes
 
 BLOCK_VALUES = 1 << 20
 """Values (frames times channels) decoded at a time, so that many channels do not mean much memory."""
+MOST_SEEKS = 500_000
+"""Of FFmpeg in one file: sound that is interleaved with a picture takes some for every second."""
+LONGEST_ID3 = 1 << 22
+"""Bytes of a tag before the sound that FFmpeg is given: one of 16 MB made it take 480 MB of memory."""
 FORMATS = (
     "aac ac3 aiff amr ape asf au avi caf dts eac3 flac flv matroska,webm mov,mp4,m4a,3gp,3g2,mj2 mp3 mpeg mpegts ogg "
     "rm tak tta voc w64 wav wv"
@@ -98,13 +102,22 @@ def by_ffmpeg(file: BinaryIO, ending: Ending, *, why: str) -> Iterator[Source]:
     """The first audio stream of the file; `why` is what libsndfile said of it."""
     import av
 
+    watched = Watched(file)
+    head = file.read(10)
+    if head[:3] == b"ID3" and len(head) == 10 and id3_bytes(head) > LONGEST_ID3:
+        raise BadAudio(
+            f"failed:decode: libsndfile does not read it ({why}), and its ID3 tag has {id3_bytes(head)} bytes"
+        )
     file.seek(0)
     guards = {"format_whitelist": ",".join(FORMATS.split()), "protocol_whitelist": "none"}
     try:
-        container = av.open(file, mode="r", container_options=guards, io_open=nothing_else)
+        container = av.open(watched, mode="r", container_options=guards, io_open=nothing_else)
     except (av.FFmpegError, ValueError, EOFError, OSError) as error:
-        raise BadAudio(f"failed:decode: neither libsndfile ({why}) nor FFmpeg ({said(error)}) can read it") from None
+        reason = watched.fault() or said(error)
+        raise BadAudio(f"failed:decode: neither libsndfile ({why}) nor FFmpeg ({reason}) can read it") from None
     with container:
+        if watched.fault():
+            raise BadAudio(f"failed:decode: {watched.fault()}")
         if not container.streams.audio:
             raise BadAudio("failed:decode: there is no audio stream in it")
         stream = container.streams.audio[0]
@@ -117,6 +130,31 @@ def by_ffmpeg(file: BinaryIO, ending: Ending, *, why: str) -> Iterator[Source]:
         declared = ending.samples or (None if seconds is None else round(seconds * rate_hz))
         frames = frames_of(container, stream, strict=declared is None)
         yield Source(rate_hz, channels, declared, ending.open_end, lambda begin: (0, frames))
+
+
+class Watched:
+    """A file for FFmpeg that ends where FFmpeg leaps about in it for ever: chunks of no length take hours to skip."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.seeks = 0
+        file.seek(0)
+
+    def read(self, size: int) -> bytes:
+        """Nothing more after MOST_SEEKS."""
+        return b"" if self.fault() else self.file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Counted."""
+        self.seeks += 1
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def fault(self) -> str:
+        """What is wrong, if it is."""
+        return f"it takes more than {MOST_SEEKS} leaps to read" if self.seeks > MOST_SEEKS else ""
 
 
 def nothing_else(url: str, flags: int, options: dict[str, str]) -> BinaryIO:

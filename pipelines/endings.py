@@ -152,7 +152,7 @@ def frame_of(head: bytes) -> Frame | None:
 
 
 def mpeg_ending(file: BinaryIO, size: int) -> Ending:
-    """By the tag in the first frame (Xing, Info, VBRI), or by walking over all frames where there is none."""
+    """By the tag in the first frame (VBRI; Xing is known to libsndfile), or by walking over all frames without one."""
     at = after_id3(file, size)
     at, frame = next_frame(file, at)
     if frame is None:
@@ -161,7 +161,7 @@ def mpeg_ending(file: BinaryIO, size: int) -> Ending:
     data = file.read(min(frame.size, 512))
     tag = data[4 + frame.side_bytes :]
     if tag[:4] in (b"Xing", b"Info") and tag[7:8] and tag[7] & 1:
-        return Ending(int(struct.unpack(">I", tag[8:12])[0]) * frame.samples)
+        return Ending()  # libsndfile reads this tag, and the silence that the encoder put around the sound
     if data[36:40] == b"VBRI":
         return Ending(int(struct.unpack(">I", data[50:54])[0]) * frame.samples)
     samples = 0
@@ -186,9 +186,13 @@ def after_id3(file: BinaryIO, size: int) -> int:
         head = file.read(10)
         if head[:3] != b"ID3" or len(head) < 10:
             break
-        length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-        at = min(at + 10 + length, size)
+        at = min(at + 10 + id3_bytes(head), size)
     return at
+
+
+def id3_bytes(head: bytes) -> int:
+    """Length of an ID3v2 tag behind its header of ten bytes: seven bits of each of the last four."""
+    return head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
 
 
 def next_frame(file: BinaryIO, at: int) -> tuple[int, Frame | None]:

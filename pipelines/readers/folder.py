@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
@@ -109,19 +109,31 @@ def rows_of(path: Path) -> Iterator[Mapping[Any, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() in (".jsonl", ".json"):
-                yield from (row for line in file if line.strip() and isinstance(row := json.loads(line), dict))
+                rows = (json.loads(line) for line in bounded(file) if line.strip())
+                yield from (row for row in rows if isinstance(row, dict))
                 return
-            head = file.readline()
+            head = next(bounded(file), "")
             file.seek(0)
             csv.field_size_limit(LONGEST_FIELD)
             comma = max(",|;", key=head.count)
             tab = path.suffix.lower() == ".tsv" or "\t" in head
             if tab:
-                yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+                yield from csv.DictReader(bounded(file), delimiter="\t", quoting=csv.QUOTE_NONE)
             else:
-                yield from csv.DictReader(file, delimiter=comma)
+                yield from csv.DictReader(bounded(file), delimiter=comma)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as error:
         raise Refused(f"{path}: cannot be read as a table of transcripts ({error}); mend it, or move it away") from None
+
+
+def bounded(file: TextIO) -> Iterator[str]:
+    """The lines of a table.
+
+    Raises: csv.Error for one that is too long to be one.
+    """
+    while line := file.readline(LONGEST_FIELD + 1):
+        if len(line) > LONGEST_FIELD:
+            raise csv.Error(f"a line has more than {LONGEST_FIELD} characters")
+        yield line
 
 
 def beside(root: Path, name: str) -> bytes | None:

@@ -12,6 +12,7 @@ from infra.storage import read_json
 from infra.workflow.node import Refused
 from pipelines.containers import Unreadable, file_of
 from pipelines.inside import PROTOCOL, Outside, inside
+from pipelines.layouts import lines_of
 from pipelines.row import Recording
 
 KNOWN = {item.name: item.type.__name__ if isinstance(item.type, type) else str(item.type) for item in fields(Recording)}
@@ -36,10 +37,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     if not path.is_file():
         raise Refused(f"{path}: no such catalog; `stipple recordings` makes one from a folder of recordings")
     roots = [path.parent.resolve(), *(item.resolve() for item in cfg.roots), *cataloged(path)]
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield confined(read(line, where=f"{path}, line {number}", base=path.parent), roots)
+    for number, line in enumerate(lines_of(path), start=1):
+        yield confined(read(line, where=f"{path}, line {number}", base=path.parent), roots)
 
 
 def cataloged(path: Path) -> list[Path]:

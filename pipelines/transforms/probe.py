@@ -58,17 +58,14 @@ class Transform:
             return Unusable(recording=recording, reason=f"failed:unreadable: {why.lower()}"[:300], seconds=0.0)
 
     def decode_file(self, file: BinaryIO, recording: Recording) -> Decoded | Unusable:
-        """See `decode`."""
-        digest = self.digest_of(file, recording)
-        if recording.sha256 not in (None, digest):
-            reason = "failed:changed: not the bytes that were cataloged"
-            return Unusable(recording=recording, reason=reason, seconds=0.0)
-        recording = replace(recording, sha256=digest)
+        """See `decode`. What its header gives away is not read through, and has no hash."""
         seconds = 0.0
         try:
             with opened(file) as source:
                 self.check_header(source)
                 seconds = self.declared_seconds(source, recording)
+                self.expected_samples(source, recording)
+                recording = replace(recording, sha256=self.digest_of(file, recording))
                 wave_S, offset = self.read(source, recording)
                 seconds = len(wave_S) / source.rate_hz
                 self.check(wave_S, source, recording)
@@ -78,14 +75,20 @@ class Transform:
         return self.at_kept_rate(decoded)
 
     def digest_of(self, file: BinaryIO, recording: Recording) -> str:
-        """sha256 of the bytes of the recording, in hex; not done again for the next interval of the same file."""
-        size = file.seek(0, 2)
+        """sha256 of the bytes of the recording, in hex; not done again for the next interval of the same file.
+
+        Raises: BadAudio where that is another one than was cataloged.
+        """
+        place, size = file.tell(), file.seek(0, 2)
         if self.digest[:2] != (recording.uri, size) or recording.start_seconds is None:
             file.seek(0)
             hashed = hashlib.sha256()
             while block := file.read(1 << 20):
                 hashed.update(block)
             self.digest = (recording.uri, size, hashed.hexdigest())
+        file.seek(place)
+        if recording.sha256 not in (None, self.digest[2]):
+            raise BadAudio("failed:changed: not the bytes that were cataloged")
         return self.digest[2]
 
     def told_seconds(self, recording: Recording) -> float:
@@ -116,6 +119,22 @@ class Transform:
         end = recording.end_seconds or (source.declared_samples or 0) / source.rate_hz
         return min(max(end - begin, 0.0), self.cfg.max_minutes * 60)
 
+    def expected_samples(self, source: Source, recording: Recording) -> int:
+        """As many as the header, or the interval, says that there are.
+
+        Raises: BadAudio where they are too many.
+        """
+        begin, end = recording.start_seconds or 0.0, recording.end_seconds
+        declared = source.declared_samples or 0
+        expected = (declared if end is None else round(end * source.rate_hz)) - round(begin * source.rate_hz)
+        if expected > self.cfg.max_minutes * 60 * source.rate_hz:
+            raise BadAudio(self.too_long())
+        return max(expected, 0)
+
+    def too_long(self) -> str:
+        """The reason."""
+        return f"failed:too_long: over {self.cfg.max_minutes:g} minutes; cut it, or raise max_minutes"
+
     def read(self, source: Source, recording: Recording) -> tuple[Wave, int]:
         """Channels averaged, block by block; the interval alone, where the recording is one. Also where it begins.
 
@@ -124,18 +143,14 @@ class Transform:
         begin = round((recording.start_seconds or 0.0) * source.rate_hz)
         end = None if recording.end_seconds is None else round(recording.end_seconds * source.rate_hz)
         most = round(self.cfg.max_minutes * 60 * source.rate_hz)
-        too_long = f"failed:too_long: over {self.cfg.max_minutes:g} minutes; cut it, or raise max_minutes"
-        expected = (source.declared_samples or 0 if end is None else end) - begin
-        if expected > most:
-            raise BadAudio(too_long)
-        wave_S = np.empty(max(expected, 0), np.float32)
+        wave_S = np.empty(self.expected_samples(source, recording), np.float32)
         at, blocks = source.blocks(begin)
         taken = 0
         for block in blocks:
             piece = block[max(begin - at, 0) : None if end is None else max(end - at, 0)]
             at += len(block)
             if taken + len(piece) > most:
-                raise BadAudio(too_long)
+                raise BadAudio(self.too_long())
             if taken + len(piece) > len(wave_S):
                 wave_S.resize(min(max(taken + len(piece), taken * 3 // 2), most), refcheck=False)
             wave_S[taken : taken + len(piece)] = piece.mean(axis=1, dtype=np.float32)
