@@ -95,9 +95,9 @@ class Request:
         """What the prompt says, without blanks around it; empty where only its x-vector is used."""
         return (self.prompt_text or "").strip()
 
-    def limit(self, patches_per_second: float) -> int:
-        """Patches that the speech may have at most."""
-        seconds = longest_seconds(self.text) if self.stop_guard else None
+    def limit(self, patches_per_second: float, *, text: str | None = None) -> int:
+        """Patches that the speech may have at most; `text`: what is really spoken, where that came later."""
+        seconds = longest_seconds(self.text if text is None else text) if self.stop_guard else None
         return self.max_patches if seconds is None else min(math.ceil(seconds * patches_per_second), self.max_patches)
 
 

@@ -93,6 +93,10 @@ class Speaking:
         """Patches as semantic encoder and AudioVAE take them."""
         return patch_BKD * self.parts.std_D + self.parts.mean_D
 
+    def normal(self, raw_BKD: Tensor) -> Tensor:
+        """The reverse of `raw`."""
+        return (raw_BKD - self.parts.mean_D) / self.parts.std_D
+
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Forget all generations but these."""
         if len(rows) == self.rows:

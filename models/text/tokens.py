@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from models.backbone.config import StreamingConfig
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 Layout = Literal["plain", "interleaved"]
@@ -67,8 +68,24 @@ def specials(tokenizer: "PreTrainedTokenizerBase") -> Specials:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Ids of plain text, nothing added; a special token that is spelled out in it stays plain text."""
-    return [int(number) for number in tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
+    """Ids of plain text, nothing added; a token with a name that is spelled out in it stays plain text."""
+    backend = tokenizer.backend_tokenizer
+    normal = text if backend.normalizer is None else backend.normalizer.normalize_str(text)
+    return [token for piece, _, _ in pieces(backend, normal) for token in piece_ids(backend, piece)]
+
+
+def pieces(backend: "Tokenizer", text: str) -> list[tuple[str, int, int]]:
+    """What no token crosses, in the alphabet of the tokens, with start and end in the (normalized) text."""
+    if not text:
+        return []
+    if backend.pre_tokenizer is None:
+        return [(text, 0, len(text))]
+    return [(piece, start, end) for piece, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def piece_ids(backend: "Tokenizer", piece: str) -> list[int]:
+    """Ids of one piece."""
+    return [int(token.id) for token in backend.model.tokenize(piece)]
 
 
 def template_parts(name: str) -> tuple[str, str]:

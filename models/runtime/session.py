@@ -1,0 +1,206 @@
+"""Text in, speech out, both as they come: text tokens and patches alternate in the LLM (double streaming)."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Unpack
+
+import torch
+from torch import Tensor
+
+from models.backbone.config import StreamingConfig
+from models.runtime.batch import Step
+from models.runtime.draws import Draws
+from models.runtime.prompt import RequestError
+from models.runtime.request import FinishReason, Options, Request, check_text
+from models.runtime.speaking import Speaking, begin, check_positions, sampler_of, speaking_parts
+from models.runtime.stream import Chunk, Speaker
+from models.runtime.voice import Voice, voice_of
+from models.text import tokens
+from models.text.increments import Increments
+from models.text.language import tagged
+
+if TYPE_CHECKING:
+    from models.runtime.bundle import Bundle
+
+SILENCE = 10
+"""Patches of silence that a session begins with at most, as officially."""
+
+
+class Session:
+    """One text that is spoken while it is being written.
+
+    `push` text in parts, cut anywhere, and `finish` it; both give chunks to play, made as they are asked for. How many
+    text tokens are read before each patch is the model's own cadence (`streaming` in config.json). Without a recording
+    to continue, the first patch is silence, as officially; `initial_silence` says how many are.
+    """
+
+    def __init__(self, bundle: "Bundle", *, initial_silence: int | None = None, **options: Unpack[Options]) -> None:
+        """Read and hear the prompt.
+
+        Raises: RequestError for a request that cannot be met, BundleError for a bundle that cannot speak.
+        """
+        if options.get("template", tokens.INTERLEAVED_TEMPLATE) != tokens.INTERLEAVED_TEMPLATE:
+            raise RequestError("a session reads and speaks in turn, and has a template of its own; leave template out")
+        if options.get("normalize"):
+            raise RequestError("text that comes in parts cannot be normalized; normalize it before, or leave that out")
+        self.bundle, self.text = bundle, ""
+        options["template"] = tokens.INTERLEAVED_TEMPLATE
+        self.request = Request(text="-", **options)
+        self.draws = self.request.draws or Draws(seed=self.request.seed)
+        self.special = tokens.specials(bundle.tokenizer)
+        self.cadence = bundle.config.streaming or StreamingConfig()
+        self.quotas = tokens.quotas(self.cadence)
+        self.quota = next(self.quotas)
+        self.reader, self.words = Increments(bundle.tokenizer), deque[int]()
+        self.speaker, self.made, self.called_off = Speaker(bundle), 0, False
+        self.finish_reason: FinishReason | None = None
+        """How the session ended; None as long as it goes on."""
+        voice = voice_of(bundle, self.request, self.draws)
+        self.speaking = self.begin(voice)
+        self.silence = (0 if voice.continues else 1) if initial_silence is None else initial_silence
+        self.silence_KDs = self.silent_patches(max(0, min(self.silence, SILENCE)))
+
+    def begin(self, voice: Voice) -> Speaking:
+        """Read and hear what comes before the text."""
+        request, tokenizer = self.request, self.bundle.tokenizer
+        parts = speaking_parts(self.bundle)
+        sampler = sampler_of(
+            self.bundle, method=request.method, num_steps=request.num_steps, guidance_scale=request.guidance_scale
+        )
+        opening = tokens.encode(tokenizer, tokens.INTERLEAVED)
+        prompt, rest = [opening], []
+        if voice.latent_1FD is not None:
+            patches = voice.latent_1FD.shape[1] // self.bundle.config.patch_size + 1
+            text = self.with_tag(request.transcript + "\n")
+            order = tokens.alternate(
+                tokens.encode(tokenizer, text),
+                [*[self.special.audio_span] * patches, self.special.audio_end],
+                end=self.special.text_end,
+                streaming=self.cadence,
+            )
+            *prompt, rest = chunked([*opening, *order], at=self.special.audio_span)
+        else:
+            self.words += self.reader.push(self.with_tag("-")[:-1])
+        check_positions(self.bundle, sum(map(len, prompt)) + len(prompt) + len(rest) + 2 * request.max_patches)
+        speaking = begin(parts, sampler, voice, speaker_scale=request.speaker_scale, words=prompt)
+        if voice.latent_1FD is not None:
+            speaking.sample([self.draws])  # the prompt's last patch made anew: heard, but not spoken
+            speaking.advance([[*rest, *opening]])
+        return speaking
+
+    def with_tag(self, text: str) -> str:
+        """Raises: RequestError for a language that is not known."""
+        try:
+            return tagged(text, self.request.language)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+
+    @torch.no_grad()
+    def silent_patches(self, count: int) -> Sequence[Tensor]:
+        """The latents (raw) of the first patches of silence; what comes after them is silence too."""
+        if not count:
+            return ()
+        samples = SILENCE * self.bundle.config.patch_samples
+        silence_1S = next(self.bundle.audiovae.parameters()).new_zeros(1, samples)
+        latent_1FD = self.bundle.audiovae.encode(silence_1S).mean_BFD
+        return torch.split(latent_1FD[0], self.bundle.config.patch_size)[:count]
+
+    def push(self, text: str) -> Iterator[Chunk]:
+        """Read more of the text; what can be spoken of it.
+
+        Raises: RequestError when the session has ended, or for text that cannot be read.
+        """
+        check_text(self.text + text, empty=True)
+        self.text += text
+        return self.push_ids(self.reader.push(text))
+
+    def push_ids(self, ids: Sequence[int]) -> Iterator[Chunk]:
+        """The same for text tokens of this bundle's tokenizer.
+
+        Raises: RequestError when the session has ended.
+        """
+        if self.finish_reason is not None:
+            raise RequestError(f"this session has ended ({self.finish_reason}); start another one")
+        self.words += ids
+        return self.ready()
+
+    def finish(self) -> Iterator[Chunk]:
+        """The text is over; what is left to speak of it, up to the last chunk. Nothing where the session has ended.
+
+        Raises: RequestError when there was no text.
+        """
+        if self.finish_reason is not None:
+            return iter(())
+        if not self.text.strip() and not self.words and not self.made:
+            raise RequestError("there is no text to speak; push at least one word before finish()")
+        self.words += self.reader.finish()
+        return self.rest()
+
+    def cancel(self) -> Iterator[Chunk]:
+        """End now: nothing more is made, and the last chunk is what was held back of what had been made."""
+        self.called_off = True
+        return self.ready()
+
+    def ready(self) -> Iterator[Chunk]:
+        """Speak as long as enough text is there for another patch."""
+        while self.finish_reason is None:
+            if self.ended_early():
+                yield from self.close("cancelled")
+            elif len(self.words) < self.quota:
+                return
+            else:
+                self.speaking.advance([[self.words.popleft() for _ in range(self.quota)]])
+                self.quota = next(self.quotas)
+                yield from self.speak(limit=self.request.max_patches, stops=False)
+
+    def rest(self) -> Iterator[Chunk]:
+        """Speak what is left, then until the stop head or the maximum ends it."""
+        yield from self.ready()
+        words = [*self.words, self.special.text_end]
+        self.words.clear()
+        limit = self.request.max_patches
+        if self.text.strip():  # of token ids we do not know what they say
+            limit = self.request.limit(self.bundle.config.patches_per_second, text=self.text)
+        while self.finish_reason is None:
+            if self.ended_early():
+                yield from self.close("cancelled")
+            else:
+                self.speaking.advance([words])
+                words = []
+                yield from self.speak(limit=limit, stops=True)
+
+    def speak(self, *, limit: int, stops: bool) -> Iterator[Chunk]:
+        """One more patch; `stops`: whether the stop head is asked about it."""
+        probability = float(self.speaking.stop_probability()) if stops else 0.0
+        patch_1KD = self.speaking.sample([self.draws])
+        raw_KD = self.speaking.raw(patch_1KD)[0]
+        if self.made < len(self.silence_KDs):
+            raw_KD = self.silence_KDs[self.made].to(raw_KD)
+            self.speaking.made_BKD = self.speaking.normal(raw_KD[None])
+        self.made += 1
+        finish: FinishReason | None = "length" if self.made >= limit else None
+        if probability > self.request.stop_threshold:
+            finish = "stop"
+        self.finish_reason = finish
+        yield from self.speaker.say(Step(raw_KD, probability, finish))
+
+    def ended_early(self) -> bool:
+        """Whether the session was called off."""
+        return self.called_off or (self.request.cancelled is not None and self.request.cancelled())
+
+    def close(self, reason: FinishReason) -> Iterator[Chunk]:
+        """End without another patch."""
+        self.finish_reason = reason
+        width = self.bundle.config.latent_dim
+        yield from self.speaker.say(Step(torch.zeros(0, width), 0.0, reason))
+
+
+def chunked(order: Sequence[int], *, at: int) -> list[list[int]]:
+    """What stands before, between and behind the placeholders."""
+    chunks: list[list[int]] = [[]]
+    for token in order:
+        if token == at:
+            chunks.append([])
+        else:
+            chunks[-1].append(token)
+    return chunks
