@@ -25,9 +25,12 @@ FIRST = ("probe", "diarize", "segment")
 class Shards(Manifest):
     """How samples are packed."""
 
-    soft_mb: float = Field(default=1024, gt=0)
+    soft_mb: float = Field(default=1024, gt=0, le=1280)
     """A shard is closed before it would grow over this."""
     audio: Literal["flac"] = "flac"
+    members: tuple[Literal["latent", "spk"], ...] = ()
+    """Arrays that go with each sample: `<key>.latent.npy`, from the transform latents, and `<key>.spk.npy`, the
+    x-vector from the transform speaker."""
 
 
 class Units(Manifest):
@@ -99,6 +102,18 @@ class CorpusManifest(Manifest):
             for field in getattr(resolve("pipelines.transforms", name), "READS", ())
             if (owner := score_owner(field)) in names[number:]
         ]
+        for member, owner in (("latent", "latents"), ("spk", "speaker")):
+            if member in self.shards.members and owner not in names:
+                wrong.append(f"shards.members: {member} is what the transform {owner} makes; add it")
+        if "latents" in names:
+            later = names[names.index("latents") + 1 :]
+            if "latent" not in self.shards.members:
+                wrong.append("transforms: latents are encoded for the shards; add latent to shards.members")
+            wrong += [
+                f"transforms: {name} may change the waveform that latents has encoded; put latents after it"
+                for name in later
+                if getattr(resolve("pipelines.transforms", name), "CHANGES_WAVE", False)
+            ]
         for place, entry in self.filters():
             score = str(resolve("pipelines.filters", entry.name).SCORE)
             owner = score_owner(score)

@@ -196,6 +196,9 @@ class Segment:
     """The model's name, or `rules`, with the reason in brackets where an endpoint should have spoken."""
     caption_conflicts: tuple[str, ...] | None = by("caption")
     """What the caption says and the measures deny, a sentence each."""
+    latents_by: str | None = by("latents")
+    """Digest of the encoder (models.runtime.latents) whose latents go with the sample, where its shard has them."""
+    latent_frames: int | None = by("latents")
 
     @property
     def chars_per_second(self) -> float | None:
@@ -216,11 +219,18 @@ class Clip:
     segment: Segment
     wave_S: Wave
     views: dict[int, Wave] = field(default_factory=dict, repr=False)
+    arrays: "dict[str, NDArray[Any]]" = field(default_factory=dict, repr=False)
+    """What transforms made of the waveform beside facts, by name: `latent`. They go with the sound, into no row."""
 
     def with_(self, wave_S: Wave | None = None, **facts: Any) -> "Clip":
-        """A clip with more facts in its segment; with another waveform where one is given (the views are made anew)."""
+        """A clip with more facts in its segment; with another waveform where one is given: then the views are made
+        anew, and the arrays, which were made of the old one, are gone."""
         segment = replace(self.segment, **facts)
-        return Clip(segment, self.wave_S, self.views) if wave_S is None else Clip(segment, wave_S)
+        return Clip(segment, self.wave_S, self.views, self.arrays) if wave_S is None else Clip(segment, wave_S)
+
+    def with_array(self, name: str, array: "NDArray[Any]") -> "Clip":
+        """A clip with one more array."""
+        return Clip(self.segment, self.wave_S, self.views, {**self.arrays, name: array})
 
     def at(self, rate_hz: int) -> Wave:
         """The waveform at another rate (soxr, high quality), made once."""

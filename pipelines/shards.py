@@ -3,7 +3,8 @@
 A corpus, in a folder:
     corpus.json                           name, digest, licenses, hours, schema, one entry a shard; written last
     index/pack-0000.parquet               one row a sample: where it lies, and every score of its segment
-    shards/pack-0000/shard-000000.tar     `<key>.flac` + `<key>.json` a sample, ustar, mtime 0, keys in order
+    shards/pack-0000/shard-000000.tar     `<key>.flac` + `<key>.json` a sample, ustar, mtime 0, keys in order;
+                                          where the manifest asks for them `<key>.latent.npy`, `<key>.spk.npy`
     shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and the size of the tar: uint64,
                                           little-endian (the form that lhotse and Energon read, too)
 A pack has at most 4096 shards. The digest of the index is the version of the corpus: `name@digest`.
@@ -52,6 +53,13 @@ class Sample:
     """The segment (pipelines.row.Segment), as stored: `text_tts`, `text`, `language`, `speaker`, `seconds`, scores.
 
     `xvector` is None here and stands in the row of the index."""
+    latent_FD: NDArray[Any] | None = None
+    """Means of the AudioVAE's posterior, raw, of the waveform at 48 kHz in whole patches; None where the shard has no
+    latents. `record["latents_by"]` says whose they are (models.runtime.latents)."""
+    latent_log_std_FD: NDArray[Any] | None = None
+    """Logs of its standard deviations."""
+    xvector_E: NDArray[np.float32] | None = None
+    """The voice, where the shard has it."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,9 @@ class Corpus:
         """Duration of every sample, in index order."""
         return np.asarray(self.rows.columns("seconds")["seconds"].to_numpy(), dtype=np.float64)
 
-    def sample(self, number: int) -> Sample:
-        """Read sample `number`: one positioned read, one FLAC decode.
+    def sample(self, number: int, *, wave: bool = True) -> Sample:
+        """Read sample `number`: one positioned read, one FLAC decode. Without `wave`, which is then empty, no decode:
+        for those who read latents.
 
         Raises: CorpusError when the shard is gone or does not hold what the index says.
         """
@@ -82,11 +91,16 @@ class Corpus:
 
         key, members = self.members(number)
         try:
-            wave_S, rate_hz = soundfile.read(io.BytesIO(members["flac"]), dtype="float32")
             record = json.loads(bytes(members["json"]))
+            wave_S, rate_hz = np.zeros(0, dtype=np.float32), record["rate_hz"]
+            if wave:
+                wave_S, rate_hz = soundfile.read(io.BytesIO(members["flac"]), dtype="float32")
+            latents = array_in(members, "latent.npy", ndim=3)
+            mean_FD, log_std_FD = (None, None) if latents is None else latents
+            xvector_E = array_in(members, "spk.npy", ndim=1)
         except (soundfile.LibsndfileError, ValueError, KeyError) as error:
             raise self.damaged(number, f"sample {key} cannot be read ({error!s})") from None
-        return Sample(key=key, wave_S=wave_S, rate_hz=int(rate_hz), record=record)
+        return Sample(key, wave_S, int(rate_hz), record, mean_FD, log_std_FD, xvector_E)
 
     def members(self, number: int) -> tuple[str, dict[str, memoryview]]:
         """The key of sample `number`, and the bytes of its files by their endings (`flac`, `json`): one read.
@@ -157,6 +171,19 @@ def members_in(block: memoryview) -> Iterator[tuple[str, memoryview]]:
             raise ValueError("not a member")
         yield head[:100].rstrip(b"\0").decode("ascii"), block[at + BLOCK : at + BLOCK + size]
         at += BLOCK + -(-size // BLOCK) * BLOCK
+
+
+def array_in(members: Mapping[str, memoryview], name: str, *, ndim: int) -> NDArray[Any] | None:
+    """The array in a member; None where there is no such member. Numbers only: nothing is unpickled.
+
+    Raises: ValueError
+    """
+    if name not in members:
+        return None
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(members[name]), allow_pickle=False)
+    if array.ndim != ndim or array.dtype.kind != "f":
+        raise ValueError(f"{name} has shape {array.shape} of {array.dtype}")
+    return array
 
 
 def index_digest(rows: Iterable[Mapping[str, Any]]) -> str:

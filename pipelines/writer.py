@@ -6,12 +6,13 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.manifest import canonical
 from infra.storage import replacing, sync_folder, write_json
@@ -25,6 +26,10 @@ from pipelines.shards import FORMAT, corpus_digest, shard_name, shard_path
 BLOCK = tarfile.BLOCKSIZE
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """What a sample may be called: no dot and no slash, and its files fit into a ustar header."""
+SPK = "spk"
+"""The member that is the x-vector of the row."""
+XVECTOR_BYTES = 128 + 4 * 512
+"""Of its file, at 512 numbers: near enough to plan with."""
 HARD_BYTES = 1280 * 2**20
 """No shard grows over this."""
 
@@ -53,6 +58,15 @@ class Packable(Protocol):
         """All fields of its segment; may be read from a file each time."""
 
 
+@runtime_checkable
+class HasArrays(Protocol):
+    """A sample with arrays beside its sound."""
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int, int]]:
+        """Name -> where the bytes of its .npy lie in `file`: offset and length."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A sample to be packed whose row is in memory."""
@@ -62,6 +76,8 @@ class Item:
     file: Path
     offset: int
     flac_bytes: int
+    arrays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """See HasArrays."""
 
     @property
     def key(self) -> str:
@@ -89,20 +105,30 @@ def flac_of(wave_S: Wave, *, rate_hz: int) -> bytes:
     return file.getvalue()
 
 
+def npy_of(array: "NDArray[Any]") -> bytes:
+    """The array as the bytes of a .npy file: numbers only, never pickled."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
 def padded(size: int) -> int:
     """Bytes that a member of `size` bytes takes in a tar: its header, and its content up to a whole block."""
     return BLOCK + -(-size // BLOCK) * BLOCK
 
 
-def plan(items: Iterable[Packable], *, soft_bytes: int) -> list[list[Packable]]:
+def plan(items: Iterable[Packable], *, soft_bytes: int, members: Sequence[str] = ()) -> list[list[Packable]]:
     """Cut the items, in order of their keys, into shards of about `soft_bytes`: a pure function of what is packed.
+
+    `members`: arrays that go with the samples, as for `write_shard`.
 
     Raises: CorpusError where a sample does not fit into any shard.
     """
     shards: list[list[Packable]] = []
     filled = soft_bytes
     for item in sorted(items, key=lambda item: item.key):
-        size = padded(item.flac_bytes) + padded(item.record_bytes)
+        size = padded(item.flac_bytes) + padded(item.record_bytes) + (padded(XVECTOR_BYTES) if SPK in members else 0)
+        size += sum(padded(count) for name, (_, count) in arrays_of(item).items() if name in members)
         if size > HARD_BYTES - 2 * BLOCK:
             raise CorpusError(f"{item.key}: a sample of {size / 2**20:.0f} MiB, but a shard may have 1280: cut it")
         if filled + size > min(soft_bytes, HARD_BYTES - 2 * BLOCK) or not shards:
@@ -120,8 +146,11 @@ def header(name: str, size: int) -> bytes:
     return member.tobuf(format=tarfile.USTAR_FORMAT, encoding="utf-8", errors="strict")
 
 
-def write_shard(root: Path, number: int, items: Sequence[Packable]) -> dict[str, Any]:
+def write_shard(root: Path, number: int, items: Sequence[Packable], *, members: Sequence[str] = ()) -> dict[str, Any]:
     """Write shard `number`, its offsets and its rows, each whole or not at all; nothing where that was done before.
+
+    `members`: arrays that go with the samples that have them, as `<key>.<name>.npy`: those of HasArrays by their names,
+    and `spk`, the x-vector of the row.
 
     Returns its entry in corpus.json. The shard counts as done once its rows lie in `parts/`, which comes last.
 
@@ -129,7 +158,7 @@ def write_shard(root: Path, number: int, items: Sequence[Packable]) -> dict[str,
     """
     rows = [item.row for item in items]
     records = [record_of(row, tier=item.tier) for row, item in zip(rows, items, strict=True)]
-    wanted = wanted_of(items, records)
+    wanted = wanted_of(items, records, members=members)
     done = entry_of(root, number, wanted=wanted)
     if done is not None:
         return done
@@ -145,6 +174,8 @@ def write_shard(root: Path, number: int, items: Sequence[Packable]) -> dict[str,
             flac = sound_of(item)
             place = {"shard": number, "flac_offset": tar.put(f"{item.key}.flac", flac), "flac_bytes": len(flac)}
             place |= {"json_offset": tar.put(f"{item.key}.json", record), "json_bytes": len(record)}
+            for name, npy in sorted(npys_of(item, row, members=members)):
+                tar.put(f"{item.key}.{name}.npy", npy)
             placed.append({**row, **place, "tier": item.tier})
         tar.end()
         index = np.array([*offsets, tar.at], dtype="<u8").tobytes()
@@ -198,19 +229,42 @@ def sound_of(item: Packable) -> bytes:
     """
     if not KEY.fullmatch(item.key):
         raise CorpusError(f"{item.key!r}: a key has 1 to 80 letters, digits, - and _")
+    return bytes_of(item, item.offset, item.flac_bytes)
+
+
+def bytes_of(item: Packable, offset: int, count: int) -> bytes:
+    """A part of the file in which what belongs to a sample waits.
+
+    Raises: CorpusError
+    """
     with item.file.open("rb") as spool:
-        flac = os.pread(spool.fileno(), item.flac_bytes, item.offset)
-    if len(flac) != item.flac_bytes:
+        data = os.pread(spool.fileno(), count, offset)
+    if len(data) != count:
         raise CorpusError(f"{item.file}: ends before the audio of {item.key}; remove the file and run again")
-    return flac
+    return data
 
 
-def wanted_of(items: Sequence[Packable], records: Sequence[bytes]) -> str:
+def arrays_of(item: Packable) -> Mapping[str, tuple[int, int]]:
+    """Where the arrays of a sample lie; none for most."""
+    return item.arrays if isinstance(item, HasArrays) else {}
+
+
+def npys_of(item: Packable, row: Mapping[str, Any], *, members: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of the arrays that go with a sample."""
+    for name, (offset, count) in arrays_of(item).items():
+        if name in members:
+            yield name, bytes_of(item, offset, count)
+    if SPK in members and row.get("xvector") is not None:
+        yield SPK, npy_of(np.asarray(row["xvector"], dtype="<f4"))
+
+
+def wanted_of(items: Sequence[Packable], records: Sequence[bytes], *, members: Sequence[str]) -> str:
     """Hash of what a shard is to be made of: by it, a shard that was made of the same is not made again."""
-    state = hashlib.sha256()
+    state = hashlib.sha256(canonical(sorted(members)).encode())
     for item, record in zip(items, records, strict=True):
-        xvector = item.row.get("xvector")
-        state.update(canonical([str(item.file), item.offset, item.flac_bytes, xvector]).encode() + record + b"\n")
+        arrays = sorted((name, *place) for name, place in arrays_of(item).items())
+        facts = [str(item.file), item.offset, item.flac_bytes, arrays, item.row.get("xvector")]
+        state.update(canonical(facts).encode() + record + b"\n")
     return state.hexdigest()
 
 

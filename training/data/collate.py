@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from training.data.draw import Draw
-from training.objectives import Batch
+from training.objectives import Batch, Stored
 
 RATE_HZ = 48_000
 PATCH = 7680
@@ -26,6 +26,8 @@ class Utterance:
     text: str
     language: str | None
     speaker: str | None
+    stored: Stored | None = None
+    """Its latents, where its shard has them."""
 
 
 def patches_of(seconds_N: ArrayLike) -> NDArray[np.int64]:
@@ -37,7 +39,7 @@ def patches_of(seconds_N: ArrayLike) -> NDArray[np.int64]:
 def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: Draw) -> Batch:
     """A batch of the utterances in their order; `draw` has their keys and places the crops.
 
-    A cropped utterance loses its text, since it no longer says all of it.
+    A cropped utterance loses its text, since it no longer says all of it, and its latents.
     """
     longest = int(max_clip_seconds * RATE_HZ) // PATCH * PATCH or PATCH
     waves = [resampled(one) for one in utterances]
@@ -54,6 +56,7 @@ def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: D
         wave_BS=wave_BS,
         length_B=torch.tensor(lengths),
         texts=["" if len(wave) > longest else one.text for one, wave in zip(utterances, waves, strict=True)],
+        stored=[None if len(wave) > longest else one.stored for one, wave in zip(utterances, waves, strict=True)],
         languages=[one.language for one in utterances],
         speakers=[one.speaker for one in utterances],
     )

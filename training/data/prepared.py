@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from models.audiovae.vae import Posterior
 from models.backbone.backbone import Backbone
 from models.backbone.layout import gather, valid_patches
 from models.runtime.bundle import Bundle, BundleError
+from models.runtime.latents import encoder_digest
 from models.text.language import tagged
 from models.text.tokens import Example, Layout, training_example
 from training.data.draw import Draw
@@ -111,14 +113,15 @@ class Frontend(nn.Module):
 
     def latents(self, batch: Batch, draw: Draw) -> Tensor:
         """A sample of each utterance's posterior, right-padded with zeros: (B, F, D). Each is encoded alone: the
-        encoder's look-ahead would hear padding, and what is remembered must not depend on the company it was in."""
+        encoder's look-ahead would hear padding, and what is remembered must not depend on the company it was in.
+        Where the shard has its latents by this encoder, it is not encoded."""
         hop = self.config.audiovae.hop
         frames = [int(length) // hop for length in batch.length_B]
         shape = (max(frames), self.config.latent_dim)
         noise_BFD = draw.normal("posterior", shape, lengths=frames).to(batch.wave_BS.device)
         latent_BFD = torch.zeros_like(noise_BFD)
         for number, (key, count) in enumerate(zip(batch.keys, frames, strict=True)):
-            found = self.posteriors.get((key, count))
+            found = self.posteriors.get((key, count)) or self.stored(batch, number, count=count)
             if found is None:
                 found = self.audiovae.encode(batch.wave_BS[number : number + 1, : count * hop])
                 if self.remembered + found.mean_BFD.numel() <= REMEMBERED_LATENTS:
@@ -126,6 +129,19 @@ class Frontend(nn.Module):
                     self.posteriors[key, count] = found
             latent_BFD[number, :count] = found.sample(noise_BFD[number : number + 1, :count])[0]
         return latent_BFD
+
+    def stored(self, batch: Batch, number: int, *, count: int) -> Posterior | None:
+        """The posterior that the shard has of an utterance, where this very encoder made it; None otherwise."""
+        kept = batch.stored[number] if batch.stored else None
+        if kept is None or kept.by != self.encoder or len(kept.mean_FD) != count:
+            return None
+        device = batch.wave_BS.device
+        return Posterior(kept.mean_FD[None].to(device), kept.log_std_FD[None].to(device))
+
+    @cached_property
+    def encoder(self) -> str:
+        """Digest of the AudioVAE's encoder."""
+        return encoder_digest(self.audiovae)
 
     def xvectors(self, batch: Batch, draw: Draw) -> Tensor:
         """The voice of each utterance, from a random crop where it is long."""

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pipelines.shards import Corpus, open_corpus
+from pipelines.shards import Corpus, Sample, open_corpus
 from training.data.collate import PATCH, Utterance, patches_of
 from training.manifest import Bound, Data, Part
+from training.objectives import Stored
 
 
 class DataError(ValueError):
@@ -41,12 +43,21 @@ class Source:
             text=text_of(sample.record),
             language=sample.record.get("language"),
             speaker=sample.record.get("speaker"),
+            stored=stored_of(sample),
         )
 
 
 def text_of(row: Mapping[str, Any]) -> str:
     """What the utterance says, in the form made for speaking; empty where nobody knows."""
     return str(row.get("text_tts") or row.get("text") or "")
+
+
+def stored_of(sample: Sample) -> Stored | None:
+    """The latents of a sample, where its shard has them."""
+    by, mean_FD, log_std_FD = sample.record.get("latents_by"), sample.latent_FD, sample.latent_log_std_FD
+    if by is None or mean_FD is None or log_std_FD is None:
+        return None
+    return Stored(by, *(torch.from_numpy(np.array(half, dtype=np.float32)) for half in (mean_FD, log_std_FD)))
 
 
 def open_sources(data: Data, *, folders: Mapping[str, str | Path], needs_text: bool) -> list[Source]:

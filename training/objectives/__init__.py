@@ -24,6 +24,15 @@ class Term(NamedTuple):
     count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody wants of a term
 
 
+class Stored(NamedTuple):
+    """Latents of an utterance out of its shard: the posterior of its waveform at 48 kHz, in whole patches, raw."""
+
+    by: str
+    """Digest of the encoder (models.runtime.latents); for another encoder they are worth nothing."""
+    mean_FD: Tensor
+    log_std_FD: Tensor
+
+
 @dataclass
 class Batch:
     """Utterances of one micro-batch, right-padded with zeros."""
@@ -36,6 +45,8 @@ class Batch:
     texts: list[str]
     languages: list[str | None]
     speakers: list[str | None]
+    stored: list[Stored | None] = field(default_factory=list)
+    """Latents that need not be encoded; empty where nobody has looked for them."""
 
 
 class Player(nn.Module):
