@@ -15,7 +15,17 @@ from infra.workflow.node import Job
 from pipelines.audit import write_audit
 from pipelines.chain import Chain
 from pipelines.funnel import Funnel
-from pipelines.ledger import Fate, UnitResult, fate_of, ledger_writer, read_ledger, result_path, results, sound_path
+from pipelines.ledger import (
+    Array,
+    Fate,
+    UnitResult,
+    fate_of,
+    ledger_writer,
+    read_ledger,
+    result_path,
+    results,
+    sound_path,
+)
 from pipelines.manifest import CorpusManifest
 from pipelines.row import as_row, segment_of
 from pipelines.select import Verdict, verdicts
@@ -47,6 +57,12 @@ class Kept:
     file: Path
     offset: int
     flac_bytes: int
+    placed: tuple[Array, ...] = ()
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, int]]:
+        """Name -> where the bytes of its .npy lie in `file`."""
+        return {array.name: (array.offset, array.npy_bytes) for array in self.placed}
 
     @property
     def row(self) -> Row:
@@ -169,6 +185,7 @@ def kept(fate: Fate, row: Row, result: UnitResult, file: Path, *, corpus: str, w
         file=file,
         offset=fate.sounds[-1].offset,
         flac_bytes=fate.sounds[-1].flac_bytes,
+        placed=fate.arrays,
     )
 
 

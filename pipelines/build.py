@@ -65,8 +65,9 @@ def run(job: Job) -> Outcome:
             f"nothing is left of {facts['recordings']} recordings and {facts['segments']} segments, most often because "
             f"of {top_reasons(facts)}: loosen `keep`, or mend the recordings ({job.out / 'ledger.parquet'} says all)"
         )
-    planned = plan(made.items, soft_bytes=round(manifest.shards.soft_mb * 1e6))
-    shards = pack(job, planned, parallel=len(made.items) > 4096)
+    members = manifest.shards.members
+    planned = plan(made.items, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
+    shards = pack(job, planned, members=members, parallel=len(made.items) > 4096)
     digest = finish(job.out, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
     show(job, made)
     card = read_card(job.out)
@@ -310,13 +311,15 @@ class Progress:
         return "; " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ranked) if total > 0 else ""
 
 
-def pack(job: Job, shards: Sequence[Sequence[Packable]], *, parallel: bool) -> Iterator[dict[str, Any]]:
+def pack(
+    job: Job, shards: Sequence[Sequence[Packable]], *, members: Sequence[str], parallel: bool
+) -> Iterator[dict[str, Any]]:
     """Write the shards, and tell of each in order; by Ray tasks where there is much to copy.
 
     The plan decides the bytes, not who writes them; no more entries are in memory than are being written.
     """
     if not parallel or len(shards) == 1:
-        yield from (write_shard(job.out, number, items) for number, items in enumerate(shards))
+        yield from (write_shard(job.out, number, items, members=members) for number, items in enumerate(shards))
         return
     job.connect()
     import ray
@@ -325,7 +328,7 @@ def pack(job: Job, shards: Sequence[Sequence[Packable]], *, parallel: bool) -> I
     window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     begun: deque[Any] = deque()
     for number, items in enumerate(shards):
-        begun.append(write.remote(job.out, number, list(items)))
+        begun.append(write.remote(job.out, number, list(items), members=members))
         if len(begun) > window:
             yield ray.get(begun.popleft())
     while begun:

@@ -14,13 +14,13 @@ import numpy as np
 
 from infra.manifest import resolve
 from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
-from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, load, result_path, save
+from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, load, result_path, save
 from pipelines.manifest import CorpusManifest
 from pipelines.recipe import Step, fingerprint_of, recipe
 from pipelines.reuse import Earlier, Known, reusable
 from pipelines.row import Clip, Decoded, Recording, Rejected, Segment, Unusable, Wave, as_row
 from pipelines.units import Unit
-from pipelines.writer import flac_of
+from pipelines.writer import flac_of, npy_of
 
 BLAMED = (ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError)
 """Errors that a clip may cause; all others are ours, and stop the job."""
@@ -40,6 +40,8 @@ class Held:
     """Transform -> the waveform that it made, in this run."""
     stored: tuple[Sound, ...] = ()
     """Waveforms that an earlier chain has stored, of the transforms in `taken_over`."""
+    arrays: dict[str, "Array | tuple[str, bytes]"] = field(default_factory=dict)
+    """Name -> an array that is stored, or who made it now and its .npy."""
     known: Known | None = None
     """What an earlier chain has found out about it."""
     views: dict[int, Wave] = field(default_factory=dict)
@@ -71,6 +73,13 @@ class Work:
     sound: bytearray = field(default_factory=bytearray)
     earlier: Earlier | None = None
     batches: int = 0
+
+    def put(self, data: bytes) -> int:
+        """Append to the unit's sound; returns where. What an earlier chain has stored keeps its place before it."""
+        if self.earlier is not None and not self.sound:
+            self.sound += self.earlier.sound.read_bytes()
+        self.sound += data
+        return len(self.sound) - len(data)
 
     def fate(self, fate: Fate) -> None:
         """Note what became of something, under the transform that decided it."""
@@ -278,7 +287,7 @@ class Chain:
     def keep(self, item: Held, doing: Work, fate: Fate) -> None:
         """Encode the waveforms of a segment into the unit's sound, and note where they lie."""
         sounds = self.timed("encode", doing, lambda: self.placed(item, doing))
-        fate = replace(fate, sounds=sounds)
+        fate = replace(fate, sounds=sounds, arrays=self.placed_arrays(item, doing))
         if fate.status == "ready":
             doing.result.fates.append(fate)
         else:
@@ -287,15 +296,18 @@ class Chain:
     def placed(self, item: Held, doing: Work) -> tuple[Sound, ...]:
         """Where the waveforms lie; what is stored stays where it is, unless this unit gets a file of its own."""
         found = list(item.stored)
-        fresh = [(by, wave_S) for by, wave_S in item.made if by not in {sound.by for sound in item.stored}]
-        earlier = doing.earlier
-        if earlier is not None and fresh and not doing.sound:
-            doing.sound += earlier.sound.read_bytes()  # so that all that is stored keeps its place
-        for by, wave_S in fresh:
-            flac = flac_of(wave_S, rate_hz=item.segment.rate_hz)
-            found.append(Sound(by, len(doing.sound), len(flac)))
-            doing.sound += flac
+        for by, wave_S in item.made:
+            if by not in {sound.by for sound in item.stored}:
+                flac = flac_of(wave_S, rate_hz=item.segment.rate_hz)
+                found.append(Sound(by, doing.put(flac), len(flac)))
         return tuple(found)
+
+    def placed_arrays(self, item: Held, doing: Work) -> tuple[Array, ...]:
+        """Where the arrays lie."""
+        return tuple(
+            held if isinstance(held, Array) else Array(name, held[0], doing.put(held[1]), len(held[1]))
+            for name, held in sorted(item.arrays.items())
+        )
 
     def give_up(self, unusable: Unusable, transform: str, doing: Work) -> None:
         """A recording that gives nothing."""
@@ -337,6 +349,7 @@ def settle(item: Held, outcome: Clip | Rejected, step: Step) -> str | None:
     item.segment = replace(item.segment, **{name: getattr(outcome.segment, name) for name in step.sets})
     if isinstance(outcome, Rejected):
         return outcome.reason
+    item.arrays |= {name: (step.name, npy_of(array)) for name, array in outcome.arrays.items()}
     before = item.wave()
     if outcome.wave_S is not before:
         assert step.changes_wave, f"{step.name} changed a waveform, but does not say CHANGES_WAVE"
@@ -366,6 +379,7 @@ def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dic
             made = [sound for sound in item.known.sounds if sound.by == step.name]
             if made:
                 item.stored, item.made, item.views = (*item.stored, *made), [], {}
+            item.arrays |= {array.name: array for array in item.known.fate.arrays if array.by == step.name}
             found[id(item)] = item.known.reason_by(step.name)
     return found
 

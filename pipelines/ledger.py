@@ -41,6 +41,17 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Array:
+    """An array that goes with a segment, as .npy in the unit's file of sound."""
+
+    name: str
+    by: str
+    """The transform that made it."""
+    offset: int
+    npy_bytes: int
+
+
+@dataclass(frozen=True)
 class Fate:
     """What became of a segment, or of a recording (or the part of one) that never became segments."""
 
@@ -59,6 +70,7 @@ class Fate:
     """The row of the segment (pipelines.row.as_row), without what is None."""
     sounds: tuple[Sound, ...] = ()
     """Its waveforms in the order in which they were made; the last one is the segment's."""
+    arrays: tuple[Array, ...] = ()
     place: tuple[int, int] = (0, 0)
     """Offset and bytes of this fate in the unit's file, once it is there."""
 
@@ -166,6 +178,7 @@ def fate_of(line: bytes, *, place: tuple[int, int]) -> Fate:
     """The fate in a line of a unit's file."""
     facts = json.loads(line)
     facts["sounds"] = tuple(Sound(**sound) for sound in facts.get("sounds", ()))
+    facts["arrays"] = tuple(Array(**array) for array in facts.get("arrays", ()))
     return Fate(**facts, place=place)
 
 

@@ -19,7 +19,7 @@ from pipelines.ledger import UnitResult, final_units, load, result_path, sound_p
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.row import Clip, Decoded, Recording, Rejected, Unusable
-from pipelines.units import Unit, plan_units
+from pipelines.units import Unit, unit_of
 
 MANIFEST = {"name": "toy", "transforms": ["probe", "segment", "loudness", "bandwidth"]}
 
@@ -40,8 +40,7 @@ def unit(tmp_path: Path) -> Unit:
         wave_S = np.random.default_rng(number).normal(0, 0.1, 48000).astype(np.float32)
         soundfile.write(root / f"{number}.wav", wave_S, 16000)
     (root / "2b.wav").write_bytes(b"RIFF....")
-    found = folder.recordings(folder.Config(), root)
-    return plan_units(found, limits=chain_of().manifest.units)[0]
+    return unit_of(list(folder.recordings(folder.Config(), root)))
 
 
 def ready(result: UnitResult) -> list[str]:

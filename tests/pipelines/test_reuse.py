@@ -1,5 +1,6 @@
 """What an earlier chain has found out is taken over; what comes out is what a new build would give, to the last bit."""
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,12 @@ from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.reuse import earlier_results, forecast, note_chain
 from pipelines.row import Clip, Rejected
-from pipelines.units import Unit, plan_units
+from pipelines.units import Unit, unit_of
 
 RATE_HZ = 16000
 MANIFEST: dict[str, Any] = {
     "name": "toy",
-    "transforms": ["probe", "segment", "bandwidth", "enhance", "language", "loudness", "speaker", "describe"],
+    "transforms": ["probe", "segment", "bandwidth", "enhance", "language", "loudness", "speaker", "caption"],
 }
 
 
@@ -89,8 +90,7 @@ def unit(tmp_path: Path) -> Unit:
     for number in range(4):
         wave_S = np.random.default_rng(number).normal(0, 0.1, 3 * RATE_HZ)
         soundfile.write(root / f"{number}.wav", wave_S, RATE_HZ, subtype="PCM_24")
-    manifest = parse(CorpusManifest, MANIFEST, where="toy")
-    return plan_units(folder.recordings(folder.Config(), root), limits=manifest.units)[0]
+    return unit_of(list(folder.recordings(folder.Config(), root)))
 
 
 def test_one_changed_transform_runs_alone_with_those_that_read_it(unit: Unit, tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_one_changed_transform_runs_alone_with_those_that_read_it(unit: Unit, tm
     assert all(count == 4 for count in first.clips.values())
     why = forecast(Counted(tmp_path / "work", loudness={"noise_percentile": 20}).chain.steps, [tmp_path / "work"])
     assert why["loudness"] == "noise_percentile: 10.0 -> 20.0"
-    assert why["describe"] == "it sees what loudness gives"
-    assert {name for name, reason in why.items() if reason} == {"loudness", "describe"}
+    assert why["caption"] == "it sees what loudness gives"
+    assert {name for name, reason in why.items() if reason} == {"loudness", "caption"}
     second = Counted(tmp_path / "work", loudness={"noise_percentile": 20})
     again = second.run(unit)
-    assert dict(second.clips) == {"loudness": 4, "describe": 4}
+    assert dict(second.clips) == {"loudness": 4, "caption": 4}
     fresh = Counted(tmp_path / "fresh", loudness={"noise_percentile": 20})
     assert second.heard(again) == fresh.heard(fresh.run(unit))
 
@@ -112,7 +112,7 @@ def test_new_enhancer_runs_what_hears_it_and_leaves_what_came_before(unit: Unit,
     Counted(tmp_path / "work").run(unit)
     second = Counted(tmp_path / "work", enhanced=("2.wav", "3.wav"), enhance={"wet": 0.5})
     again = second.run(unit)
-    assert dict(second.clips) == {"enhance": 4, "language": 4, "loudness": 4, "speaker": 4, "describe": 4}
+    assert dict(second.clips) == {"enhance": 4, "language": 4, "loudness": 4, "speaker": 4, "caption": 4}
     fresh = Counted(tmp_path / "fresh", enhanced=("2.wav", "3.wav"), enhance={"wet": 0.5})
     assert second.heard(again) == fresh.heard(fresh.run(unit))
 
@@ -120,7 +120,7 @@ def test_new_enhancer_runs_what_hears_it_and_leaves_what_came_before(unit: Unit,
 def test_same_chain_without_a_transform_runs_nothing(unit: Unit, tmp_path: Path) -> None:
     first = Counted(tmp_path / "work")
     result = first.run(unit)
-    MANIFEST_SHORT = [name for name in MANIFEST["transforms"] if name != "describe"]
+    MANIFEST_SHORT = [name for name in MANIFEST["transforms"] if name != "caption"]
     second = Counted(tmp_path / "work")
     second.chain = Chain(parse(CorpusManifest, {**MANIFEST, "transforms": MANIFEST_SHORT}, where="toy"))
     again = second.run(unit)
@@ -152,3 +152,24 @@ def test_other_cuts_take_over_nothing(unit: Unit, tmp_path: Path) -> None:
     second.run(unit)
     assert second.clips["vad"] == 4
     assert forecast(second.chain.steps, [tmp_path / "work"])["segment"] == "pad_seconds: 0.15 -> 0.1"
+
+
+def test_arrays_are_kept_and_taken_over(unit: Unit, tmp_path: Path) -> None:
+    def with_arrays(clips: Sequence[Clip]) -> list[Clip | Rejected]:
+        return [clip.with_array("latent", np.arange(len(clip.wave_S) % 7 + 1)) for clip in clips]
+
+    def arrays_of(counted: Counted, result: UnitResult) -> list[Any]:
+        sound = sound_path(counted.work, unit=result.unit, chain=result.chain).read_bytes()
+        places = [(fate.recording, *fate.arrays) for fate in result.fates if fate.status == "ready"]
+        return [(name, np.load(io.BytesIO(sound[at.offset : at.offset + at.npy_bytes]))) for name, at in places]
+
+    first = Counted(tmp_path / "work")
+    first.chain.rest["speaker"] = with_arrays
+    before = arrays_of(first, first.run(unit))
+    assert len(before) == 4
+    second = Counted(tmp_path / "work", enhanced=("2.wav",), loudness={"noise_percentile": 20})
+    again = second.run(unit)
+    assert second.clips["speaker"] == 0
+    assert [(name, array.tolist()) for name, array in arrays_of(second, again)] == [
+        (name, array.tolist()) for name, array in before
+    ]
