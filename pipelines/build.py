@@ -25,10 +25,12 @@ from pipelines.chain import Chain
 from pipelines.funnel import costs_table, duration, failed_share, table, top_reasons
 from pipelines.ledger import UnitResult, final_units, load, result_path, share
 from pipelines.manifest import CorpusManifest, Worker, semantic
+from pipelines.prediction import hold_against
 from pipelines.recipe import Step
 from pipelines.reuse import earlier_results, forecast, note_chain
 from pipelines.row import Recording
 from pipelines.shards import read_card
+from pipelines.tombstones import store_of
 from pipelines.units import Unit, plan_units, prepared
 from pipelines.writer import Packable, finish, plan, write_shard
 
@@ -69,6 +71,11 @@ def run(job: Job) -> Outcome:
     planned = plan(made.items, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
     shards = pack(job, planned, members=members, parallel=len(made.items) > 4096)
     digest = finish(job.out, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
+    store = store_of(job.out)
+    if store is not None:
+        ids = [unit.id for unit in units]
+        for line in hold_against(job.out, manifest, store=store, chain=chain.fingerprint, units=ids, facts=facts):
+            job.say(line)
     show(job, made)
     card = read_card(job.out)
     summary = {

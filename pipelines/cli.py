@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
         )
-        if verb == "build":
+        if verb == "plan":
+            told = "run the chain on a sample (of N recordings), and say what to expect of all: hours, time, disk"
+            sub.add_argument("--sample", type=int, metavar="N", nargs="?", const=0, help=told)
+        else:
             sub.add_argument("--force", action="store_true", help="build it again; the old one is kept")
     for verb, told in (
         ("stats", "print the funnel: hours in, kept, dropped, failed, and why"),
@@ -72,10 +75,12 @@ def main(args: argparse.Namespace) -> int:
 
 def run_plan(args: argparse.Namespace) -> int:
     """What there is, and what would be done with it; nothing is decoded but a few headers."""
+    from infra.log import say
     from infra.manifest import load
-    from infra.workflow.single import settings_of
+    from infra.workflow.single import STORE, settings_of
     from pipelines.funnel import duration
     from pipelines.manifest import CorpusManifest
+    from pipelines.prediction import predict
     from pipelines.units import plan_units, prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
@@ -94,6 +99,8 @@ def run_plan(args: argparse.Namespace) -> int:
         print(line)
     print(f"keep         {', '.join(entry.name for entry in manifest.keep) or 'everything'}")
     print(f"tiers        {', '.join(manifest.tiers) or 'one: all'}")
+    if args.sample is not None:
+        print(predict(manifest, found, store=STORE, most=args.sample or None, say=say))
     return 0
 
 
