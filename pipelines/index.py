@@ -54,6 +54,10 @@ class Rows(Sequence[dict[str, Any]]):
         """These rows of the whole index, by ascending numbers; with other tiers, where some are given."""
         return Rows(self.place, self.samples, numbers=numbers, tiers=tiers)
 
+    def whole(self) -> "Rows":
+        """All rows of the index."""
+        return Rows(self.place, self.samples)
+
     def __len__(self) -> int:
         return self.starts[-1] if self.numbers is None else len(self.numbers)
 

@@ -5,8 +5,8 @@ A corpus, in a folder:
     index/pack-0000.parquet               one row a sample: where it lies, and every score of its segment
     shards/pack-0000/shard-000000.tar     `<key>.flac` + `<key>.json` a sample, ustar, mtime 0, keys in order;
                                           where the manifest asks for them `<key>.latent.npy`, `<key>.spk.npy`
-    shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and the size of the tar: uint64,
-                                          little-endian (the form that lhotse and Energon read, too)
+    shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and where the last one ends: uint64,
+                                          little-endian (what Energon reads, and lhotse in its own tars)
 A pack has at most 4096 shards. The digest of the index is the version of the corpus: `name@digest`.
 Published (pipelines/publish.py), all but corpus.json lie in a folder that it names under `at`.
 """
@@ -134,7 +134,7 @@ class Corpus:
 
     @cached_property
     def _offsets(self) -> Any:
-        """Shard -> where its samples begin, and its size; those of the last few hundred shards are kept."""
+        """Shard -> where its samples begin, and where the last one ends; a few hundred shards are remembered."""
         return lru_cache(512)(self._read_offsets)
 
     def _read_offsets(self, shard: int) -> NDArray[np.uint64]:

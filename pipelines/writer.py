@@ -177,8 +177,8 @@ def write_shard(root: Path, number: int, items: Sequence[Packable], *, members: 
             for name, npy in sorted(npys_of(item, row, members=members)):
                 tar.put(f"{item.key}.{name}.npy", npy)
             placed.append({**row, **place, "tier": item.tier})
-        tar.end()
         index = np.array([*offsets, tar.at], dtype="<u8").tobytes()
+        tar.end()
         with replacing(path.with_name(f"{path.name}.idx")) as beside:
             beside.write(index)
     sync_folder(path.parent)
