@@ -72,7 +72,8 @@ def recording(
 ) -> Recording:
     """The recording at `uri`, with what a row says of it, its columns in lower case; `facts` and `text` come first."""
     words, why = transcript(text if text is not None else tell(row, "text"))
-    extra = {key: value for key, value in row.items() if key not in spent(row) and kept(value)}
+    used = spent(row)
+    extra = {key: value for key, value in row.items() if key not in used and kept(value)}
     if why:
         extra["text_fault"] = why
     known: dict[str, Any] = {
@@ -101,6 +102,8 @@ def transcript(text: str | bytes | None) -> tuple[str | None, str | None]:
         return None, None
     if len(text) > LONGEST_TEXT:
         return None, f"the transcript has {len(text)} characters"
+    if text.isprintable():
+        return " ".join(text.split()) or None, None
     kinds = ((char, unicodedata.category(char)) for char in text)
     kept = "".join(
         " " if kind in ("Cc", "Zl", "Zp") else char
@@ -146,7 +149,7 @@ def kept(value: Any) -> bool:
 
 def encodable(text: str | None) -> str | None:
     """The text without halves of characters, direction marks and control characters."""
-    if text is None:
-        return None
+    if text is None or text.isprintable():
+        return text or None
     marks = ("Cc", "Cs")
     return "".join(char for char in text if unicodedata.category(char) not in marks and char not in BIDI) or None

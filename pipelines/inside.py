@@ -45,13 +45,15 @@ def inside(root: Path, name: str) -> Path:
 
 def printable(name: str) -> str:
     """The name as it can be shown and written anywhere: no control characters, no half characters, not too long."""
-    shown = "".join(
-        char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI
-        else char
-        for char in name
-    )
+    shown = name if name.isprintable() else "".join(escaped(char) for char in name)
     if len(shown) <= LONGEST_NAME:
         return shown
     tail = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{shown[: LONGEST_NAME - 17]}~{tail}"
+
+
+def escaped(char: str) -> str:
+    """The character; as `\\u202e` where it is no sign of its own."""
+    if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI:
+        return char.encode("unicode_escape").decode()
+    return char

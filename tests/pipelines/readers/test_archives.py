@@ -216,3 +216,70 @@ def test_audio_of_kaldi_may_lie_where_the_manifest_says(tmp_path: Path, read: Re
     put(tmp_path / "data", {"wav.scp": f"u1 {tmp_path.resolve()}/sound/a.wav\n"})
     assert "failed:outside" in next(iter(read("kaldi", tmp_path / "data").reasons().values()))
     assert not read("kaldi", tmp_path / "data", audio_root=str(tmp_path / "sound")).reasons()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_datasets_writes_is_read(tmp_path: Path, read: Reader) -> None:
+    """The library itself writes: a folder as `save_to_disk` makes it, and a parquet shard."""
+    datasets = pytest.importorskip("datasets")
+    rows = [{"audio": {"bytes": sound("flac", hz=200 + n), "path": None}, "text": f"Text {n}", "gender": n % 2}
+            for n in range(5)]  # fmt: skip
+    data = datasets.Dataset.from_list(rows).cast_column("audio", datasets.Audio(decode=False))
+    data = data.cast_column("gender", datasets.ClassLabel(names=["male", "female"]))
+    datasets.DatasetDict({"test": data}).save_to_disk(tmp_path / "disk")
+    (tmp_path / "hub" / "en").mkdir(parents=True)
+    data.to_parquet(tmp_path / "hub" / "en" / "validation-00000-of-00001.parquet")
+    for place, split in (("disk", "test"), ("hub", "validation")):
+        result = read("parquet", tmp_path / place)
+        assert not result.reasons()
+        assert [item.text for item in result.found.values()] == [row["text"] for row in rows]
+        assert [item.extra["gender"] for item in result.found.values()] == ["male", "female", "male", "female", "male"]
+        assert {(item.split, item.evaluation) for item in result.found.values()} == {(split, True)}
+
+
+def test_nothing_in_an_archive_or_beside_a_table_is_run(tmp_path: Path, read: Reader) -> None:
+    canary = tmp_path / "canary"
+    evil = f"import pathlib; pathlib.Path({str(canary)!r}).touch()"
+    pickled = f"cbuiltins\nexec\n(S{evil!r}\ntR."
+    members: dict[str, bytes | str] = {"a.wav": WAV, "a.json": '{"text": "fine"}'}
+    members |= {f"a.{kind}": pickled for kind in ("pyd", "pkl", "pickle", "pth", "npy", "npz")}
+    script = f"{evil}\nclass Builder: pass\n"
+    put(tmp_path / "root", {
+        "x.tar": tar({**members, "b.json": f"!!python/object/apply:exec [{evil!r}]", "b.wav": WAV}), "root.py": script,
+        "data/train-0.parquet": parquet([{"audio": {"bytes": WAV, "path": "x"}, "text": pickled}]),
+        "dataset_infos.json": "{}", "data/data.py": script,
+    })  # fmt: skip
+    assert list(read("webdataset", tmp_path / "root").reasons().values())[0].startswith("failed:metadata")
+    assert not read("parquet", tmp_path / "root").reasons()
+    assert not canary.exists()
+
+
+def test_segments_are_the_same_wherever_the_recordings_lie(tmp_path: Path) -> None:
+    """The same sound in files, tars and tables gives the same keys and the same bytes of sound."""
+    from infra.manifest import parse, resolve
+    from pipelines.chain import Chain
+    from pipelines.ledger import sound_path
+    from pipelines.manifest import CorpusManifest
+    from pipelines.units import Unit
+
+    sounds = {f"{n}.wav": sound("wav", hz=200 + 50 * n, seconds=1 + n / 2) for n in range(3)}
+    put(tmp_path / "folder", sounds)
+    put(tmp_path / "webdataset", {"x.tar.gz": tar(sounds, packed=True)})
+    put(
+        tmp_path / "parquet",
+        {"x.parquet": parquet([{"audio": {"bytes": data, "path": None}} for data in sounds.values()])},
+    )
+    manifest = parse(CorpusManifest, {"name": "toy", "transforms": ["probe", "segment", "loudness"]}, where="toy")
+    found = {}
+    for name in ("folder", "webdataset", "parquet"):
+        chain = Chain(manifest)
+        chain.segment.vad.probabilities = lambda wave_S: np.full(-(-len(wave_S) // 512), 0.9, np.float32)
+        reader = resolve("pipelines.readers", name)
+        unit = Unit("u", tuple(reader.recordings(reader.Config(), tmp_path / name)))
+        result = chain.run_unit(unit, tmp_path / f"work of {name}")
+        assert result is not None
+        rows = [fate.segment for fate in result.fates if fate.segment is not None]
+        sound_file = sound_path(tmp_path / f"work of {name}", unit="u", chain=chain.fingerprint)
+        found[name] = ([(row["key"], row["recording_sha256"]) for row in rows], sound_file.read_bytes())
+    assert len(found["folder"][0]) >= 3
+    assert found["folder"] == found["webdataset"] == found["parquet"]
