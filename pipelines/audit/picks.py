@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipelines.audit.columns import Columns, Floats, Mask
 from pipelines.audit.pictures import short
-from pipelines.audit.scores import DISAGREEMENTS, OPINIONS, QUALITY, Limit, name_of
+from pipelines.audit.scores import DISAGREEMENTS, OPINIONS, QUALITY, SUSPICIONS, Limit, name_of
 
 Rows = NDArray[np.int64]
 MOST_LIMITS, MOST_REASONS = 14, 14
@@ -84,9 +84,16 @@ def in_doubt(columns: Columns, count: int) -> Iterator[Pick]:
         names = " and ".join(name_of(score)[0].lower() for score in opinions[:2])
         rows = extreme(np.abs(gap), columns.kept, count, largest=True)
         yield Pick("doubt", f"Where {names} rank a clip most differently", rows, opinions[0])
-    if "caption_conflicts" in columns.types:
-        found = columns.kept & (columns.lists("caption_conflicts").length > 0)
-        yield Pick("doubt", "Captions that the measures deny", np.flatnonzero(found)[:count])
+    if "separation_gain" in columns.types and has(columns, "separation_gain"):
+        rows = extreme(columns.numbers("separation_gain"), columns.kept, count, largest=False)
+        yield Pick("doubt", "Where taking the voice out helped least", rows, "separation_gain")
+    for name, title in SUSPICIONS.items():
+        if name in columns.types:
+            found = columns.kept & (columns.lists(name).length > 0)
+            yield Pick("doubt", title, np.flatnonzero(found)[:count])
+    if "language_agrees" in columns.types:
+        found = columns.kept & (columns.flags("language_agrees") == 0)
+        yield Pick("doubt", "Texts in another language than the sound", np.flatnonzero(found)[:count])
 
 
 def ranks(values: Floats, among: Mask) -> Floats:

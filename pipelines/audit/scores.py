@@ -15,6 +15,8 @@ SCORES = {
     "bandwidth_hz": ("Bandwidth", "Hz"),
     "snr_db": ("Speech over background", "dB"),
     "music_ratio": ("Share of music", ""),
+    "singing_ratio": ("Share of singing", ""),
+    "noise_ratio": ("Share of loud noise", ""),
     "overlap_ratio": ("Share of overlapping speech", ""),
     "speech_ratio": ("Share of speech", ""),
     "loudness_lufs": ("Loudness", "LUFS"),
@@ -23,6 +25,10 @@ SCORES = {
     "heard_cer": ("Heard against given text", "CER"),
     "cer_mean": ("Recognizers against each other", "CER"),
     "edge_cer": ("Recognizers at the edges", "CER"),
+    "length_ratio": ("Heard for each character of the text", ""),
+    "compression_ratio": ("Compression of the text", ""),
+    "untexted_seconds": ("Speech without text", "s"),
+    "separation_gain": ("Opinion gained by separation", "MOS"),
     "chars_per_second": ("Speaking rate", "characters/s"),
     "speaker_cosine_mean": ("Windows to the mean voice", "cosine"),
     "speaker_cosine_min": ("Farthest window", "cosine"),
@@ -32,12 +38,14 @@ SCORES = {
 }
 """Score -> its name and unit, in the order in which they are shown; others follow under the names of their columns."""
 UNITS = {"_hz": "Hz", "_db": "dB", "_lufs": "LUFS", "_seconds": "s", "_cer": "CER", "_wer": "WER"}
-QUALITY = ("utmos", "mos_overall", "dnsmos_overall", "snr_db")
+QUALITY = ("utmos", "mos_overall", "snr_db")
 """Scores that say which clip is worst: the first that was measured."""
-OPINIONS = ("utmos", "mos_overall", "dnsmos_overall", "sigmos_overall")
+OPINIONS = ("utmos", "mos_overall")
 """Models of listeners' opinions: where two of them disagree, one is wrong."""
 DISAGREEMENTS = ("cer_mean", "heard_cer", "edge_cer")
 """Scores that say how far recognizers, or a recognizer and the given text, disagree."""
+SUSPICIONS = {"caption_conflicts": "Captions that the measures deny", "hallucination": "Texts that look made up"}
+"""Lists of what speaks against a clip -> what a clip is whose list is not empty."""
 ON_CARDS = {
     "utmos": "UTMOS", "mos_overall": "MOS", "bandwidth_hz": "band", "snr_db": "SNR", "cer_mean": "CER between",
     "heard_cer": "CER", "speaker_split_gain": "voice change", "loudness_lufs": "LUFS", "pitch_hz": "pitch",

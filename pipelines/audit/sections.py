@@ -19,7 +19,8 @@ FEW, SHORT = 24, 40
 NO_LABELS = (
     "status", "reasons", "transform", "tier", "fingerprint", "unit", "corpus", "schema", "language", "source",
     "license", "given_language", "recording_sha256", "key", "text", "given_text", "heard_text", "text_tts", "caption",
-    "caption_short", "speaker", "given_speaker", "recording", "reason",
+    "caption_short", "speaker", "given_speaker", "recording", "reason", "text_raw", "text_norm", "hypotheses", "turn",
+    "pcm_sha256", "audio_print",
 )  # fmt: skip
 """Columns of texts that other parts of the page tell."""
 
@@ -237,6 +238,8 @@ def label_hours(columns: Columns, name: str, kind: str) -> list[tuple[str, float
         lists = columns.lists(name)
         stems = [label.split(": ")[0] for label in lists.coded.names]
         names = list(dict.fromkeys(stems))
+        if any(len(label) > SHORT for label in names):
+            return []
         codes = np.array([names.index(stem) for stem in stems] or [0], dtype=np.int32)[lists.coded.codes]
         coded, owner = Coded(codes, names), lists.owner
     else:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pipelines.audit.pictures import data_uri, opus, short, spectrogram
-from pipelines.audit.scores import ON_CARDS, SHORT_UNITS, name_of
+from pipelines.audit.scores import ON_CARDS, SHORT_UNITS, SUSPICIONS, name_of
 from pipelines.funnel import duration
 
 Row = Mapping[str, Any]
@@ -28,6 +28,7 @@ FLAC_BYTES = 48_000
 NOT_ON_CARDS = (
     "key", "corpus", "recording", "recording_sha256", "license", "source", "status", "reason", "reasons", "unit",
     "transform", "fingerprint", "schema", "text", "heard_text", "item_seconds", "start_sample", "end_sample",
+    "pcm_sha256", "audio_print", "text_raw", "text_norm",
 )  # fmt: skip
 """Columns that a card shows in words of its own, or that tell nobody anything."""
 
@@ -117,7 +118,8 @@ def card_of(row: Row, clip: Clip, *, score: str | None) -> str:
     said = f'<p class="text">{text(row["text"])}</p>' if row.get("text") else '<p class="text none">untranscribed</p>'
     heard = f'<p class="heard">heard: {text(row["heard_text"])}</p>' if row.get("heard_text") else ""
     why = f"tier {row['tier']}" if row["status"] == "kept" else str(row.get("reason"))
-    doubt = "".join(f'<p class="doubt">{text(sentence)}</p>' for sentence in row.get("caption_conflicts") or ())
+    against = [sentence for name in SUSPICIONS for sentence in row.get(name) or ()]
+    doubt = "".join(f'<p class="doubt">{text(sentence)}</p>' for sentence in against)
     return (
         f'<article class="clip {text(row["status"])}">{player(row, clip)}{said}{heard}<p class="why">{text(why)}</p>'
         f'{doubt}<p class="numbers">{numbers(row, score=score)}</p><details><summary>{text(place(row))}</summary>'

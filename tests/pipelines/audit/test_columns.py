@@ -152,10 +152,12 @@ def test_clips_at_a_limit_are_of_the_languages_that_it_is_for(columns: Columns) 
 def test_clips_in_doubt_are_those_on_which_judges_differ(tmp_path: Path) -> None:
     rows = [fate(segment(n, mos_overall=n / 4, heard_cer=(n % 5) / 10)) for n in range(12)]
     rows[3]["caption_conflicts"] = ["pitch: low is claimed, 300 Hz is measured"]
+    rows[5] |= {"hallucination": ["loop"], "language_agrees": False}
     columns = Columns(build(tmp_path, rows))
     found = {pick.title: pick.rows.tolist() for pick in in_doubt(columns, 2)}
     assert found["Heard against given text: where they differ most"] == [4, 9]
     assert found["Captions that the measures deny"] == [3]
+    assert found["Texts that look made up"] == found["Texts in another language than the sound"] == [5]
 
 
 def test_tables_and_labels_tell_hours(columns: Columns) -> None:
