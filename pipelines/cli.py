@@ -22,8 +22,6 @@ VERBS = {item.name: f"{verbs.__name__}.{item.name}" for item in pkgutil.iter_mod
 """Verb -> its module: `SUMMARY`, `add_arguments(parser)` and `main(args)`, as a command of `infra.cli` has them."""
 CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
 """What is said of the recordings of a bare folder."""
-PROBED = 200
-"""Recordings whose headers `plan` reads, to estimate the hours of all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,12 +73,15 @@ def main(args: argparse.Namespace) -> int:
 
 def run_plan(args: argparse.Namespace) -> int:
     """What there is, and what would be done with it; nothing is decoded but a few headers."""
+    import numpy as np
+
     from infra.log import say
     from infra.manifest import load
     from infra.workflow.single import STORE, settings_of
     from pipelines.funnel import duration
     from pipelines.manifest import CorpusManifest
     from pipelines.prediction import predict
+    from pipelines.sampling import lengths
     from pipelines.units import plan_units, prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
@@ -88,7 +89,8 @@ def run_plan(args: argparse.Namespace) -> int:
     units = plan_units(found, limits=manifest.units)
     languages = Counter(recording.language or "unknown" for recording in found)
     licenses = Counter(recording.license for recording in found)
-    hours, exact = estimated_hours(found)
+    known = lengths(found, random=np.random.default_rng(0))
+    hours, exact = float(known.seconds.sum()) / 3600, known.read == len(found)
     megabytes = sum(recording.bytes for recording in found) / 1e6
     print(f"recordings   {len(found)}, {megabytes:,.1f} MB, {'' if exact else 'about '}{duration(hours)}")
     print(f"with text    {sum(recording.text is not None for recording in found)}")
@@ -273,23 +275,6 @@ def recordings_at(place: Path, manifest: "CorpusManifest") -> "list[Recording]":
         return [told(recording, catalog) for recording in folder.recordings(folder.Config(), place)]
     at = place / "out" if (place / "out" / "recordings.jsonl").is_file() else place
     return list(jsonl.recordings(jsonl.Config(), at))
-
-
-def estimated_hours(recordings: "Sequence[Recording]") -> tuple[float, bool]:
-    """Hours, from the headers of up to PROBED recordings spread over all, by bytes; and whether all were read."""
-    import soundfile
-
-    chosen = recordings[:: max(len(recordings) // PROBED, 1)]
-    seconds, size = 0.0, 0
-    for recording in chosen:
-        try:
-            seconds += float(soundfile.info(recording.uri).duration)
-            size += recording.bytes
-        except (soundfile.LibsndfileError, OSError, ValueError):
-            continue
-    total = sum(recording.bytes for recording in recordings)
-    exact = len(chosen) == len(recordings) and size == total
-    return (seconds * total / size / 3600 if size else 0.0), exact
 
 
 def counted(counts: "Counter[str]") -> str:
