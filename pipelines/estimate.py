@@ -24,8 +24,8 @@ from pipelines.writer import padded, record_of
 
 LEAST, SHARE = 100, 0.001
 """Recordings of a sample: this share of all, and not fewer than this many, unless something else is asked."""
-WARM_UPS, WARM_UP_SECONDS = 4, 10.0
-"""Recordings, one a language, on which models load before anything is timed; so much of each."""
+WARM_UPS, WARM_UP_SECONDS = 4, 3.0
+"""Recordings, one a language, on which models load before anything is timed; those whose length is nearest to this."""
 ALONE = 3
 """Recordings of a stratum from which it is estimated by itself; those with fewer are estimated together."""
 RESAMPLES = 1000
@@ -70,7 +70,7 @@ class Estimate:
     """The longest recording alone, which no number of workers makes faster."""
     amounts: Mapping[str, Amount] = field(default_factory=dict)
     """`hours/in`, `hours/kept` ..., `tier/<name>` in hours; in seconds `cpu/<transform>`, `gpu/<transform>`,
-    `audio/<transform>`, and `wall` of one worker; `bytes/work` and `bytes/shards`."""
+    `audio/<transform>`, and of one worker `cpu` and `wall`; `bytes/work` and `bytes/shards`."""
 
     def wall_seconds(self, workers: int) -> Amount:
         """Until the units are done, with so many workers, each on a core as fast and as free as this one was."""
@@ -117,7 +117,7 @@ def estimate(
     with tempfile.TemporaryDirectory(prefix="stipple-estimate-") as folder:
         try:
             chain = Chain(manifest)
-            setup = warmed_up(chain, recordings, found.seconds, Path(folder))
+            warmed, loading = warmed_up(chain, recordings, found.seconds, Path(folder))
             for number in order(stratum, found.seconds, random=random):
                 part, seconds = window(recordings[number], float(found.seconds[number]), random=random)
                 facts = run_one(chain, part, Path(folder), name=f"{number:024d}")
@@ -135,33 +135,32 @@ def estimate(
         strata=int(stratum.max()) + 1,
         seed=seed,
         spent_seconds=time.monotonic() - began,
-        setup_seconds=setup,
+        setup_seconds=max(loading - warmed * pace, 0.0),
         slowest_seconds=float(found.seconds.max()) * pace,
         amounts=amounts,
     )
 
 
-def warmed_up(chain: Chain, recordings: Sequence[Recording], seconds: Floats, folder: Path) -> float:
-    """Load the models, with a short recording of each language; returns the seconds that took beyond the work."""
+def warmed_up(chain: Chain, recordings: Sequence[Recording], seconds: Floats, folder: Path) -> tuple[float, float]:
+    """Load the models, with a short recording of each language; returns how long those are, and what it took."""
     chosen: dict[str | None, int] = {}
     for number in np.argsort(np.abs(seconds - WARM_UP_SECONDS), kind="stable"):
         if len(chosen) >= WARM_UPS:
             break
         if seconds[number] > 1 and recordings[number].fault is None:
             chosen.setdefault(recordings[number].language, int(number))
-    cold = sum(run_one(chain, recordings[n], folder, name=f"cold{n:020d}")["wall"] for n in chosen.values())
-    warm = sum(run_one(chain, recordings[n], folder, name=f"warm{n:020d}")["wall"] for n in chosen.values())
-    return max(cold - warm, 0.0)
+    took = sum(run_one(chain, recordings[n], folder, name=f"cold{n:020d}")["wall"] for n in chosen.values())
+    return float(sum(seconds[n] for n in chosen.values())), took
 
 
 def run_one(chain: Chain, recording: Recording, folder: Path, *, name: str) -> dict[str, float]:
     """The recording through the chain and the policy, as a unit of its own, and what came of it."""
-    began = time.monotonic()
+    began, cpu = time.monotonic(), time.process_time()
     result = chain.run_unit(Unit(name, (recording,)), folder)
-    wall = time.monotonic() - began
+    wall, cpu = time.monotonic() - began, time.process_time() - cpu
     assert result is not None, f"{name} was run twice"
     files = [path(folder, unit=name, chain=result.chain) for path in (sound_path, result_path)]
-    found = {"wall": wall, "bytes/work": float(sum(os.path.getsize(file) for file in files))}
+    found = {"wall": wall, "cpu": cpu, "bytes/work": float(sum(os.path.getsize(file) for file in files))}
     found |= {"hours/in": sum(fact.seconds for fact in result.recordings) / 3600}
     for kind in ("cpu", "gpu", "audio"):
         spent: Mapping[str, float] = getattr(result, f"{kind}_seconds")

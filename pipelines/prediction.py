@@ -83,7 +83,8 @@ def table(estimate: Estimate, *, workers: Sequence[int] = (1, 2, 8, 64)) -> str:
         lines += [told] if parts else []
         ranked = sorted(parts.items(), key=lambda part: -part[1].value)
         lines += [line(f"  {name}", amount, "seconds") for name, amount in ranked]
-    lines += ["time, with so many workers on cores like this one"]
+    free = amounts["cpu"].value / max(amounts["wall"].value, 1e-9)
+    lines += [f"time, with so many workers on cores as busy as this one was (it gave {min(free, 1):.0%} of its time)"]
     lines += [line(f"  {count}", estimate.wall_seconds(count), "seconds") for count in workers]
     lines += ["disk"]
     lines += [line(f"  {name}", amounts[f"bytes/{name}"], "bytes") for name in ("work", "shards")]

@@ -169,6 +169,7 @@ ESTIMATE = Estimate(
     slowest_seconds=30.0,
     amounts={
         "hours/in": Amount(20.0, 20.0, 20.0), "hours/kept": Amount(12.1, 11.2, 13.0), "wall": Amount(3600, 3000, 4200),
+        "cpu": Amount(1800, 1700, 1900),
         "cpu/mos": Amount(1800, 1500, 2100), "audio/mos": Amount(50000, 49000, 51000),
         "bytes/work": Amount(2e9, 1.9e9, 2.1e9), "bytes/shards": Amount(1.5e9, 1.4e9, 1.6e9),
         "tier/gold": Amount(2.0, 1.0, 3.0),
@@ -184,6 +185,7 @@ def test_an_estimate_is_told_in_words() -> None:
         "hours kept 12.1 h 11.2 h .. 13.0 h",
         "gold 2.0 h",
         "mos 30.0 min",
+        "(it gave 50% of its time)",
         "work 2.0 GB 1.9 GB .. 2.1 GB",
     ):
         assert part in words, part
