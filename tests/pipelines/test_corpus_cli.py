@@ -42,7 +42,7 @@ def test_plan_says_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "broken.mp3").write_bytes(b"no")
     assert main(["corpus", "plan", "manifests/corpora/tiny.yaml", "--recordings", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert "recordings   4, 1.0 MB, about 30.0 s" in told
+    assert "recordings   4, 1.0 MB, 30.0 s" in told
     assert re.search(r"^  probe +[0-9a-f]{12}  run on \d units$", told, re.MULTILINE)
 
 
