@@ -158,6 +158,7 @@ def run_build(args: argparse.Namespace) -> int:
 
 def run_stats(args: argparse.Namespace) -> int:
     """The funnel of a finished corpus."""
+    from pipelines.bill import terms_told
     from pipelines.funnel import costs_table, table
     from pipelines.shards import CorpusError, read_card
 
@@ -173,7 +174,7 @@ def run_stats(args: argparse.Namespace) -> int:
         return 0
     size = sum(shard["bytes"] for shard in card["shards"]) / 1e6
     print(f"{card['name']}@{card['digest']}: {told_of(card)}, {size:,.1f} MB")
-    print(f"licenses: {'; '.join(card['licenses'])}\n")
+    print(f"licenses: {'; '.join(card['licenses'])}; terms: {terms_told(card['licenses'])}\n")
     print(table(facts))
     print(costs_table(facts))
     return 0

@@ -1,9 +1,10 @@
 """A version of a corpus without what tombstones hide: new shards, a new digest; of a selection, a corpus of its own."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ from infra.workflow.node import Refused
 from pipelines.funnel import Funnel
 from pipelines.index import Rows
 from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer
-from pipelines.licenses import join
 from pipelines.parts import segment_columns
 from pipelines.scored import schema_of
 from pipelines.shards import Corpus, open_corpus, read_card, shard_path
 from pipelines.tombstones import Withdrawn, tombstones_of
 from pipelines.views import corpus_and_selection
-from pipelines.writer import finish, plan, write_shard
+from pipelines.writer import BLOCK, SPK, finish, plan, write_shard
 
 SPARED = (
     "key",
@@ -47,6 +47,8 @@ class Left:
     offset: int
     flac_bytes: int
     record_bytes: int
+    arrays: Mapping[str, tuple[int, int]]
+    """Name -> where the bytes of its .npy lie in `file`: offset and length."""
 
     @property
     def row(self) -> Mapping[str, Any]:
@@ -70,31 +72,53 @@ def compact(root: Path, out: Path, *, soft_bytes: int) -> dict[str, Any]:
     if not len(corpus):
         raise Refused(f"{root}: nothing is left of it; remove the folder instead")
     out.mkdir(parents=True, exist_ok=True)
-    planned = plan(left_of(corpus, place), soft_bytes=soft_bytes)
+    left = list(left_of(corpus, place))
+    members = sorted({name for item in left for name in item.arrays})
+    left = [
+        replace(item, arrays={k: v for k, v in item.arrays.items() if k != SPK}) for item in left
+    ]  # it is in the row
+    planned = plan(left, soft_bytes=soft_bytes, members=members)
     facts: dict[str, Any] = {"compacted_from": f"{corpus.name}@{read_card(place)['digest']}"}
     if (place / "ledger.parquet").is_file():
         told = write_ledger_of(place, out, corpus)
         facts |= {"funnel": told["hours"]}
-    licenses = set(map(str, corpus.licenses))
-    shards = (write_shard(out, number, items) for number, items in enumerate(planned))
-    finish(out, name=corpus.name, shards=shards, facts={**facts, "terms": sorted(join(licenses))})
+    shards = (write_shard(out, number, items, members=members) for number, items in enumerate(planned))
+    finish(out, name=corpus.name, shards=shards, facts=facts)
     return read_card(out)
 
 
 def left_of(corpus: Corpus, place: Path) -> Iterator[Left]:
     """The samples that are seen."""
-    names = ("key", "tier", "shard", "flac_offset", "flac_bytes", "json_bytes")
+    names = ("key", "tier", "shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes")
     for number, row in enumerate(corpus.rows.columns(*names).to_pylist()):
+        file = place / shard_path(row["shard"])
+        end = row["json_offset"] + row["json_bytes"]
         yield Left(
             number=number,
             rows=corpus.rows,
             key=row["key"],
             tier=row["tier"],
-            file=place / shard_path(row["shard"]),
+            file=file,
             offset=row["flac_offset"],
             flac_bytes=row["flac_bytes"],
             record_bytes=row["json_bytes"],
+            arrays=arrays_after(file, end, key=row["key"]),
         )
+
+
+def arrays_after(file: Path, end: int, *, key: str) -> dict[str, tuple[int, int]]:
+    """Name -> offset and length of the arrays of a sample, which follow its record in the tar."""
+    found: dict[str, tuple[int, int]] = {}
+    with file.open("rb") as tar:
+        at = -(-end // BLOCK) * BLOCK
+        while head := os.pread(tar.fileno(), BLOCK, at):
+            name, _, ending = head[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")
+            if name != key or not ending.endswith(".npy"):
+                break
+            size = int(head[124:135], 8)
+            found[ending.removesuffix(".npy")] = (at + BLOCK, size)
+            at += BLOCK + -(-size // BLOCK) * BLOCK
+    return found
 
 
 def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from infra.manifest import ManifestError, did_you_mean
 from pipelines.row import Segment
 from pipelines.shards import CorpusError, read_card
+from pipelines.tombstones import NEEDED, Withdrawn, tombstones_of
 
 FATES = ("status", "reason", "transform", "fingerprint", "unit", "tier")
 """Columns of the ledger that a condition may ask for, beside the fields of a segment."""
@@ -59,12 +60,15 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
     card = read_card(root)
     stored = schema_of(root).names
     asked = set(names)
+    withdrawn = Withdrawn(tombstones_of(root), str(card["name"]))
     known = {*stored, *MADE}
     if unknown := sorted(asked - known):
         raise ManifestError("scores", [f"no score {name!r}{did_you_mean(name, known)}" for name in unknown])
     needed = {*asked, "item_seconds", "language", "given_language", "status", "reason", "transform"} - set(MADE)
     if "chars_per_second" in asked:
         needed |= {"text", "seconds"}
+    if withdrawn:
+        needed |= {*NEEDED, "pcm_sha256"} & set(stored)
     try:
         table = parquet.read_table(root / "ledger.parquet", columns=sorted(needed), memory_map=True)
     except (OSError, pyarrow.ArrowInvalid) as error:
@@ -76,6 +80,8 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
     judged = compute.equal(table["transform"], "select")
     foreign = compute.match_substring_regex(table["reason"], f"^({'|'.join(FOREIGN)})(:|$)")
     judged = compute.and_(judged, compute.invert(compute.fill_null(foreign, False)))
+    if withdrawn:
+        judged = compute.and_(judged, pyarrow.chunked_array([withdrawn.numbers(table) < 0]))
     table = table.append_column("hours", compute.divide(table["item_seconds"], 3600.0))
     table = table.append_column("language_or_given", spoken).append_column("judged", judged)
     try:

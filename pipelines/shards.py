@@ -279,6 +279,4 @@ def open_corpus(
     rows = Rows(files, [shard["samples"] for shard in card["shards"]])
     licenses = tuple(map(str, card["licenses"]))
     corpus = Corpus(place=files, name=card["name"], digest=card["digest"], licenses=licenses, rows=rows)
-    if whole or not isinstance(place, Folder):
-        return corpus
-    return seen(corpus, place.root, selection=None if selection is None else Path(selection))
+    return corpus if whole else seen(corpus, place, selection=None if selection is None else Path(selection))

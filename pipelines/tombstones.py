@@ -2,6 +2,7 @@
 
 <store>/_tombstones/tombstones.jsonl    for every corpus of the store, and for those that are built later
 <corpus>/tombstones.jsonl               those that touch this corpus, so that they go where a copy of it goes
+<target>/tombstones/000000.json         those of a published corpus, an object each, which nobody overwrites
 A sample is not removed by it but hidden; `stipple corpus compact` writes a version without its bytes.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.manifest import canonical, digest
+from infra.objects import Place
 from infra.storage import owned, write_atomic
 
 FILE = "tombstones.jsonl"
@@ -93,6 +95,33 @@ def append(path: Path, tombstones: Iterable[Tombstone]) -> int:
             lines = [canonical({"id": item.id, **asdict(item)}) for item in new.values()]
             write_atomic(path, before + "".join(line + "\n" for line in lines))
     return len(new)
+
+
+def published_name(number: int) -> str:
+    """Of the object of a tombstone, relative to where a corpus is published."""
+    return f"tombstones/{number:06d}.json"
+
+
+def published_tombstones(place: Place) -> list[Tombstone]:
+    """Those of a published corpus, in the order in which they came."""
+    found: list[Tombstone] = []
+    while True:
+        try:
+            text = place.read(published_name(len(found))).decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return found
+        found += parse_tombstones(text)
+
+
+def publish_tombstone(place: Place, made: Tombstone) -> bool:
+    """Add it to a published corpus, unless it is there; of two who come at once, each gets a number of its own."""
+    known = published_tombstones(place)
+    data = canonical({"id": made.id, **asdict(made)}).encode()
+    while made.id not in {stone.id for stone in known}:
+        if place.create(published_name(len(known)), data):
+            return True
+        known = published_tombstones(place)
+    return False
 
 
 def store_list(store: Path) -> Path:

@@ -7,7 +7,7 @@ A selection, in a folder of its own, can be opened wherever a corpus can:
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.objects import Folder, Place
 from pipelines.shards import CorpusError
-from pipelines.tombstones import NEEDED, Withdrawn, tombstones_of
+from pipelines.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
 
 if TYPE_CHECKING:
     from pipelines.shards import Corpus
@@ -45,19 +46,21 @@ class View:
     """Samples that tombstones hide."""
 
 
-def view_of(root: Path, columns: Columns, *, name: str, digest: str, selection: Path | None = None) -> View | None:
-    """What is to be seen of the corpus in `root`, or of a selection of it; None where all of it is.
+def view_of(
+    columns: Columns, *, name: str, digest: str, tombstones: Sequence[Tombstone], selection: Path | None = None
+) -> View | None:
+    """What is to be seen of a corpus, or of a selection of it; None where all of it is.
 
     Raises: CorpusError for a selection of another corpus, or one that cannot be read.
     """
     from pyarrow import compute
 
-    withdrawn = Withdrawn(tombstones_of(root), name)
+    withdrawn = Withdrawn(tombstones, name)
     if not withdrawn and selection is None:
         return None
     table = columns(*NEEDED, "pcm_sha256", "license")
-    seen = withdrawn.numbers(table) < 0
-    hidden = int((~seen).sum())
+    dead = withdrawn.numbers(table) >= 0
+    inside = np.ones(len(dead), dtype=bool)
     tiers: tuple[str, ...] | None = None
     if selection is not None:
         card, chosen = read_selection(selection)
@@ -66,17 +69,17 @@ def view_of(root: Path, columns: Columns, *, name: str, digest: str, selection: 
             raise CorpusError(f"{selection}: selects from {made_of}, not from {name}@{digest}; make it again")
         digest = str(card["digest"])
         at = compute.index_in(table["key"], value_set=chosen["key"].combine_chunks())
-        seen &= np.asarray(at.is_valid().to_numpy(zero_copy_only=False))
-        hidden = chosen.num_rows - int(seen.sum())
-        tiers = tuple(chosen["tier"].take(at.filter(seen)).to_pylist())
-    elif not hidden:
-        return None
-    numbers = np.flatnonzero(seen)
+        inside = np.asarray(at.is_valid().to_numpy(zero_copy_only=False))
+        tiers = tuple(chosen["tier"].take(at.filter(inside & ~dead)).to_pylist())
+    hidden = int((inside & dead).sum())
     if hidden:
         gone = hashlib.sha256(digest.encode())
-        for key in sorted(table["key"].take(numbers).to_pylist()):
+        for key in sorted(table["key"].filter(inside & dead).to_pylist()):
             gone.update(f"\n{key}".encode())
         digest = gone.hexdigest()[:32]
+    elif selection is None:
+        return None
+    numbers = np.flatnonzero(inside & ~dead)
     licenses = tuple(sorted(map(str, table["license"].take(numbers).unique().to_pylist())))
     return View(numbers, tiers, digest, licenses, hidden)
 
@@ -123,12 +126,20 @@ def corpus_and_selection(root: Path, selection: str | Path | None) -> tuple[Path
     return place, root
 
 
-def seen(corpus: "Corpus", root: Path, *, selection: Path | None) -> "Corpus":
-    """The corpus in `root`, without what tombstones hide; of a selection, what it names.
+def seen(corpus: "Corpus", place: Place, *, selection: Path | None) -> "Corpus":
+    """The corpus in `place`, without what tombstones hide; of a selection, what it names.
 
     Raises: CorpusError
     """
-    view = view_of(root, corpus.rows.columns, name=corpus.name, digest=corpus.digest, selection=selection)
+    stones = {stone.id: stone for stone in published_tombstones(place)}
+    stones |= {stone.id: stone for stone in (tombstones_of(place.root) if isinstance(place, Folder) else [])}
+    view = view_of(
+        corpus.rows.columns,
+        name=corpus.name,
+        digest=corpus.digest,
+        tombstones=list(stones.values()),
+        selection=selection,
+    )
     if view is None:
         return corpus
     rows = corpus.rows.only(view.numbers, tiers=view.tiers)

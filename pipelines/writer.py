@@ -18,6 +18,7 @@ from infra.manifest import canonical
 from infra.storage import replacing, sync_folder, write_json
 from infra.storage import write_file as write_file
 from pipelines.index import PACK, CorpusError, index_name
+from pipelines.licenses import join
 from pipelines.parts import PARTS, entry_of, index_schema, part_path, write_part
 from pipelines.parts import segment_columns as segment_columns
 from pipelines.row import SCHEMA, Wave
@@ -290,6 +291,7 @@ def finish(root: Path, *, name: str, shards: Iterable[Mapping[str, Any]], facts:
     sync_folder(root / "index")
     remove_strays(root, shards=len(entries))
     digest = corpus_digest(entries)
+    licenses = sorted({word for entry in entries for word in entry["licenses"]})
     card = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -297,7 +299,8 @@ def finish(root: Path, *, name: str, shards: Iterable[Mapping[str, Any]], facts:
         "digest": digest,
         "samples": sum(entry["samples"] for entry in entries),
         "hours": sum(entry["seconds"] for entry in entries) / 3600,
-        "licenses": sorted({word for entry in entries for word in entry["licenses"]}),
+        "licenses": licenses,
+        "terms": sorted(join(licenses)),
         "languages": sorted({word for entry in entries for word in entry["languages"]}),
         **facts,
         "shards": entries,

@@ -1,6 +1,9 @@
 """`stipple corpus takedown`: hide samples, by speaker, recording, URL, hash or key, from all who read or build."""
 
 import argparse
+import getpass
+import os
+from pathlib import Path
 
 SUMMARY = "hide samples from all who read or build, by speaker, recording, URL, hash or key"
 ASKED = {
@@ -20,17 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", metavar=name.upper(), help=told)
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why: it is written down")
     parser.add_argument("--by", metavar="WHO", help="who decided it (default: you, on this machine)")
+    parser.add_argument(
+        "--published", action="append", default=[], metavar="TARGET", help="hide it where the corpus is published, too"
+    )
+    parser.add_argument("--storage", type=Path, metavar="MANIFEST", help="how the object store is reached")
     parser.add_argument("--dry-run", action="store_true", help="say what it would hide, and do nothing")
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done (now or before), 1 where there is no such thing."""
-    import getpass
-    import os
-
+    from infra.buckets import Storage
+    from infra.manifest import load
+    from infra.objects import place_of
     from pipelines.cli import corpus_at
     from pipelines.funnel import duration
     from pipelines.takedown import take_down, tombstone_for, touched
+    from pipelines.tombstones import publish_tombstone
 
     root = corpus_at(args.corpus)
     field = next(name for name in ASKED if getattr(args, name) is not None)
@@ -45,6 +53,8 @@ def main(args: argparse.Namespace) -> int:
         print("nothing was changed (--dry-run)")
         return 0
     take_down(root, made, found)
+    for target in args.published:
+        publish_tombstone(place_of(target, load(Storage, args.storage) if args.storage else None), made)
     print(f"tombstone {made.id}: readers do not see them any more, and builds in this store drop them")
     print("the bytes are still in shards, clips/ and audit.html; `stipple corpus compact` makes a version without them")
     return 0

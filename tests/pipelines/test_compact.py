@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from infra.cli import main
@@ -10,10 +11,12 @@ from infra.workflow.node import Refused
 from pipelines.compact import compact
 from pipelines.conditions import read_condition
 from pipelines.ledger import read_ledger
+from pipelines.row import as_row
 from pipelines.selection import policy_facts, tally, write_selection
 from pipelines.shards import open_corpus
 from pipelines.takedown import take_down, tombstone_for, touched
 from pipelines.verify import verify
+from pipelines.writer import Item, finish, flac_of, npy_of, plan, write_shard
 from tests.pipelines.corpora import corpus_of, segment
 
 SEGMENTS = [
@@ -87,3 +90,23 @@ def test_command_says_where_the_bytes_still_are(
         take_down(corpus, stone, touched(corpus, stone))
     with pytest.raises(Refused, match="nothing is left of it"):
         compact(corpus, tmp_path / "none", soft_bytes=1)
+
+
+def test_arrays_beside_the_sound_go_along(tmp_path: Path) -> None:
+    latents = npy_of(np.arange(24, dtype=np.float32).reshape(2, 4, 3))
+    spool, made = tmp_path / "spool", []
+    for number in range(3):
+        flac = flac_of(np.zeros(800, np.float32), rate_hz=16000)
+        file = tmp_path / f"{number}.spool"
+        file.write_bytes(flac + latents)
+        row = as_row(segment(number, xvector=(0.5, 0.25)))
+        made.append(Item(row, "all", file, 0, len(flac), {"latent": (len(flac), len(latents))} if number else {}))
+    members = ("latent", "spk")
+    parts = [write_shard(spool, n, part, members=members) for n, part in enumerate(plan(made, soft_bytes=1 << 20))]
+    finish(spool, name="toy", shards=parts, facts={})
+    compact(spool, tmp_path / "new", soft_bytes=1 << 20)
+    old, new = open_corpus(spool), open_corpus(tmp_path / "new")
+    assert [new.members(n) for n in range(3)] == [old.members(n) for n in range(3)]
+    assert all("spk.npy" in new.members(n)[1] for n in range(3))
+    assert sum("latent.npy" in new.members(n)[1] for n in range(3)) == 2
+    assert verify(tmp_path / "new") == []

@@ -8,13 +8,26 @@ from pathlib import Path
 import pyarrow
 import pytest
 
+from infra.objects import Folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
+from pipelines.conditions import read_condition
+from pipelines.publish import publish
 from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from pipelines.takedown import take_down, tombstone_for, touched
-from pipelines.tombstones import FILE, Tombstone, Withdrawn, append, read_tombstones, tombstones_of
+from pipelines.tombstones import (
+    FILE,
+    Tombstone,
+    Withdrawn,
+    append,
+    publish_tombstone,
+    published_tombstones,
+    read_tombstones,
+    tombstones_of,
+)
 from pipelines.verify import verify
+from pipelines.what_if import what_if
 from pipelines.withheld import withholding
 from tests.pipelines.corpora import corpus_of, segment
 
@@ -123,3 +136,26 @@ def test_row_by_row_and_column_by_column_agree() -> None:
     found = [withdrawn.of(row) for row in rows]
     assert [stones.index(item) if item else -1 for item in found] == numbers.tolist()
     assert set(numbers.tolist()) == {-1, 0, 2}
+
+
+def test_published_corpus_hides_what_was_taken_down_after_it_was_sent(tmp_path: Path) -> None:
+    root, target = corpus_of(tmp_path / "toy", SEGMENTS), Folder(tmp_path / "published")
+    publish(root, target)
+    made = tombstone_for(root, field="speaker", values=["s1"], why="asked to", who="me")
+    stones = [made, *(replace(made, values=(name,)) for name in ("s0", "nobody"))]
+    threads = [threading.Thread(target=publish_tombstone, args=(target, stone)) for stone in [*stones, *stones]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = published_tombstones(target)
+    assert sorted(item.id for item in found) == sorted({stone.id for stone in stones})
+    assert {row["given_speaker"] for row in open_corpus(target).rows} == {"s2"}
+    assert len(open_corpus(target, whole=True)) == 12
+
+
+def test_what_was_taken_down_is_in_no_answer(tmp_path: Path) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    taken(root, "speaker", "s1")
+    condition = read_condition("mos_overall >= 1", known=["mos_overall"], where="--what-if")
+    assert what_if(root, kept=condition)["segments"] == {"scored": 8, "kept": 8}
