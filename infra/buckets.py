@@ -17,6 +17,10 @@ from infra.objects import CHUNK, Stored
 T = TypeVar("T")
 
 
+SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+"""Beginnings of URLs that are read: stores of objects, and nothing that runs, or reads another disk."""
+
+
 class StorageError(OSError):
     """What a store refuses. The message is a sentence for a person."""
 
@@ -74,6 +78,8 @@ class Bucket:
             config["skip_signature"] = True
         retry: dict[str, Any] = {"max_retries": asked.retries, "retry_timeout": timedelta(seconds=600)}
         named = {} if asked.profile is None else {"credential_provider": profile_credentials(asked.profile)}
+        if self.url.partition("://")[0] not in SCHEMES:
+            raise StorageError(f"{self.url}: not the URL of a store; try s3://BUCKET/PREFIX")
         try:
             make: Any = from_url  # its types do not know a store whose kind is in the URL
             return make(self.url, config=config, client_options=options, retry_config=retry, **named)

@@ -38,6 +38,12 @@ PLACE = ("shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes", "tie
 """Columns of the index beside those of the segment: the number of the shard, where the members' bytes lie, the tier."""
 BLOCK = 512
 """What a tar is made of."""
+KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""What a sample may be called: no dot and no slash, and its files fit into a ustar header."""
+HARD_BYTES = 1280 * 2**20
+"""No shard grows over this."""
+MOST_FRAMES = 2**27
+"""46 minutes at 48 kHz, half a gigabyte: a FLAC that says to be longer is no sample, and may be a bomb."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 AT = re.compile(r"[0-9a-f]{16}")
 
@@ -79,7 +85,8 @@ class Corpus:
     @cached_property
     def seconds(self) -> NDArray[np.float64]:
         """Duration of every sample, in index order."""
-        return np.asarray(self.rows.columns("seconds")["seconds"].to_numpy(), dtype=np.float64)
+        chunks = self.rows.columns("seconds")["seconds"].chunks
+        return np.concatenate([np.from_dlpack(chunk) for chunk in chunks])  # `to_numpy` would import pandas
 
     def sample(self, number: int, *, wave: bool = True) -> Sample:
         """Read sample `number`: one positioned read, one FLAC decode. Without `wave`, which is then empty, no decode:
@@ -94,11 +101,14 @@ class Corpus:
             record = json.loads(bytes(members["json"]))
             wave_S, rate_hz = np.zeros(0, dtype=np.float32), record["rate_hz"]
             if wave:
-                wave_S, rate_hz = soundfile.read(io.BytesIO(members["flac"]), dtype="float32")
+                with soundfile.SoundFile(io.BytesIO(members["flac"])) as flac:
+                    if flac.channels != 1 or flac.frames > MOST_FRAMES:
+                        raise ValueError(f"its FLAC claims {flac.frames} samples in {flac.channels} channels")
+                    wave_S, rate_hz = flac.read(dtype="float32"), flac.samplerate
             latents = array_in(members, "latent.npy", ndim=3)
             mean_FD, log_std_FD = (None, None) if latents is None else latents
             xvector_E = array_in(members, "spk.npy", ndim=1)
-        except (soundfile.LibsndfileError, ValueError, KeyError) as error:
+        except (soundfile.LibsndfileError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise self.damaged(number, f"sample {key} cannot be read ({error!s})") from None
         return Sample(key, wave_S, int(rate_hz), record, mean_FD, log_std_FD, xvector_E)
 
@@ -123,6 +133,8 @@ class Corpus:
                 keys.add(key)
                 members[ending] = data
             (key,) = keys
+            if not KEY.fullmatch(key):
+                raise ValueError(key)
         except ValueError:
             raise self.damaged(number, f"has no sample at byte {start}") from None
         return key, members
@@ -145,7 +157,10 @@ class Corpus:
             raise CorpusError(f"{self.place}/{name}: cannot be read ({reason(error)})") from None
         if len(data) != 8 * count:
             raise CorpusError(f"{self.place}/{name}: has {len(data)} bytes, but {count - 1} samples need {8 * count}")
-        return np.frombuffer(data, dtype="<u8")
+        offsets = np.frombuffer(data, dtype="<u8")
+        if (offsets[1:] <= offsets[:-1]).any() or offsets[-1] > HARD_BYTES:
+            raise CorpusError(f"{self.place}/{name}: is damaged; run `stipple corpus verify`")
+        return offsets
 
 
 def shard_name(number: int) -> str:
@@ -167,7 +182,8 @@ def members_in(block: memoryview) -> Iterator[tuple[str, memoryview]]:
     while at + BLOCK <= len(block) and block[at] != 0:
         head = bytes(block[at : at + BLOCK])
         size = int(head[124:135], 8)
-        if head[156:157] != b"0" or head[257:262] != b"ustar" or at + BLOCK + size > len(block):
+        plain = head[156:157] == b"0" and head[257:262] == b"ustar" and not head[345]
+        if not plain or not 0 <= size <= len(block) - at - BLOCK:
             raise ValueError("not a member")
         yield head[:100].rstrip(b"\0").decode("ascii"), block[at + BLOCK : at + BLOCK + size]
         at += BLOCK + -(-size // BLOCK) * BLOCK
@@ -219,7 +235,7 @@ def read_card(root: str | Path | Place) -> dict[str, Any]:
         gone = isinstance(place, Folder) and not place.root.is_dir()
         what = "is not a folder" if gone else "has no corpus.json: not a corpus, or its build did not finish"
         raise CorpusError(f"{place}: {what}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CorpusError(f"{place}/corpus.json: cannot be read ({error})") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         was = card.get("format") if isinstance(card, dict) else None

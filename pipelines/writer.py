@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,17 +21,13 @@ from pipelines.licenses import join
 from pipelines.parts import PARTS, entry_of, index_schema, part_path, write_part
 from pipelines.parts import segment_columns as segment_columns
 from pipelines.row import SCHEMA, Wave
-from pipelines.shards import FORMAT, corpus_digest, shard_name, shard_path
+from pipelines.shards import FORMAT, HARD_BYTES, KEY, corpus_digest, shard_name, shard_path
 
 BLOCK = tarfile.BLOCKSIZE
-KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
-"""What a sample may be called: no dot and no slash, and its files fit into a ustar header."""
 SPK = "spk"
 """The member that is the x-vector of the row."""
 XVECTOR_BYTES = 128 + 4 * 512
 """Of its file, at 512 numbers: near enough to plan with."""
-HARD_BYTES = 1280 * 2**20
-"""No shard grows over this."""
 
 
 class Packable(Protocol):
