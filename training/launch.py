@@ -37,6 +37,7 @@ CODE = (
     "models/text",
     "models/runtime/bundle.py",
     "models/runtime/files.py",
+    "models/runtime/tensors.py",
     "pipelines/shards.py",
 )
 EVERY_SECONDS = 10.0

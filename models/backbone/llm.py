@@ -72,6 +72,17 @@ class LanguageModel(nn.Module):
         # a token that is not real sees itself, so that its softmax is defined
         return (state.seen_BC[:, None, None] & (column <= row)) | (column == row), position_BL
 
+    def set_rotary(self, dtype: torch.dtype) -> None:
+        """Round the rotary frequencies to `dtype`; those of positions are computed in float32 from them in any case.
+
+        Casting the network rounds them too: this undoes that, or does it where the network was not cast.
+        """
+        rotary = self.model.rotary_emb
+        if rotary.rope_type != "default":
+            raise ValueError(f"rope_type is {rotary.rope_type!r}, and no release has another than 'default'")
+        exact, _ = rotary.compute_default_rope_parameters(self.config)
+        rotary.inv_freq = exact.to(rotary.inv_freq.device, dtype).float()
+
     def logits(self, hidden_BLH: Tensor) -> Tensor:
         """Scores of the next text token; no stage and no sampler reads them."""
         head = self.lm_head.weight if hasattr(self, "lm_head") else self.model.embed_tokens.weight

@@ -1,8 +1,9 @@
-"""A bundle: what a stage takes and makes, and what a user loads. The official directory format, and one file of ours.
+"""A bundle: what a stage takes and makes, and what a user loads. The official directory format, and files of ours.
 
     config.json  llm_config.json  model.safetensors  vocoder.safetensors  speaker_encoder.safetensors  latent_stats.pt
     tokenizer files                  official names, shapes and semantics
     stipple.json                     ours: stage, run id, fingerprint, parents, licenses (absent from official releases)
+    checksums.json                   ours: a CRC-32 of every tensor, so that changed or swapped ones are found
     training/<part>.safetensors      ours: parts that only training needs (discriminator, flow, semantic_encoder, ...)
 
 A bundle may be partial while it is being trained: an AudioVAE stage has no backbone yet.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from models.runtime import files
+from models.runtime import files, hub, tensors
 from models.runtime.files import BundleError
 from models.runtime.voice import Prompts
 
@@ -36,11 +37,12 @@ FORMAT = "stipple-bundle/1"
 CORE, VOCODER, SPEAKER = "model.safetensors", "vocoder.safetensors", "speaker_encoder.safetensors"
 TENSOR_FILE = re.compile(r"(model|vocoder|speaker_encoder|training/[A-Za-z0-9_]+)\.safetensors|latent_stats\.pt")
 CONFIG, LLM_CONFIG, STATS, CARD = "config.json", "llm_config.json", "latent_stats.pt", "stipple.json"
+CHECKSUMS = "checksums.json"
 
 
 @dataclass
 class Bundle:
-    """Networks and what belongs to them, in memory, float32, on the CPU."""
+    """Networks and what belongs to them: float32 and on the CPU, unless models.runtime.precision moved them."""
 
     config: "ModelConfig"
     audiovae: "AudioVAE"
@@ -78,7 +80,7 @@ def new_bundle(
         audiovae = AudioVAE(config.audiovae)
     initialize(audiovae, seed=seed)
     if speaker is not None:
-        files.fill({speaker.name: (campplus, files.read_tensors(speaker))}, where=speaker.parent)
+        tensors.fill({speaker.name: (campplus, tensors.read_tensors(speaker))}, where=speaker.parent)
     words = byte_tokenizer() if tokenizer is None else files.read_tokenizer(tokenizer)
     return Bundle(
         config=with_vocabulary(config, len(words)),
@@ -116,7 +118,9 @@ def load_bundle(path: str | Path) -> Bundle:
     networks: dict[str, nn.Module] = {VOCODER: audiovae, SPEAKER: speaker}
     if backbone is not None:
         networks[CORE] = backbone
-    files.fill({name: (net, files.read_tensors(root / name)) for name, net in networks.items()}, where=root)
+    sums = files.read_json(root / CHECKSUMS) if (root / CHECKSUMS).is_file() else {}
+    stored = {name: (network, tensors.read_tensors(root / name)) for name, network in networks.items()}
+    tensors.fill(stored, where=root, sums=sums)
     mean_D, var_D = files.read_stats(root / STATS, width=config.latent_dim) if STATS in present else (None, None)
     return Bundle(
         config=config,
@@ -126,7 +130,11 @@ def load_bundle(path: str | Path) -> Bundle:
         backbone=None if backbone is None else backbone.eval(),
         latent_mean_D=mean_D,
         latent_var_D=var_D,
-        training={Path(name).stem: files.read_tensors(root / name) for name in present if name.startswith("training/")},
+        training={
+            Path(name).stem: tensors.read_tensors(root / name, sums.get(name))
+            for name in sorted(present)
+            if name.startswith("training/")
+        },
         card={key: value for key, value in card.items() if key not in ("format", "files")},
     )
 
@@ -136,12 +144,18 @@ def with_vocabulary(config: "ModelConfig", words: int) -> "ModelConfig":
     return replace(config, llm={**config.llm, "vocab_size": words})
 
 
-def find_bundle(path: str | Path) -> Path:
-    """The bundle's own folder, given it or an artifact of a training stage that holds it (in bundle/ or out/bundle/).
+def find_bundle(
+    path: str | Path, *, download: bool = False, revision: str | None = None, cache: Path | None = None
+) -> Path:
+    """The bundle's own folder, given it, an artifact of a training stage that holds it, or a hub id.
+
+    An artifact has it in bundle/ or out/bundle/. See models.runtime.hub.cached for the others.
 
     Raises: BundleError when there is none.
     """
     root = Path(path)
+    if not root.exists() and hub.is_hub_id(str(path)):
+        root = hub.cached(str(path), download=download, revision=revision, cache=cache)
     for folder in (root, root / "bundle", root / "out" / "bundle"):
         if (folder / CONFIG).is_file():
             return folder
@@ -161,9 +175,8 @@ def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
     Raises: BundleError naming every missing file.
     """
     if not root.exists():
-        hint = "; a hub id is not looked up: download it first" if not root.is_absolute() else ""
         raise BundleError(
-            f"there is no bundle at {root}{hint}; give the folder of a checkpoint, or what a training stage made"
+            f"there is no bundle at {root}; give the folder of a checkpoint, or what a training stage made"
         )
     if not root.is_dir():
         raise BundleError(f"{root} is a file; a bundle is a folder with {CONFIG}, {VOCODER} and others")
@@ -183,24 +196,26 @@ def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
 
 
 def save_bundle(bundle: Bundle, path: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
-    """Write the official layout (and our two additions) into the empty or absent folder `path`, all of it or nothing.
+    """Write the official layout (and our additions) into the empty or absent folder `path`, all of it or nothing.
 
     Raises: BundleError when the folder has something in it, or cannot be written.
     """
     core, llm = bundle.config.to_dicts()
-    tensors = {VOCODER: bundle.audiovae.state_dict(), SPEAKER: bundle.speaker.state_dict()}
+    states = {VOCODER: bundle.audiovae.state_dict(), SPEAKER: bundle.speaker.state_dict()}
     if bundle.backbone is not None:
-        tensors[CORE] = bundle.backbone.state_dict()
+        states[CORE] = bundle.backbone.state_dict()
     for part, state in bundle.training.items():
-        tensors[f"training/{part}.safetensors"] = state
-    names = sorted([*tensors, STATS] if bundle.latent_mean_D is not None else tensors)
+        states[f"training/{part}.safetensors"] = state
+    names = sorted([*states, STATS] if bundle.latent_mean_D is not None else states)
     with files.whole_or_nothing(Path(path)) as folder:
         files.write_json(folder / CONFIG, core)
         files.write_json(folder / LLM_CONFIG, llm)
-        for name, state in tensors.items():
-            files.write_tensors(folder / name, state)
+        for name, state in states.items():
+            tensors.write_tensors(folder / name, state)
+        files.write_json(folder / CHECKSUMS, {name: tensors.checksums(state) for name, state in states.items()})
         if bundle.latent_mean_D is not None:
-            torch.save({"mean": bundle.latent_mean_D, "var": bundle.latent_var_D}, folder / STATS)
+            assert bundle.latent_var_D is not None
+            torch.save({"mean": bundle.latent_mean_D.cpu(), "var": bundle.latent_var_D.cpu()}, folder / STATS)
         bundle.tokenizer.save_pretrained(str(folder))
         facts = {**json.loads(json.dumps(bundle.card)), **(card or {}), "format": FORMAT, "files": names}
         files.write_json(folder / CARD, facts)

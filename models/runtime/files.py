@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SHOWN = 40
-"""Names listed in one message; a wrong configuration can make thousands differ."""
 
 
 class BundleError(ValueError):
@@ -47,14 +43,6 @@ def read_card(root: Path, name: str) -> dict[str, Any]:
     return card
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
-    try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"{path} cannot be read ({error}); it may be truncated: copy or download it again") from None
-
-
 def read_stats(path: Path, *, width: int) -> tuple[Tensor, Tensor]:
     """Mean and variance of the latents, each `[D]`, from a torch file, with tensors allowed in it and nothing else."""
     try:
@@ -65,6 +53,7 @@ def read_stats(path: Path, *, width: int) -> tuple[Tensor, Tensor]:
     if not isinstance(stats, dict):
         raise BundleError(f"{path} should hold a table with mean and var, but holds a {type(stats).__name__}")
     problems = []
+    stats = {name: torch.tensor(value) if isinstance(value, list) else value for name, value in stats.items()}
     for name in ("mean", "var"):
         value = stats.get(name)
         if not isinstance(value, Tensor):
@@ -98,59 +87,9 @@ def read_tokenizer(root: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def own_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the tensors that share their storage with an earlier one (a tied head)."""
-    seen: set[tuple[int, int, tuple[int, ...]]] = set()
-    kept = {}
-    for name, value in state.items():
-        place = (value.untyped_storage().data_ptr(), int(value.storage_offset()), tuple(value.shape))
-        if value.numel() and place in seen:
-            continue
-        seen.add(place)
-        kept[name] = value
-    return kept
-
-
-def fill(networks: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]], *, where: Path) -> None:
-    """Copy tensors into networks, once the names and shapes of all of them agree.
-
-    Raises: BundleError naming every tensor that is missing, unexpected or misshapen, in every file.
-    """
-    problems = []
-    for name, (network, stored) in networks.items():
-        whole = network.state_dict()
-        wanted = own_tensors(whole)
-        found = {key: value for key, value in stored.items() if key in wanted or key not in whole}
-        missing = [key for key in wanted if key not in found]
-        unexpected = [key for key in found if key not in wanted]
-        misshapen = [
-            f"{key} {list(found[key].shape)} instead of {list(wanted[key].shape)}"
-            for key in wanted
-            if key in found and found[key].shape != wanted[key].shape
-        ]
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)):
-            if names:
-                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-                problems.append(f"{name}: {len(names)} {what}: {', '.join(sorted(names)[:SHOWN])}{more}")
-    if problems:
-        raise BundleError(f"{where}: the tensors do not fit the configuration; {'; '.join(problems)}")
-    with torch.no_grad():
-        for network, stored in networks.values():
-            for key, value in own_tensors(network.state_dict()).items():
-                value.copy_(stored[key])
-
-
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """A table, in the order given, readable by people."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """A safetensors file, each tensor once."""
-    path.parent.mkdir(exist_ok=True)
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in own_tensors(state).items()}, path, metadata={"format": "pt"}
-    )
 
 
 @contextmanager

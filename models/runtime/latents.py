@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.runtime import files
+from models.runtime import files, tensors
 from models.runtime.bundle import CONFIG, LLM_CONFIG, VOCODER, BundleError, find_bundle
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LatentEncoder:
     @cached_property
     def digest(self) -> str:
         """See `encoder_digest`; the file is read for it, once."""
-        return digest_of(files.read_tensors(self.root / VOCODER))
+        return digest_of(tensors.read_tensors(self.root / VOCODER))
 
     @cached_property
     def audiovae(self) -> "AudioVAE":
@@ -55,7 +55,7 @@ class LatentEncoder:
 
         with torch.random.fork_rng(devices=[]):
             audiovae = AudioVAE(self.config.audiovae)
-        files.fill({VOCODER: (audiovae, files.read_tensors(self.root / VOCODER))}, where=self.root)
+        tensors.fill({VOCODER: (audiovae, tensors.read_tensors(self.root / VOCODER))}, where=self.root)
         return audiovae.eval().requires_grad_(False).to(self.device)
 
     @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Bundles: what is saved is what is loaded, and what is wrong is told by name."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from models.runtime.bundle import Bundle, BundleError, find_bundle, load_bundle, new_bundle, save_bundle
 from models.runtime.generate import generate
+from models.runtime.precision import Precision, place
+from models.runtime.session import Session
+from tests.models.runtime.voices import voice
 from tests.small import small_bundle
 
 
@@ -145,12 +149,96 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_named(broken: Path) ->
 def test_truncated_tensors_and_wrong_statistics_are_sentences(broken: Path) -> None:
     whole = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BundleError, match="may be truncated"):
+    with pytest.raises(BundleError, match=r"it ends before .*velocity_field_predictor.output_layer.linear.weight"):
+        load_bundle(broken)
+    (broken / "model.safetensors").write_bytes(whole[:5])
+    with pytest.raises(BundleError, match="it may be truncated"):
         load_bundle(broken)
     (broken / "model.safetensors").write_bytes(whole)
     torch.save({"mean": torch.zeros(8), "var": torch.zeros(5)}, broken / "latent_stats.pt")
     with pytest.raises(BundleError, match=r"var has shape \[5\], and latent_dim is 8"):
         load_bundle(broken)
+
+
+def test_swapped_and_changed_tensors_are_named(broken: Path) -> None:
+    """Names and shapes fit, so only checksums can tell."""
+    path = broken / "model.safetensors"
+    core = load_file(path)
+    first, second = (f"velocity_field_predictor.blocks.0.attn.{name}_proj.weight" for name in "qk")
+    core[first], core[second] = core[second], core[first]
+    core["eos_proj.2.bias"] += 1
+    save_file(core, path)
+    with pytest.raises(
+        BundleError, match=f"safetensors: 3 not those that were written: eos_proj.2.bias, {second}, {first}"
+    ):
+        load_bundle(broken)
+
+
+def test_tensors_that_are_not_finite_are_named(broken: Path) -> None:
+    core = load_file(broken / "model.safetensors")
+    core["hidden_proj.bias"][3] = float("nan")
+    save_file(core, broken / "model.safetensors")
+    with pytest.raises(BundleError, match="model.safetensors: 1 not finite: hidden_proj.bias"):
+        load_bundle(broken)
+
+
+def test_hub_models_are_found_in_the_local_cache_and_nowhere_else_unless_asked(broken: Path, tmp_path: Path) -> None:
+    cache, commit = tmp_path / "hub", "0123456789abcdef0123456789abcdef01234567"
+    home = cache / "models--someone--some-model"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    (home / "snapshots").mkdir()
+    broken.rename(home / "snapshots" / commit)
+    assert find_bundle("someone/some-model", cache=cache) == home / "snapshots" / commit
+    with pytest.raises(BundleError, match="at revision v2 is neither a folder nor in the hub's local cache.*unless"):
+        find_bundle("someone/some-model", revision="v2", cache=cache)
+    with pytest.raises(BundleError, match="someone/other is neither a folder"):
+        find_bundle("someone/other", cache=cache)
+    for path in ("not-there", "/not/there", "a/b/c", "../x/y"):
+        with pytest.raises(BundleError, match="there is no bundle at"):
+            find_bundle(path, cache=cache)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0.0), ("bfloat16", 0.3)])
+def test_placed_bundle_speaks_at_its_precision(precision: Precision, tolerance: float) -> None:
+    options = {"max_patches": 2, "num_steps": 2, "stop_threshold": 1.0, "prompt_audio": voice(), "prompt_text": "h"}
+    expected = generate(small_bundle(), "hello", **options)  # type: ignore[arg-type]
+    bundle = place(small_bundle(), precision=precision)
+    assert bundle.backbone is not None
+    assert bundle.backbone.dtype == getattr(torch, precision)
+    assert next(bundle.audiovae.parameters()).dtype == next(bundle.speaker.model.parameters()).dtype == torch.float32
+    found = generate(bundle, "hello", **options)  # type: ignore[arg-type]
+    assert float((found.latent_FD - expected.latent_FD).abs().max()) <= tolerance
+    session = Session(bundle, num_steps=2, max_patches=3, stop_threshold=1.0)
+    assert [*session.push("hi you"), *session.finish()][-1].finish_reason == "length"
+
+
+def test_rotary_frequencies_are_rounded_with_bfloat16_in_released_checkpoints_or_on_demand() -> None:
+    def frequencies(card: dict[str, str], precision: Precision, round_rotary: bool | None) -> torch.Tensor:
+        bundle = dataclasses.replace(small_bundle(), card=card)
+        placed = place(bundle, precision=precision, round_rotary=round_rotary)
+        assert placed.backbone is not None
+        return placed.backbone.llm.model.rotary_emb.inv_freq.clone()
+
+    ours = {"stage": "backbone"}
+    exact = frequencies(ours, "float32", None)
+    rounded = exact.bfloat16().float()
+    assert not torch.equal(exact, rounded)
+    for card, precision, how, expected in (
+        ({}, "bfloat16", None, rounded),
+        ({}, "bfloat16", False, exact),
+        ({}, "float32", None, exact),
+        (ours, "bfloat16", None, exact),
+        (ours, "bfloat16", True, rounded),
+    ):
+        assert torch.equal(frequencies(card, precision, how), expected)  # type: ignore[arg-type]
+
+
+def test_unknown_precision_or_device_is_a_sentence(small: Bundle) -> None:
+    with pytest.raises(BundleError, match="unknown precision 'int3'; there are: float32, bfloat16"):
+        place(small, precision="int3")  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match="device tpu:7 cannot be used here"):
+        place(small, device="tpu:7")
 
 
 def test_latent_statistics_that_run_code_are_refused_and_not_run(broken: Path, tmp_path: Path) -> None:
@@ -176,8 +264,6 @@ def test_card_cannot_name_files_outside_the_bundle(broken: Path) -> None:
 def test_what_is_no_bundle_is_told_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="there is no bundle at .*nowhere"):
         load_bundle(tmp_path / "nowhere")
-    with pytest.raises(BundleError, match="a hub id is not looked up"):
-        find_bundle("someone/some-model")
     with pytest.raises(BundleError, match="neither it nor bundle/ nor out/bundle/"):
         find_bundle(tmp_path)
 
