@@ -115,21 +115,26 @@ def column(table: Any, bound: Bound) -> Hours:
 
 
 def ranked(values: Hours, weight: Hours, group: NDArray[np.int64], *, bound: Bound) -> Hours:
-    """Share of the hours of its group that score worse, 0 to 1; for unknown scores what the filter does with them."""
+    """Share of the hours of its group that score no better, 0 to 1; for unknown scores what the filter does with them.
+
+    Equal scores share the highest of their ranks: where most have the best there is, it is the threshold of nobody.
+    """
     rank = np.full(len(values), 2.0 if bound.unknown_passes else -1.0)
     known = np.flatnonzero(~np.isnan(values))
     order = known[np.lexsort((values[known], group[known]))]
     if not len(order):
         return rank
     ordered, of = values[order], group[order]
-    before = np.cumsum(weight[order]) - weight[order]
+    sums = np.cumsum(weight[order])
+    before = sums - weight[order]
     starts = np.flatnonzero(np.r_[True, of[1:] != of[:-1]])
     sizes = np.diff(np.r_[starts, len(order)])
     base = np.repeat(before[starts], sizes)
     whole = np.repeat(np.add.reduceat(weight[order], starts), sizes)
     new = np.flatnonzero(np.r_[True, (of[1:] != of[:-1]) | (ordered[1:] != ordered[:-1])])
-    first = np.repeat(before[new], np.diff(np.r_[new, len(order)]))
-    rank[order] = (first - base) / np.maximum(whole, 1e-30)
+    ends = np.r_[new[1:], len(order)]
+    last = np.repeat(sums[ends - 1], ends - new)
+    rank[order] = (last - base) / np.maximum(whole, 1e-30)
     return rank
 
 

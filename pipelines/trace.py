@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -170,17 +171,16 @@ def told_of(
 def table(found: Sequence[Trace]) -> str:
     """For people: a block a recording and corpus, a line a segment."""
     lines: list[str] = []
-    last: tuple[str, str] | None = None
-    for item in found:
-        if (item.root, item.recording) != last:
-            last = (item.root, item.recording)
-            lines += [*([""] if lines else []), *head_of(item)]
-        when = "the whole, or the rest of it" if item.start_seconds is None else ""
-        when = when or f"{item.start_seconds:.3f} to {item.end_seconds:.3f} s"
-        fate = f"kept as {item.tier}, {item.shard}" if item.fate == "kept" else f"{item.fate}: {item.reason}"
-        lines.append(
-            f"  {item.key or '-':<26}  {when:<24}  {fate}" + (f"; hidden, {item.tombstone}" * bool(item.tombstone))
-        )
+    for _, group in groupby(found, key=lambda item: (item.root, item.recording)):
+        items = list(group)
+        known = next((item for item in items if item.recording_sha256 is not None), items[0])
+        lines += [*([""] if lines else []), *head_of(known)]
+        for item in items:
+            when = "the whole, or the rest of it" if item.start_seconds is None else ""
+            when = when or f"{item.start_seconds:.3f} to {item.end_seconds:.3f} s"
+            fate = f"kept as {item.tier}, {item.shard}" if item.fate == "kept" else f"{item.fate}: {item.reason}"
+            hidden = f"; hidden, {item.tombstone}" if item.tombstone else ""
+            lines.append(f"  {item.key or '-':<26}  {when:<24}  {fate}{hidden}")
     return "\n".join(lines)
 
 

@@ -84,3 +84,11 @@ def test_more_than_there_is_is_a_sentence(corpus: Path) -> None:
         target(corpus, hours=10, scores=["mos_overall"])
     with pytest.raises(Refused, match="no segment in fr passes"):
         target(corpus, hours=0.1, scores=["mos_overall"], language="fr")
+
+
+def test_score_that_most_have_at_its_best_does_not_hide_the_other_one(tmp_path: Path) -> None:
+    made = [segment(n, mos_overall=2 + n / 50, bandwidth_hz=8000.0 if n % 20 else 4000.0) for n in range(100)]
+    found = target(corpus_of(tmp_path / "toy", made), hours=40, scores=["mos_overall", "bandwidth_hz"])
+    assert found.hours == pytest.approx(40, abs=2)
+    assert found.thresholds[1] == 8000.0
+    assert found.thresholds[0] == pytest.approx(3.16, abs=0.1)
