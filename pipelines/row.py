@@ -101,7 +101,11 @@ class Segment:
     separation_gain: float | None = by("separate")
     """Predicted opinion after it, less that before; None where none ran."""
     enhanced: str | None = by("enhance")
-    """None: not asked; "no": not needed; otherwise the backend that changed the waveform."""
+    """None: not asked; "no": not needed, or no gain; otherwise the backend that changed the waveform, and its share."""
+    enhancement_before: float | None = by("enhance")
+    """Predicted opinion of the clip as it was, where that was asked."""
+    enhancement_after: float | None = by("enhance")
+    """The same of the enhanced clip, also where the original was kept; None where no backend ran."""
     text_raw: str | None = by("transcribe")
     """What is spoken, letter by letter as it was delivered or recognized; None where nobody knows."""
     text: str | None = by("transcribe")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 
-from pipelines.row import Segment, Wave
+from pipelines.row import Clip, Segment, Wave
 from pipelines.sounds import mixed, noise
-from pipelines.transforms import bandwidth, separate
+from pipelines.transforms import bandwidth, enhance, separate
 from tests.sounds import RESAMPLERS, by_soxr, clip_of, native, scored, wideband
 
 AUDIO = Path(__file__).resolve().parents[1].parent / "shared" / "audio"
@@ -97,7 +97,59 @@ def gate() -> None:
             line(f"{name} at {snr_db} dB", waves)
 
 
-TABLES: dict[str, Callable[[], None]] = {"upsampling": upsampling, "low_pass": low_pass, "gate": gate}
+def enhancement() -> None:
+    """STOI against the clean reference, and the opinion of DNSMOS, of the clips that the gate lets be enhanced."""
+    from pystoi import stoi
+
+    transform = enhance.Transform(enhance.Config())
+
+    def line(name: str, pairs: list[tuple[Wave, Wave]], rate_hz: int) -> None:
+        rows = []
+        for clean, noisy in pairs:
+            done = transform([clip_of(noisy, rate_hz)])[0]
+            assert isinstance(done, Clip)
+            if done.segment.enhanced != "no":
+                opinions = (done.segment.enhancement_before or 0, done.segment.enhancement_after or 0)
+                rows.append((stoi(clean, noisy, rate_hz), stoi(clean, done.wave_S, rate_hz), *opinions))
+        if not rows:
+            print(f"{name:44} {len(pairs):4} {0:8}")
+            return
+        values = np.array(rows)
+        numbers = "".join(f"{value:9.3f}" for value in values.mean(axis=0))
+        least = (values[:, 1] - values[:, 0]).min()
+        print(f"{name:44} {len(pairs):4} {len(rows):8}{numbers}{least:9.3f}")
+
+    columns = ("STOI", "after", "DNSMOS", "after", "least")
+    print(f"{'':44} {'n':>4} {'enhanced':>8}" + "".join(f"{name:>9}" for name in columns))
+    pairs = []
+    for path in sorted((AUDIO / "noisy").glob("vb_*_clean.flac")):
+        noisy_path = path.with_name(path.name.replace("clean", "noisy"))
+        if noisy_path.exists():
+            pairs.append((native(path)[0], native(noisy_path)[0]))
+    line("VoiceBank pairs", pairs, 16000)
+    clean = [wave[: 8 * 16000] for _, wave, _ in recordings("libri_clean100")][::4]
+    backgrounds = {name: by_soxr(w, r, 16000) for name, w, r in recordings("noise", "music")}
+    for snr_db in (20, 10, 5, 0):
+        for name, background in backgrounds.items():
+            line(
+                f"{name} at {snr_db} dB",
+                [(wave, mixed(wave, np.resize(background, len(wave)), snr_db=snr_db)) for wave in clean],
+                16000,
+            )
+    for folder in ("libri_clean100", "libri_other", "en", "zh"):
+        for _, wave, rate_hz in recordings(folder):
+            done = transform([clip_of(wave, rate_hz)])[0]
+            assert isinstance(done, Clip)
+            if done.segment.enhanced != "no":
+                print(f"enhanced, though clean: {folder}, {done.segment.enhancement_before}")
+
+
+TABLES: dict[str, Callable[[], None]] = {
+    "upsampling": upsampling,
+    "low_pass": low_pass,
+    "gate": gate,
+    "enhancement": enhancement,
+}
 
 if __name__ == "__main__":
     for table in sys.argv[1:] or list(TABLES):

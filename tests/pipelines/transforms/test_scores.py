@@ -9,7 +9,7 @@ from infra.manifest import names_in, resolve
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.row import Clip, Rejected, Segment, Wave, score_owner
 from pipelines.sounds import clipped, joined, mixed, music, narrowed, noise
-from pipelines.transforms import bandwidth, caption, enhance, loudness, mos, speaker
+from pipelines.transforms import bandwidth, caption, loudness, mos, speaker
 from tests.sounds import clip_of, scored
 
 RATE_HZ = Espeak.RATE_HZ
@@ -142,25 +142,6 @@ def test_clips_of_a_recording_are_clustered_by_voice_and_given_speakers_stand(lo
     assert names[3] == "ida"
     assert names[0] == names[2] != names[1]
     assert {names[0], names[1]} == {f"{'f' * 12}-0", f"{'f' * 12}-1"}
-
-
-def test_only_noisy_clips_are_enhanced_and_said_to_be(low: Wave) -> None:
-    transform = enhance.Transform(enhance.Config())
-    background = noise(len(low) / RATE_HZ + 1, rate_hz=RATE_HZ, random=np.random.default_rng(0))
-    noisy = mixed(low, background, snr_db=3)
-    clean_clip, noisy_clip = clip_of(low, RATE_HZ), clip_of(noisy, RATE_HZ)
-    clean, better = transform([clean_clip, noisy_clip])
-    assert isinstance(clean, Clip)
-    assert isinstance(better, Clip)
-    assert clean.segment.enhanced == "no"
-    assert clean.wave_S is clean_clip.wave_S
-    assert better.segment.enhanced == "rnnoise-0.8"
-    assert len(better.wave_S) == len(noisy)
-    fresh = clip_of(better.wave_S, RATE_HZ)
-    assert np.array_equal(better.at(16000), fresh.at(16000)), "views of the noisy waveform would be wrong"
-    measure = mos.Transform(mos.Config())
-    before, after = scored(measure, noisy_clip).mos_overall, scored(measure, better).mos_overall
-    assert (after or 0) > (before or 5) + 0.1
 
 
 def test_music_is_no_good_speech() -> None:
