@@ -163,6 +163,19 @@ class Segment:
     language_of_text_probability: float | None = by("language_check")
     language_agrees: bool | None = by("language_check")
     """Whether `text` is in `language`; None where one of them is not known well enough."""
+    align_score: float | None = by("align")
+    """How well the words of `text` fit the sound, mean: 0 at best, -20 where it cannot be followed to its end."""
+    edge_score: float | None = by("align")
+    """The same of the first or last word, the worse one: low where the cut has hit a word, or a word is lost."""
+    words: tuple[str, ...] | None = by("align")
+    """As spoken, numbers spelled out."""
+    word_starts: tuple[float, ...] | None = by("align")
+    """Seconds from the start of the segment."""
+    word_ends: tuple[float, ...] | None = by("align")
+    word_scores: tuple[float, ...] | None = by("align")
+    """Of each word; one that the dictionary lacks is read by rough rules, and not counted in the two above."""
+    uncovered_seconds: float | None = by("align")
+    """The longest stretch of speech in which no word of `text` lies."""
     bandwidth_hz: float | None = by("bandwidth")
     """Where the spectrum of the speech ends, before anything was done to the sound."""
     bandwidth_cliff: bool | None = by("bandwidth")

@@ -224,16 +224,3 @@ def test_resemblyzer_tells_speakers_of_librispeech_apart(shared: Path) -> None:
     equal_error = min(max(pair) for pair in rates)
     assert equal_error < 0.02, equal_error
     assert cosines[same].mean() > cosines[~same].mean() + 0.2
-
-
-@pytest.mark.shared
-def test_pocketsphinx_reads_most_words_of_us_read_speech(shared: Path) -> None:
-    import jiwer
-
-    said = {
-        "sb_spk1_snt5.flac": "sunday is the best part of the week",
-        "sb_spk2_snt2.flac": "what joy there is in living",
-        "sb_spk1_snt4.flac": "a thin stripe runs down the middle",
-    }
-    heard = PocketSphinx()([read(shared / "audio" / "en" / name, rate_hz=16000) for name in said])
-    assert jiwer.wer(list(said.values()), [item.text for item in heard]) < 0.5
