@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from infra.manifest import canonical, digest
 from infra.objects import Place
 from infra.storage import owned, write_atomic
+from pipelines.index import CorpusError
 
 FILE = "tombstones.jsonl"
 FOLDER = "_tombstones"
@@ -69,27 +70,36 @@ class Tombstone:
         return f"{self.why} ({self.when[:10]})"
 
 
-def parse_tombstones(text: str) -> list[Tombstone]:
-    """The lines of a list."""
+def parse_tombstones(text: str, *, where: str) -> list[Tombstone]:
+    """The lines of a list.
+
+    Raises: CorpusError, since who cannot read a list must not go on without it.
+    """
     found = []
-    for line in text.splitlines():
-        facts = json.loads(line)
-        facts["values"] = tuple(facts["values"])
-        facts["spans"] = tuple((sha, float(start), float(end)) for sha, start, end in facts["spans"])
-        found.append(Tombstone(**{key: value for key, value in facts.items() if key != "id"}))
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            facts = json.loads(line)
+            facts["values"] = tuple(facts["values"])
+            facts["spans"] = tuple((sha, float(start), float(end)) for sha, start, end in facts["spans"])
+            found.append(Tombstone(**{key: value for key, value in facts.items() if key != "id"}))
+        except (ValueError, TypeError, KeyError) as error:
+            told = " ".join(str(error).split())[:120]
+            raise CorpusError(f"{where}: line {number} is no tombstone ({told}); mend it, or put a copy back") from None
+        if found[-1].field not in COLUMNS:
+            raise CorpusError(f"{where}: line {number} names a {found[-1].field!r}, which nobody can look for")
     return found
 
 
 def read_tombstones(path: Path) -> list[Tombstone]:
     """The list in the file; nothing where there is none."""
-    return parse_tombstones(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return parse_tombstones(path.read_text(encoding="utf-8"), where=str(path)) if path.is_file() else []
 
 
 def append(path: Path, tombstones: Iterable[Tombstone]) -> int:
     """Add those that are not there yet; the file is whole at every moment. How many were added."""
     with owned(path.with_name(f".{path.name}.lock"), waiting=lambda _: None):
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        known = {item.id for item in parse_tombstones(before)}
+        known = {item.id for item in parse_tombstones(before, where=str(path))}
         new = {item.id: item for item in tombstones if item.id not in known}
         if new:
             lines = [canonical({"id": item.id, **asdict(item)}) for item in new.values()]
@@ -106,11 +116,12 @@ def published_tombstones(place: Place) -> list[Tombstone]:
     """Those of a published corpus, in the order in which they came."""
     found: list[Tombstone] = []
     while True:
+        name = published_name(len(found))
         try:
-            text = place.read(published_name(len(found))).decode()
+            text = place.read(name).decode()
         except (FileNotFoundError, NotADirectoryError):
             return found
-        found += parse_tombstones(text)
+        found += parse_tombstones(text, where=f"{place}/{name}")
 
 
 def publish_tombstone(place: Place, made: Tombstone) -> bool:
@@ -169,7 +180,7 @@ class Withdrawn:
     def of(self, row: Mapping[str, Any]) -> Tombstone | None:
         """The tombstone of a segment's row; None where nobody took it down."""
         for column, known in self._of.items():
-            number = known.get(str(row.get(column)))
+            number = known.get(row.get(column) or "")
             if number is not None:
                 return self.tombstones[number]
         spans = self._spans.get(str(row.get("recording_sha256")))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.manifest import parse
 from infra.storage import read_json, write_json
 from infra.workflow.node import Refused
 from infra.workflow.single import artifact_at
@@ -14,6 +15,8 @@ from pipelines.selection import policy_facts, tally, write_selection
 from pipelines.shards import CorpusError, open_corpus
 from pipelines.takedown import take_down, tombstone_for, touched
 from tests.pipelines.corpora import corpus_of, manifest_of, segment
+from training.data.stream import open_sources
+from training.manifest import Data
 
 LICENSES = ("CC-BY-4.0", "CC-BY-NC-4.0", "CC0-1.0")
 SEGMENTS = [segment(n, mos_overall=n / 4, license=LICENSES[n % 3], given_speaker=f"s{n % 5}") for n in range(20)]
@@ -100,3 +103,11 @@ def test_what_does_not_fit_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
     shutil.move(corpus, tmp_path / "moved")
     with pytest.raises(CorpusError, match="selects from toy, which is not at"):
         open_corpus(tmp_path / "view")
+
+
+def test_training_takes_a_view_for_a_corpus(corpus: Path, tmp_path: Path) -> None:
+    select(corpus, tmp_path / "view")
+    data = parse(Data, {"seconds_per_step": 10, "held_out": 0, "mixture": [{"tiers": ["best"]}]}, where="data")
+    (source,) = open_sources(data, folders={"data": tmp_path / "view"}, needs_text=False)
+    read = {source.read(int(number)).key for number in source.numbers}
+    assert read == {item.key for item in SEGMENTS[16:]}

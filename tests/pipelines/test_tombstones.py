@@ -14,7 +14,7 @@ from infra.workflow.node import Refused
 from pipelines.conditions import read_condition
 from pipelines.publish import publish
 from pipelines.row import as_row
-from pipelines.shards import open_corpus
+from pipelines.shards import CorpusError, open_corpus
 from pipelines.takedown import take_down, tombstone_for, touched
 from pipelines.tombstones import (
     FILE,
@@ -159,3 +159,13 @@ def test_what_was_taken_down_is_in_no_answer(tmp_path: Path) -> None:
     taken(root, "speaker", "s1")
     condition = read_condition("mos_overall >= 1", known=["mos_overall"], where="--what-if")
     assert what_if(root, kept=condition)["segments"] == {"scored": 8, "kept": 8}
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"field": "key"}', '{"field": "voice", "values": ["x"], "spans": []}'])
+def test_list_that_cannot_be_read_stops_readers_with_a_sentence(tmp_path: Path, line: str) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    taken(root, "speaker", "s1")
+    with (root / FILE).open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(CorpusError, match=r"tombstones\.jsonl: line 2 is no tombstone"):
+        open_corpus(root)
