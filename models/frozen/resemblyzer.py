@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.frozen import Split, Wave, WeightsError, at_level, fingerprint_of, wheel_file
+from models.frozen import Split, Wave, WeightsError, at_level, code_of, fingerprint_of, wheel_file
 
 LEVEL_DBFS = -24.0
 """It hears gain, and was trained on -30 and more: at -24 and -21 it tells voices apart best, at -30 half as well."""
@@ -27,15 +27,16 @@ class Resemblyzer:
     RATE_HZ = 16000
     SIZE = WIDTH
     SAME_COSINE = 0.72
-    SPLIT = Split(window_seconds=2.0, hop_seconds=0.5, spread=0.12, limit=0.17)
+    SPLIT = Split(window_seconds=2.0, hop_seconds=0.5, spread=0.12, limit=0.17, certain=0.75)
 
     def __init__(self, *, device: str = "cpu") -> None:
         self.path, self.device = wheel_file("resemblyzer", "pretrained.pt"), device
 
     @property
     def fingerprint(self) -> str:
-        """Version, weights and level."""
-        return fingerprint_of("resemblyzer", package="resemblyzer", weights=[self.path], level=LEVEL_DBFS)
+        """Version, weights, and the code, which is ours."""
+        code = code_of("frozen/resemblyzer.py")
+        return fingerprint_of("resemblyzer", package="resemblyzer", weights=[self.path], code=code)
 
     def __call__(self, waves: Sequence[Wave]) -> list[NDArray[np.float32]]:
         """One embedding a waveform (16 kHz): the mean over windows of 1.6 s, which the network was trained on."""

@@ -13,6 +13,7 @@ from pipelines.transforms import fingerprint_of
 SETS = ("speaker", "speaker_by", "speaker_cosine_mean", "speaker_cosine_min", "speaker_split_gain", "xvector")
 READS: tuple[str, ...] = ("turn",)
 CHANGES_WAVE = False
+WHOLE_RECORDINGS = True
 
 
 class Config(EmbedderConfig):
