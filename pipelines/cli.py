@@ -231,7 +231,7 @@ def told_of(card: dict[str, Any]) -> str:
 
 
 def corpus_at(word: str) -> Path:
-    """The folder of a corpus: a path, the folder above it, or the newest of that name in the store.
+    """The folder of a corpus or a view: a path, the folder above it, or the (newest) one of that name in the store.
 
     Raises: CorpusError
     """
@@ -239,10 +239,11 @@ def corpus_at(word: str) -> Path:
     from infra.workflow.single import STORE
     from infra.workflow.store import Store
     from pipelines.shards import CorpusError
+    from pipelines.views import CARD, SELECTIONS
 
     path = Path(word)
-    for folder in (path, path / "out"):
-        if (folder / "corpus.json").is_file():
+    for folder in (path, path / "out", STORE / SELECTIONS / word):
+        if (folder / "corpus.json").is_file() or (folder / CARD).is_file():
             return folder
     if path.is_dir():
         return path
