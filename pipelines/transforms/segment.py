@@ -5,10 +5,13 @@ than `min_speech_seconds` are clicks; runs less than `merge_gap_seconds` apart a
 then longer than `max_seconds` is cut where speech is least probable over 128 ms; each piece gets `pad_seconds` of
 margin, but never more than half of the way to its neighbor. A recording with a text, and no longer than `max_seconds`,
 is one segment from its first to its last speech, whatever the pauses in it.
+
+Where `diarize` has run, a segment has one voice: speech is cut where another voice takes over, and only neighbors of
+one voice become one segment. A recording with a text in which others speak too is cut like one without: nobody knows
+which words are whose.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ from pydantic import Field
 from infra.manifest import Manifest
 from models.frozen.silero import Silero
 from pipelines.row import Clip, Decoded, Rejected, Segment, Unusable, Wave, segment_key
+from pipelines.turn_cuts import STRAY_SECONDS, Span, divided, holders, main_voice, overlap_ratio
 
 DIP_FRAMES = 4
 EDGE_SECONDS = 0.04
@@ -42,13 +46,6 @@ class Cut:
     speech_seconds: float
 
 
-class Span(NamedTuple):
-    """Frames [start, end) of the detector."""
-
-    start: int
-    end: int
-
-
 class Transform:
     """A decoded recording to clips."""
 
@@ -68,9 +65,15 @@ class Transform:
             best = float(speech_P.max()) if len(speech_P) else 0.0
             why = f"dropped:no_speech: the probability of speech is at most {best:.2f}"
             return Unusable(recording=decoded.recording, reason=why, seconds=seconds)
+        if decoded.turns:
+            voices = holders(decoded.turns, frames=len(speech_P), step_seconds=Silero.FRAME_SECONDS)
+            spans = divided(spans, voices, dips_P=smoothed(speech_P), step_seconds=Silero.FRAME_SECONDS)
+        voice, others = main_voice(spans)
         whole = decoded.recording.text is not None and seconds <= self.cfg.max_seconds
-        chosen = [Span(spans[0].start, spans[-1].end)] if whole else self.cut(self.merge(spans), speech_P)
-        pieces = [self.piece(decoded, at, speech_P, text_fits=whole) for at in self.padded(chosen, decoded)]
+        whole = whole and others <= frames(STRAY_SECONDS)
+        chosen = [Span(spans[0].start, spans[-1].end, voice)] if whole else self.cut(self.merge(spans), speech_P)
+        places = zip(self.padded(chosen, decoded), chosen, strict=True)
+        pieces = [self.piece(decoded, at, speech_P, voice=span.voice, text_fits=whole) for at, span in places]
         heard = float((speech_P >= self.cfg.onset).sum()) * Silero.FRAME_SECONDS
         return Cut(pieces, heard)
 
@@ -86,12 +89,13 @@ class Transform:
         return [span for span in found if span.end - span.start >= frames(self.cfg.min_speech_seconds)]
 
     def merge(self, spans: list[Span]) -> list[Span]:
-        """Neighbours a short pause apart are one, as long as they stay within the target."""
+        """Neighbors of one voice a short pause apart are one, as long as they stay within the target."""
         merged = [spans[0]]
         for span in spans[1:]:
             near = span.start - merged[-1].end <= frames(self.cfg.merge_gap_seconds)
-            if near and span.end - merged[-1].start <= frames(self.cfg.target_seconds):
-                merged[-1] = Span(merged[-1].start, span.end)
+            same = span.voice == merged[-1].voice
+            if near and same and span.end - merged[-1].start <= frames(self.cfg.target_seconds):
+                merged[-1] = merged[-1]._replace(end=span.end)
             else:
                 merged.append(span)
         return merged
@@ -99,22 +103,22 @@ class Transform:
     def cut(self, spans: list[Span], speech_P: NDArray[np.float32]) -> list[Span]:
         """Cut what is too long, between a third and the whole of the longest length, where speech is least probable."""
         longest = frames(self.cfg.max_seconds - 2 * self.cfg.pad_seconds)
-        dips_P = np.convolve(speech_P, np.ones(DIP_FRAMES) / DIP_FRAMES, mode="same")
+        dips_P = smoothed(speech_P)
         pieces = []
-        for start, end in spans:
+        for start, end, voice in spans:
             begin = start
             while end - begin > longest:
                 low, high = begin + longest // 3, min(begin + longest, end - frames(self.cfg.min_seconds))
                 at = low + int(np.argmin(dips_P[low:high]))
-                pieces.append(Span(begin, at))
+                pieces.append(Span(begin, at, voice))
                 begin = at
-            pieces.append(Span(begin, end))
+            pieces.append(Span(begin, end, voice))
         return pieces
 
     def padded(self, spans: list[Span], decoded: Decoded) -> list[tuple[int, int]]:
         """Samples [start, end) of each span with its margins: inside the recording, and no two overlap."""
         step, total = Silero.FRAME_SECONDS * decoded.rate_hz, len(decoded.wave_S)
-        edges = [(min(round(a * step), total), min(round(b * step), total)) for a, b in spans]
+        edges = [(min(round(a * step), total), min(round(b * step), total)) for a, b, _ in spans]
         pad = round(self.cfg.pad_seconds * decoded.rate_hz)
         made = []
         for number, (start, end) in enumerate(edges):
@@ -124,7 +128,13 @@ class Transform:
         return made
 
     def piece(
-        self, decoded: Decoded, at: tuple[int, int], speech_P: NDArray[np.float32], *, text_fits: bool
+        self,
+        decoded: Decoded,
+        at: tuple[int, int],
+        speech_P: NDArray[np.float32],
+        *,
+        voice: str | None,
+        text_fits: bool,
     ) -> Clip | Rejected:
         """The clip of samples [start, end), with what is known of it."""
         start, end = at
@@ -134,6 +144,10 @@ class Transform:
         edge = max(int(np.ceil(EDGE_SECONDS / Silero.FRAME_SECONDS)), 1)
         sha256 = recording.sha256 or ""
         seconds = (end - start) / decoded.rate_hz
+        overlap = None
+        if decoded.turns is not None:
+            begin_s, end_s = start / decoded.rate_hz, end / decoded.rate_hz
+            overlap = round(overlap_ratio(decoded.turns, start_seconds=begin_s, end_seconds=end_s), 4)
         segment = Segment(
             key=segment_key(sha256, start_sample=offset + start, end_sample=offset + end),
             corpus="",
@@ -151,10 +165,17 @@ class Transform:
             given_speaker=recording.speaker,
             speech_ratio=float(inside_P.mean()),
             edge_active=bool(inside_P[:edge].any() or inside_P[-edge:].any()),
+            turn=voice,
+            overlap_ratio=overlap,
         )
         if seconds < self.cfg.min_seconds and not text_fits:
             return Rejected(segment=segment, reason=f"dropped:short: {seconds:.2f} s of speech between pauses")
         return Clip(segment, decoded.wave_S[start:end])
+
+
+def smoothed(speech_P: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over 128 ms: where they are least, a cut hurts least."""
+    return np.convolve(speech_P, np.ones(DIP_FRAMES) / DIP_FRAMES, mode="same").astype(np.float32)
 
 
 def frames(seconds: float) -> int:

@@ -8,9 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.readers import folder
-from pipelines.row import Clip, Decoded, Recording, Unusable
+from pipelines.row import Clip, Decoded, Recording, Turn, Unusable
 from pipelines.transforms import probe
-from pipelines.transforms.segment import Config, Cut, Span, Transform, frames
+from pipelines.transforms.segment import Config, Cut, Transform, frames
+from pipelines.turn_cuts import Span, divided, holders, overlap_ratio, without_strays
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_speech_goes_on_until_it_is_clearly_over(segment: Transform) -> None:
 def test_short_pauses_are_bridged_up_to_the_target(segment: Transform) -> None:
     runs = [(number * 3.0, number * 3.0 + 2.5) for number in range(12)]
     merged = segment.merge(segment.spans(speech(*runs, seconds=40)))
-    assert all(end - start <= frames(20) for start, end in merged)
+    assert all(end - start <= frames(20) for start, end, _ in merged)
     assert merged[0].end - merged[0].start > frames(15)
     assert segment.merge([Span(0, 100), Span(100 + frames(0.9), 300)]) == [Span(0, 100), Span(100 + frames(0.9), 300)]
 
@@ -52,7 +53,7 @@ def test_long_speech_is_cut_where_it_is_least_probable(segment: Transform) -> No
     assert [piece.start for piece in pieces[1:]] == pytest.approx([frames(21.1), frames(45.1)], abs=4)
     assert [pieces[0].start, pieces[-1].end] == [0, len(speech_P)]
     assert all(a.end == b.start for a, b in zip(pieces, pieces[1:], strict=False))
-    assert all(end - start <= frames(29.7) for start, end in pieces)
+    assert all(end - start <= frames(29.7) for start, end, _ in pieces)
 
 
 def test_margins_neither_overlap_nor_leave_the_recording(segment: Transform) -> None:
@@ -93,6 +94,78 @@ def test_cut_through_a_word_is_told() -> None:
     cut = Heard(speech((0, 2), (4, 6), seconds=7))(decoded(7))
     assert isinstance(cut, Cut)
     assert [piece.segment.edge_active for piece in cut.pieces] == [True, False]
+
+
+def spoken(cut: object) -> list[tuple[float, float, str | None, float | None]]:
+    """Start and end of the pieces to a tenth of a second, their voices, their overlap."""
+    assert isinstance(cut, Cut)
+    found = [piece.segment for piece in cut.pieces]
+    return [(round(s.start_sample / 16000, 1), round(s.end_sample / 16000, 1), s.turn, s.overlap_ratio) for s in found]
+
+
+def test_no_segment_reaches_across_two_voices() -> None:
+    turns = (Turn(0, 3, "0"), Turn(3, 6, "1"), Turn(6, 9, "1"))
+    speech_P = speech((0, 9), seconds=9)
+    speech_P[frames(3.1) : frames(3.2)] = 0.5
+    cut = Heard(speech_P)(replace(decoded(9), turns=turns))
+    assert [voice for _, _, voice, _ in spoken(cut)] == ["0", "1"]
+    assert spoken(cut)[0][1] == spoken(cut)[1][0] == pytest.approx(3.15, abs=0.06), "the dip, not the end of the turn"
+    pause = Heard(speech((0, 2), (2.4, 5), (5.3, 9), seconds=9))(replace(decoded(9), turns=turns))
+    assert [voice for _, _, voice, _ in spoken(pause)] == ["0", "1"]
+    assert spoken(Heard(speech_P)(decoded(9))) == [(0, 9, None, None)], "as before where nobody was told apart"
+
+
+def test_what_another_says_is_a_piece_of_its_own_and_nothing_is_lost() -> None:
+    turns = (Turn(0, 4, "0"), Turn(4, 4.6, "1"), Turn(4.6, 9, "0"))
+    cut = Heard(speech((0, 9), seconds=9))(replace(decoded(9), turns=turns))
+    assert isinstance(cut, Cut)
+    assert [(type(piece).__name__, piece.segment.turn) for piece in cut.pieces] == [
+        ("Clip", "0"),
+        ("Rejected", "1"),
+        ("Clip", "0"),
+    ]
+    assert sum(piece.segment.seconds for piece in cut.pieces) == pytest.approx(9, abs=0.05)
+
+
+def test_overlap_is_told_and_the_voice_that_began_keeps_the_floor() -> None:
+    turns = (Turn(0, 6, "0"), Turn(4, 8, "1"))
+    cut = Heard(speech((0, 8), seconds=8))(replace(decoded(8), turns=turns))
+    (_, end, first, early), (_, _, second, late) = spoken(cut)
+    assert (end, first, second) == (pytest.approx(6, abs=0.3), "0", "1")
+    assert early == pytest.approx(2 / 6, abs=0.05)
+    assert late == pytest.approx(0, abs=0.05)
+
+
+def test_a_text_stays_whole_with_one_voice_and_is_nobodys_with_two() -> None:
+    runs = speech((1, 4), (5, 8), seconds=9)
+    one = (Turn(0.9, 8.1, "0"),)
+    whole = Heard(runs)(replace(decoded(9, text="some words"), turns=one))
+    assert isinstance(whole, Cut)
+    assert [(piece.segment.given_text, piece.segment.turn) for piece in whole.pieces] == [("some words", "0")]
+    two = (Turn(0.9, 4.1, "0"), Turn(4.9, 8.1, "1"))
+    parts = Heard(runs)(replace(decoded(9, text="some words"), turns=two))
+    assert isinstance(parts, Cut)
+    assert [(piece.segment.given_text, piece.segment.turn) for piece in parts.pieces] == [(None, "0"), (None, "1")]
+
+
+def test_speech_in_no_turn_belongs_to_the_voice_beside_it() -> None:
+    voices = holders([Turn(1, 2, "0"), Turn(3, 4, "1")], frames=100, step_seconds=0.05)
+    found = divided([Span(10, 90)], voices, dips_P=np.ones(100, np.float32), step_seconds=0.05)
+    assert [(span.start, span.end, span.voice) for span in found] == [(10, 55, "0"), (55, 90, "1")]
+    alone = divided([Span(85, 95)], voices, dips_P=np.ones(100, np.float32), step_seconds=0.05)
+    assert alone == [Span(85, 95, None)]
+
+
+def test_a_scrap_at_the_edge_of_a_turn_belongs_to_its_neighbor() -> None:
+    runs = [Span(0, 50, "0"), Span(50, 53, "1"), Span(53, 90, "0"), Span(90, 94, "1")]
+    assert without_strays(runs, shortest=6) == [Span(0, 94, "0")]
+    assert without_strays([Span(0, 3, "0")], shortest=6) == [Span(0, 3, "0")]
+
+
+def test_overlap_counts_time_not_turns() -> None:
+    turns = [Turn(0, 4, "0"), Turn(1, 3, "1"), Turn(2, 3, "2"), Turn(3.5, 5, "0")]
+    assert overlap_ratio(turns, start_seconds=0, end_seconds=4) == pytest.approx(0.5)
+    assert overlap_ratio([], start_seconds=0, end_seconds=4) == 0
 
 
 def test_keys_do_not_depend_on_where_decoding_began() -> None:
