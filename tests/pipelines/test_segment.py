@@ -151,7 +151,7 @@ def test_a_text_stays_whole_with_one_voice_and_is_nobodys_with_two() -> None:
 def test_speech_in_no_turn_belongs_to_the_voice_beside_it() -> None:
     voices = holders([Turn(1, 2, "0"), Turn(3, 4, "1")], frames=100, step_seconds=0.05)
     found = divided([Span(10, 90)], voices, dips_P=np.ones(100, np.float32), step_seconds=0.05)
-    assert [(span.start, span.end, span.voice) for span in found] == [(10, 55, "0"), (55, 90, "1")]
+    assert [(span.start, span.end, span.voice) for span in found] == [(10, 60, "0"), (60, 90, "1")]
     alone = divided([Span(85, 95)], voices, dips_P=np.ones(100, np.float32), step_seconds=0.05)
     assert alone == [Span(85, 95, None)]
 
