@@ -20,7 +20,7 @@ from infra.manifest import resolve
 from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
 from training.checkpoint import CheckpointError, CheckpointWriter
-from training.data.batching import Plan, Share
+from training.data.batching import Share, plan_of
 from training.data.collate import collate
 from training.data.draw import Draw
 from training.data.stream import open_sources
@@ -90,9 +90,7 @@ class Worker:
         module = resolve("training.objectives", manifest.objective.name)
         with_text = needs_text(manifest.objective.name)
         sources = open_sources(manifest.data, folders=self.errand.folders, needs_text=with_text)
-        self.plan = Plan(
-            sources, manifest.seed, seconds_per_step=manifest.data.seconds_per_step, pool_steps=manifest.data.pool_steps
-        )
+        self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
         self.engines = self.make_engines()
@@ -269,7 +267,7 @@ class Worker:
     def statistics_batches(self) -> Iterator[Batch]:
         """Training audio for statistics: whole steps in plan order, up to STATISTICS_SECONDS and one epoch."""
         seconds = 0.0
-        for step in range(len(self.plan.epoch(0))):
+        for step in range(self.plan.steps_in_epoch):
             if seconds >= STATISTICS_SECONDS:
                 return
             for share in self.plan.share(step, rank=0, world=1, accumulation=1):

@@ -26,7 +26,7 @@ class Part(Manifest):
 
     role: str = "data"
     weight: Positive = 1.0
-    """Share of the audio seconds, relative to the other parts."""
+    """Share of the audio seconds, relative to the other parts; `data.hours_power` makes it relative to hours, too."""
     tiers: tuple[str, ...] | None = None
     """Tiers of the corpus policy; None takes all."""
     where: dict[str, Bound | tuple[str | int | bool, ...]] = {}
@@ -42,8 +42,13 @@ class Data(Manifest):
     max_clip_seconds: Positive = 30.0
     """Longer ones are cropped at a random place, or left out where the objective needs the whole text."""
     min_clip_seconds: float = Field(default=0.0, ge=0)
-    pool_steps: Count = 1
-    """Steps whose utterances are sorted by length together: more of them, less padding, less mixed steps."""
+    lot_seconds: Positive = 120.0
+    """Audio of utterances of about one length that stay together: a step is made of such lots. Best what a micro-batch
+    holds, or a part of it."""
+    hours_power: float | None = Field(default=None, ge=0, le=1)
+    """Shares of the mixture go with hours ** this: 1 is the natural mixture, 0.5 to 0.7 lifts what is rare."""
+    max_epochs: Positive | None = None
+    """Times that a part of the mixture may be repeated over the stage; what it cannot give, the others do."""
     held_out: float = Field(default=0.01, ge=0, lt=1)
     """Part of the samples, chosen by the hash of their keys, that is validated on and never trained on."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra.manifest import ManifestError
-from training.data.batching import Plan
+from training.data.batching import plan_of
 from training.data.stream import open_sources, seconds_of
 from training.manifest import StageManifest, load_model, needs_text, players_of
 
@@ -42,12 +42,12 @@ def about_data(manifest: StageManifest, *, data: Path) -> Iterator[str]:
     """Samples, hours and epochs of the mixture."""
     folders = {part.role: data for part in manifest.data.mixture}
     sources = open_sources(manifest.data, folders=folders, needs_text=needs_text(manifest.objective.name))
-    plan = Plan(sources, manifest.seed, manifest.data.seconds_per_step, pool_steps=manifest.data.pool_steps)
+    plan = plan_of(manifest, sources)
     hours = seconds_of(sources) / 3600
     yield (
         f"data        {sum(len(s.numbers) for s in sources)} samples, {hours:.3f} h; "
-        f"{sum(len(s.held_out) for s in sources)} held out; {len(plan.epoch(0))} steps an epoch, "
-        f"{manifest.steps / len(plan.epoch(0)):.1f} epochs"
+        f"{sum(len(s.held_out) for s in sources)} held out; {plan.steps_in_epoch} steps an epoch, "
+        f"{manifest.steps / plan.steps_in_epoch:.1f} epochs"
     )
 
 

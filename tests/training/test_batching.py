@@ -1,16 +1,20 @@
 """Which samples a step sees does not depend on who reads them."""
 
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 
 from pipelines.shards import open_corpus
 from training.data.batching import Pick, Plan, cut, deal
 from training.data.collate import PATCH, collate, patches_of
 from training.data.draw import Draw
+from training.data.mixture import shares
+from training.data.permutation import Permutation
 from training.data.stream import DataError, Source, held_out_of, open_sources
 from training.manifest import Bound, Data, Part
 
@@ -22,17 +26,33 @@ class Lengths:
     numbers: np.ndarray
     held_out: np.ndarray
     patches: np.ndarray
+    real: np.ndarray
+    """Seconds before they are padded to patches."""
     weight: float = 1.0
 
+    @property
+    def seconds(self) -> float:
+        return float(self.patches[self.numbers].sum()) * 0.16
 
-def source(count: int, *, seed: int = 0, weight: float = 1.0) -> Source:
-    seconds = np.clip(np.random.default_rng(seed).lognormal(1.9, 0.6, count), 1, 30)
-    patches = np.array([patches_of(s) for s in seconds])
-    return Lengths(np.arange(count), np.array([], dtype=np.int64), patches, weight)  # type: ignore[return-value]
+
+def source(count: int, *, seed: int = 0, weight: float = 1.0, mean: float = 8.0) -> Source:
+    """Log-normal lengths of 1 to 30 s."""
+    sigma = 0.7
+    seconds = np.random.default_rng(seed).lognormal(np.log(mean) - sigma**2 / 2, sigma, count).clip(1, 30)
+    none = np.array([], dtype=np.int64)
+    return Lengths(np.arange(count), none, patches_of(seconds), seconds, weight)  # type: ignore[return-value]
+
+
+def own_seconds(plan: Plan, step: int) -> Counter[int]:
+    """Patches of a step, by part."""
+    found: Counter[int] = Counter()
+    for pick in plan.step(step):
+        found[pick.part] += plan.lengths(pick)
+    return found
 
 
 def test_any_number_of_workers_sees_the_same_samples() -> None:
-    plan = Plan([source(300)], seed=3, seconds_per_step=120.0, pool_steps=4)
+    plan = Plan([source(300)], seed=3, seconds_per_step=120.0, lot_seconds=40.0)
     for step in (0, 1, 7, 40):
         whole = plan.step(step)
         for world, accumulation in ((1, 1), (2, 1), (4, 1), (1, 4), (2, 3), (64, 2)):
@@ -47,7 +67,7 @@ def test_any_number_of_workers_sees_the_same_samples() -> None:
 
 def test_a_plan_is_a_pure_function_of_seed_and_step() -> None:
     def plan(seed: int) -> Plan:
-        return Plan([source(200)], seed=seed, seconds_per_step=60.0, pool_steps=2)
+        return Plan([source(200)], seed=seed, seconds_per_step=60.0)
 
     late, early = plan(1), plan(1)
     assert late.step(50) == [early.step(step) for step in range(51)][50]
@@ -55,11 +75,11 @@ def test_a_plan_is_a_pure_function_of_seed_and_step() -> None:
 
 
 def test_every_sample_comes_once_an_epoch_and_in_another_order_the_next() -> None:
-    plan = Plan([source(200)], seed=5, seconds_per_step=60.0, pool_steps=4)
+    plan = Plan([source(200)], seed=5, seconds_per_step=60.0, lot_seconds=20.0)
     orders = []
     first = 0
-    for epoch in range(3):
-        steps = len(plan.epoch(epoch))
+    for _ in range(3):
+        steps = plan.steps_in_epoch
         picks = [pick for step in range(first, first + steps) for pick in plan.step(step)]
         assert sorted(picks) == [Pick(0, number) for number in range(200)]
         orders.append(picks)
@@ -67,33 +87,99 @@ def test_every_sample_comes_once_an_epoch_and_in_another_order_the_next() -> Non
     assert orders[0] != orders[1] != orders[2]
 
 
+def test_every_sample_comes_once_an_epoch_that_has_many_pools() -> None:
+    plan = Plan([source(900), source(300, seed=1)], seed=5, seconds_per_step=60.0, shares=None, pool_samples=100)
+    plan = replace(plan, shares=[one.seconds / sum(s.seconds for s in plan.sources) for one in plan.sources])
+    assert plan.pools == 12
+    for first in (0, plan.steps_in_epoch):
+        picks = [pick for step in range(first, first + plan.steps_in_epoch) for pick in plan.step(step)]
+        assert sorted(picks) == [Pick(part, n) for part, count in ((0, 900), (1, 300)) for n in range(count)]
+
+
 def test_a_mixture_keeps_its_shares_of_seconds() -> None:
-    plan = Plan([source(400, weight=3.0), source(100, seed=1, weight=1.0)], seed=5, seconds_per_step=200.0)
+    plan = Plan(
+        [source(400, weight=3.0), source(100, seed=1, weight=1.0)], seed=5, seconds_per_step=200.0, pool_samples=80
+    )
     seconds: Counter[int] = Counter()
-    for step in range(len(plan.epoch(0)) + len(plan.epoch(1))):
-        for pick in plan.step(step):
-            seconds[pick.part] += plan.lengths(pick)
+    for step in range(2 * plan.steps_in_epoch):
+        seconds += own_seconds(plan, step)
     assert seconds[0] / seconds[1] == pytest.approx(3.0, rel=0.02)
+    windows = [own_seconds(plan, first) + own_seconds(plan, first + 1) for first in range(0, 8, 2)]
+    assert all(0.3 < window[1] / window[0] * 3 < 3 for window in windows)  # mixed throughout, and not at the end
 
 
-@pytest.mark.parametrize(("pool_steps", "efficiency"), [(1, 0.84), (8, 0.95)])
-def test_padding_is_small_and_steps_hold_their_budget(pool_steps: int, efficiency: float) -> None:
-    plan = Plan([source(2000)], seed=0, seconds_per_step=960.0, pool_steps=pool_steps)
-    real = padded = 0
-    totals = []
-    for step in range(len(plan.epoch(0))):
-        for share in plan.share(step, rank=0, world=1, accumulation=8):
+def test_shares_go_with_a_power_of_hours_and_repeats_are_capped() -> None:
+    large, small = source(4000), source(40, seed=1)
+    hours = [one.seconds / 3600 for one in (large, small)]
+    data = {"seconds_per_step": hours[0] * 3600 / 100}
+    even = shares([large, small], Data(**data), steps=100)
+    assert even == [0.5, 0.5]
+    rooted = shares([large, small], Data(**data, hours_power=0.5), steps=100)
+    assert rooted[0] / rooted[1] == pytest.approx((hours[0] / hours[1]) ** 0.5)
+    most = shares([large, small], Data(**data, hours_power=0.5, max_epochs=4), steps=100)
+    assert most[1] == pytest.approx(4 * hours[1] / hours[0])
+    assert sum(most) == pytest.approx(1)
+    plan = Plan([large, small], 0, data["seconds_per_step"], shares=most, pool_samples=500)
+    seen = Counter(pick for step in range(100) for pick in plan.step(step) if pick.part == 1)
+    assert set(seen) == {Pick(1, number) for number in range(40)}
+    assert max(seen.values()) <= 5
+    with pytest.raises(DataError, match="asks for .* h of audio"):
+        shares([large, small], Data(**data, max_epochs=4), steps=1000)
+
+
+@pytest.mark.parametrize("seconds_per_step", [120.0, 960.0])
+def test_padding_is_below_two_percent_at_120_seconds(seconds_per_step: float) -> None:
+    (one,) = sources = [source(30_000)]
+    plan = Plan(sources, seed=0, seconds_per_step=seconds_per_step)
+    groups = round(seconds_per_step / 120)
+    real = padded = 0.0
+    totals, micros = [], []
+    for step in range(round(40_000 / seconds_per_step)):
+        for share in plan.share(step, rank=0, world=1, accumulation=groups):
             lengths = [plan.lengths(pick) for pick in share.picks]
-            real, padded = real + sum(lengths), padded + max(lengths) * len(lengths)
-        totals.append(sum(map(plan.lengths, plan.step(step))) * 0.16)
-    assert real / padded > efficiency
-    assert max(totals) < 960 * 1.1
-    assert min(totals) > 960 * 0.8
+            real += sum(float(one.real[pick.number]) for pick in share.picks)  # type: ignore[attr-defined]
+            padded += max(lengths) * len(lengths) * 0.16
+            micros.append(sum(lengths) * 0.16)
+        totals.append(own_seconds(plan, step)[0] * 0.16)
+    assert real / padded > 0.98  # to whole patches, too
+    assert min(micros) > 120 - 31
+    assert max(micros) < 120 + 31
+    assert np.mean(totals) == pytest.approx(seconds_per_step, rel=0.01)
+
+
+def test_a_step_of_many_lots_has_short_and_long_samples() -> None:
+    plan = Plan([source(30_000)], seed=0, seconds_per_step=960.0)
+    for step in (0, 1, 500):
+        lengths = [plan.lengths(pick) for pick in plan.step(step)]
+        assert max(lengths) > 2 * min(lengths)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(1_000_000, 0.05), (10_000_000, 1.0)])
+def test_the_samples_of_a_late_step_are_found_at_once(count: int, limit: float) -> None:
+    one = source(count)
+    took = []
+    for step in (10, 10_000, 1_000_000):  # the best of three, on a machine that has other work
+        began = time.perf_counter()
+        plan = Plan([one], seed=0, seconds_per_step=120.0)
+        assert len(plan.step(step)) >= 3
+        took.append(time.perf_counter() - began)
+    assert min(took) < limit
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 65, 1000, 5000])
+def test_a_permutation_has_every_number_once(size: int) -> None:
+    found = Permutation(size, 9)(np.arange(size))
+    assert sorted(found.tolist()) == list(range(size))
+    if size > 60:
+        assert found.tolist() != Permutation(size, 10)(np.arange(size)).tolist()
+        places = np.arange(size)
+        assert abs(np.corrcoef(places, found)[0, 1]) < 4 / size**0.5
+        assert (np.diff(found) == 1).sum() < 12
 
 
 def test_fewer_samples_than_micro_batches_leave_idle_ones() -> None:
     picks = [Pick(0, 0), Pick(0, 1)]
-    shares = deal(picks, lambda pick: 5, groups=4)
+    shares = deal([picks], lambda pick: 5, groups=4)
     assert [share.idle for share in shares] == [False, False, True, True]
     assert all(share.picks for share in shares)
 
@@ -101,17 +187,22 @@ def test_fewer_samples_than_micro_batches_leave_idle_ones() -> None:
 def test_deal_is_even_and_never_empty() -> None:
     picks = [Pick(0, n) for n in range(5)]
     lengths = [100, 1, 1, 1, 1]
-    for groups in range(1, 6):
-        shares = deal(picks, lambda pick: lengths[pick.number], groups=groups)
-        assert [pick for share in shares for pick in share.picks] == picks
-        assert all(share.picks for share in shares)
+    for lots in ([picks], [picks[:1], picks[1:]], [[pick] for pick in picks]):
+        for groups in range(1, 12):
+            shares = deal(lots, lambda pick: lengths[pick.number], groups=groups)
+            assert len(shares) == groups
+            assert [pick for share in shares if not share.idle for pick in share.picks] == picks
+            assert all(share.picks for share in shares)
 
 
 def test_cut_loses_nothing() -> None:
     length = np.array([5, 1, 1, 1, 9, 1])
-    pieces = cut(length, pieces=3)
-    assert np.concatenate(pieces).tolist() == list(range(6))
-    assert all(len(piece) for piece in pieces)
+    for pieces in range(1, 7):
+        ends = cut(length, pieces=pieces)
+        assert len(ends) == pieces
+        assert ends[-1] == 6
+        assert all(start < end for start, end in zip([0, *ends], ends, strict=False))
+    assert cut(length, pieces=2) == [4, 6]
 
 
 def test_batches_are_48_khz_whole_patches_with_text(corpus: Path) -> None:
@@ -143,7 +234,7 @@ def test_a_cropped_utterance_gives_its_text_up_and_moves_with_the_step(corpus: P
 def test_filters_text_and_held_out_samples(corpus: Path) -> None:
     whole = open_corpus(corpus)
     data = Data(
-        seconds_per_step=10, held_out=0.2, mixture=(Part(tiers=("gold",), where={"mos_overall": Bound(min=3.0)}),)
+        seconds_per_step=10, held_out=0.8, mixture=(Part(tiers=("gold",), where={"mos_overall": Bound(min=3.0)}),)
     )
     (found,) = open_sources(data, folders={"data": corpus}, needs_text=True)
     used = {*found.numbers.tolist(), *found.held_out.tolist()}
@@ -161,6 +252,20 @@ def test_a_held_out_key_stays_held_out_in_a_larger_corpus() -> None:
     few, many = held_out_of(keys[:100], share=0.1), held_out_of(keys, share=0.1)
     assert few.tolist() == many[:100].tolist()
     assert 8 <= many.sum() <= 35
+    longer = held_out_of([*keys, "a key of another length"], share=0.1)
+    assert longer[:200].tolist() == many.tolist()
+
+
+def test_a_million_keys_are_held_out_or_not_in_a_moment() -> None:
+    rng = np.random.default_rng(0)
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
+    keys = letters[rng.integers(0, 32, (1_000_000, 26))].tobytes()
+    column = pyarrow.array([keys[n : n + 26].decode() for n in range(0, len(keys), 26)])
+    began = time.perf_counter()
+    held = held_out_of(column, share=0.01)
+    assert time.perf_counter() - began < 1.5
+    assert held.mean() == pytest.approx(0.01, rel=0.05)
+    assert held_out_of(column[500:].to_pylist(), share=0.01).tolist() == held[500:].tolist()
 
 
 def test_a_corpus_without_a_fitting_sample_is_a_sentence(corpus: Path) -> None:

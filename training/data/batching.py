@@ -1,20 +1,29 @@
 """Which utterances a step sees: a pure function of (seed, step), dealt to any number of workers.
 
-An epoch takes from every part of the mixture its share of seconds, shuffles it by the seed, cuts it into pools,
-sorts each pool by length and cuts it into steps of about equal audio. A step is sorted by length and dealt, as
-neighbors, to `world * accumulation` micro-batches: the workers change who reads a sample, never which ones are read.
+Every part of the mixture is an endless stream: one seeded permutation of its samples after another. A pool is the
+next few thousand samples of all streams, each part by its share of seconds. A pool is sorted by length and cut into
+lots of about equal audio; the lots are shuffled, and a step takes the next few. So the samples of any step cost the
+work of one pool, whatever came before, and there is nothing to remember but the seed and the step.
+A step is dealt to `world * accumulation` micro-batches by lots: the workers change who reads a sample, never which
+ones are read.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.collate import PATCH, RATE_HZ
+from training.data.mixture import shares
+from training.data.permutation import Permutation, seed_of
 from training.data.stream import Source
+from training.manifest import Data, StageManifest
+
+POOL = 16_384
+"""Samples that are sorted together, about. Padding falls with it, and the first batch of a start costs its sorting."""
 
 
 class Pick(NamedTuple):
@@ -33,29 +42,48 @@ class Share:
     """There were fewer samples than micro-batches: a repeated one, which must not count."""
 
 
-@dataclass
+def plan_of(manifest: StageManifest, sources: Sequence[Source]) -> "Plan":
+    """The order of the samples of a stage.
+
+    Raises: DataError when there is too little data for the cap on repeats.
+    """
+    data: Data = manifest.data
+    return Plan(
+        sources,
+        manifest.seed,
+        data.seconds_per_step,
+        lot_seconds=data.lot_seconds,
+        shares=shares(sources, data, steps=manifest.steps),
+    )
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The order of all samples of a stage. What it remembers are only epochs already worked out."""
+    """The order of all samples of a stage."""
 
     sources: Sequence[Source]
     seed: int
     seconds_per_step: float
-    pool_steps: int = 1
-    _epochs: list[list[NDArray[np.int64]]] = field(default_factory=list, repr=False)
+    lot_seconds: float = 120.0
+    shares: Sequence[float] | None = None
+    """Of the seconds, by part; None takes the weights of the sources."""
+    pool_samples: int = POOL
 
     def step(self, step: int) -> list[Pick]:
         """All samples of a step, longest first."""
-        first = 0
-        for epoch in range(1 << 40):
-            steps = self.epoch(epoch)
-            if step < first + len(steps):
-                return [Pick(int(part), int(number)) for part, number in steps[step - first]]
-            first += len(steps)
-        raise AssertionError("an epoch without a step")
+        return [pick for lot in self.lots(step) for pick in lot]
+
+    def lots(self, step: int) -> list[list[Pick]]:
+        """The lots of a step, longest first, each of samples of about equal length."""
+        pool, place = divmod(step, self.steps_in_pool)
+        samples, lots = self._pool(pool)
+        order = Permutation(len(lots), seed_of(self.seed, "lots", pool))
+        taken = np.sort(order(np.arange(place * self.lots_in_step, (place + 1) * self.lots_in_step)))
+        return [[Pick(part, number) for part, number in samples[lots[lot]].tolist()] for lot in taken]
 
     def share(self, step: int, *, rank: int, world: int, accumulation: int) -> list[Share]:
         """The micro-batches of one worker in a step."""
-        groups = deal(self.step(step), self.lengths, groups=world * accumulation)
+        groups = deal(self.lots(step), self.lengths, groups=world * accumulation)
         return groups[rank * accumulation : (rank + 1) * accumulation]
 
     def lengths(self, pick: Pick) -> int:
@@ -69,73 +97,101 @@ class Plan:
             return []
         picks.sort(key=lambda pick: (-self.lengths(pick), pick))
         seconds = sum(map(self.lengths, picks)) * PATCH / RATE_HZ
-        return deal(picks, self.lengths, groups=max(groups, round(seconds / self.seconds_per_step)))
+        return deal([picks], self.lengths, groups=max(groups, round(seconds / self.seconds_per_step)))
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The steps of an epoch; each an array of (part, number), longest first."""
-        while len(self._epochs) <= epoch:
-            self._epochs.append(self._make(len(self._epochs)))
-        return self._epochs[epoch]
-
-    def _make(self, epoch: int) -> list[NDArray[np.int64]]:
-        picks = np.concatenate([self._from(part, epoch) for part in range(len(self.sources))])
-        picks = picks[random_of(self.seed, "epoch", epoch).permutation(len(picks))]
-        length = np.array([self.lengths(Pick(int(part), int(number))) for part, number in picks])
-        budget = max(1, round(self.seconds_per_step * RATE_HZ / PATCH))
-        steps: list[NDArray[np.int64]] = []
-        for pool in cut(length, pieces=max(1, round(length.sum() / (budget * self.pool_steps)))):
-            order = pool[np.argsort(-length[pool], kind="stable")]
-            pieces = max(1, round(length[order].sum() / budget))
-            steps.extend(picks[order[piece]] for piece in cut(length[order], pieces=pieces))
-        return [steps[n] for n in random_of(self.seed, "steps", epoch).permutation(len(steps))]
-
-    def _from(self, part: int, epoch: int) -> NDArray[np.int64]:
-        """(part, number) of the samples that a part gives to an epoch, from its endless stream of permutations."""
-        source = self.sources[part]
-        take = self.takes[part]
-        found: list[NDArray[np.int64]] = []
-        position = take * epoch
-        while take > 0:
-            cycle, offset = divmod(position, len(source.numbers))
-            order = random_of(self.seed, f"part {part}", cycle).permutation(len(source.numbers))[offset : offset + take]
-            found.append(source.numbers[order])
-            position, take = position + len(order), take - len(order)
-        numbers = np.concatenate(found)
-        return np.stack([np.full_like(numbers, part), numbers], axis=1)
-
-    @property
+    @cached_property
     def takes(self) -> list[int]:
-        """Samples that each part gives to an epoch: an epoch is as long as all parts together, shared by weight."""
-        means = [float(source.patches[source.numbers].mean()) for source in self.sources]
-        total = sum(mean * len(source.numbers) for mean, source in zip(means, self.sources, strict=True))
-        weights = sum(source.weight for source in self.sources)
+        """Samples that each part gives to an epoch: an epoch is as long as all parts together, shared by seconds."""
+        total = sum(source.seconds for source in self.sources)
+        weights = [source.weight for source in self.sources]
+        given = self.shares or [weight / sum(weights) for weight in weights]
         return [
-            max(1, round(total * source.weight / weights / mean))
-            for mean, source in zip(means, self.sources, strict=True)
+            max(1, round(total * share * len(source.numbers) / source.seconds))
+            for share, source in zip(given, self.sources, strict=True)
         ]
 
+    @cached_property
+    def pools(self) -> int:
+        """Pools of an epoch."""
+        return max(1, round(sum(self.takes) / self.pool_samples))
 
-def random_of(seed: int, name: str, number: int) -> np.random.Generator:
-    """The generator of one named choice."""
-    text = f"{seed}:{name}:{number}"
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+    @cached_property
+    def steps_in_pool(self) -> int:
+        """Steps of a pool; every pool has the same number of them, so a step knows its pool."""
+        total = sum(source.seconds for source in self.sources)
+        return max(1, min(round(total / self.pools / self.seconds_per_step), self._fewest))
+
+    @cached_property
+    def lots_in_step(self) -> int:
+        """Lots of a step."""
+        return max(1, min(round(self.seconds_per_step / self.lot_seconds), self._fewest // self.steps_in_pool))
+
+    @property
+    def steps_in_epoch(self) -> int:
+        """Steps until every part has given its samples of an epoch."""
+        return self.pools * self.steps_in_pool
+
+    @property
+    def _fewest(self) -> int:
+        """No pool has fewer samples."""
+        return max(1, sum(take // self.pools for take in self.takes))
+
+    @cached_property
+    def _pool(self) -> Callable[[int], tuple[NDArray[np.int64], list[Any]]]:
+        return lru_cache(2)(self._make)
+
+    def _make(self, pool: int) -> tuple[NDArray[np.int64], list[Any]]:
+        """(part, number) of the samples of a pool, longest first, and the slices that are its lots."""
+        found, lengths = [], []
+        for part, source in enumerate(self.sources):
+            numbers = self._from(part, pool)
+            found.append(np.stack([np.full_like(numbers, part), numbers], axis=1))
+            lengths.append(source.patches[numbers])
+        samples, length = np.concatenate(found), np.concatenate(lengths).astype(np.int64)
+        order = np.argsort(-length, kind="stable")
+        ends = cut(length[order], pieces=self.steps_in_pool * self.lots_in_step)
+        return samples[order], [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _from(self, part: int, pool: int) -> NDArray[np.int64]:
+        """Numbers of the samples that a part gives to a pool: the next ones of its endless stream."""
+        own = self.sources[part].numbers
+        position, end = (self.takes[part] * number // self.pools for number in (pool, pool + 1))
+        found = [own[:0]]
+        while position < end:
+            cycle, offset = divmod(position, len(own))
+            until = min(len(own), offset + end - position)
+            order = Permutation(len(own), seed_of(self.seed, f"part {part}", cycle))
+            found.append(own[order(np.arange(offset, until))])
+            position += until - offset
+        return np.concatenate(found)
 
 
-def cut(length: NDArray[np.int64], *, pieces: int) -> list[NDArray[np.int64]]:
-    """Positions 0..n-1 in consecutive pieces of about equal summed length; none empty, so there may be fewer."""
-    middle = np.cumsum(length) - length / 2
-    piece = np.minimum((middle * pieces / length.sum()).astype(np.int64), pieces - 1)
-    return [np.flatnonzero(piece == number) for number in np.unique(piece)]
+def cut(length_N: NDArray[np.int64], *, pieces: int) -> list[int]:
+    """Ends of `pieces` consecutive pieces of about equal summed length, none of them empty; needs as many items."""
+    numbers = np.arange(1, pieces)
+    ends = np.searchsorted(np.cumsum(length_N) - length_N / 2, length_N.sum() * numbers / pieces)
+    ends = np.maximum.accumulate(np.maximum(ends, numbers) - numbers) + numbers  # each at least one after the last
+    ends = np.minimum(ends, len(length_N) - pieces + numbers)
+    return [*ends.tolist(), len(length_N)]
 
 
-def deal(picks: list[Pick], lengths: Callable[[Pick], int], *, groups: int) -> list[Share]:
-    """Sorted samples in exactly `groups` micro-batches of neighbors, of about equal audio; idle ones where too few."""
-    length = np.array([lengths(pick) for pick in picks])
-    if len(picks) <= groups:
-        return [Share([pick]) for pick in picks] + [Share([picks[-1]], idle=True)] * (groups - len(picks))
-    ends = np.searchsorted(np.cumsum(length) - length / 2, length.sum() * np.arange(1, groups) / groups)
-    ends = np.maximum(ends, np.arange(1, groups))
-    ends = np.minimum(ends, len(picks) - groups + np.arange(1, groups))
-    ends = np.maximum.accumulate(ends)
-    bounds = [0, *ends.tolist(), len(picks)]
-    return [Share(picks[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+def deal(lots: Sequence[Sequence[Pick]], lengths: Callable[[Pick], int], *, groups: int) -> list[Share]:
+    """Sorted lots in exactly `groups` micro-batches: whole neighboring lots, or parts of one; idle where too few."""
+    if groups <= len(lots):
+        bounds = [len(lots) * group // groups for group in range(groups + 1)]
+        whole = zip(bounds, bounds[1:], strict=False)
+        return [Share([pick for lot in lots[start:end] for pick in lot]) for start, end in whole]
+    bounds = [groups * number // len(lots) for number in range(len(lots) + 1)]
+    return [
+        share
+        for lot, start, end in zip(lots, bounds, bounds[1:], strict=False)
+        for share in split(lot, lengths, pieces=end - start)
+    ]
+
+
+def split(lot: Sequence[Pick], lengths: Callable[[Pick], int], *, pieces: int) -> list[Share]:
+    """One lot in exactly `pieces` micro-batches of about equal audio; idle ones where it has too few samples."""
+    if len(lot) <= pieces:
+        return [Share([pick]) for pick in lot] + [Share([lot[-1]], idle=True)] * (pieces - len(lot))
+    ends = cut(np.array([lengths(pick) for pick in lot]), pieces=pieces)
+    return [Share(list(lot[start:end])) for start, end in zip([0, *ends], ends, strict=False)]
