@@ -20,9 +20,9 @@ SOUNDS = {
     "tion": "SH AH N", "sion": "ZH AH N", "igh": "AY", "tch": "CH", "ch": "CH", "sh": "SH", "th": "TH", "ph": "F",
     "wh": "W", "ck": "K", "ng": "NG", "qu": "K W", "ee": "IY", "ea": "IY", "oo": "UW", "ou": "AW", "ow": "OW",
     "oa": "OW", "ai": "EY", "ay": "EY", "ei": "EY", "ey": "IY", "oi": "OY", "oy": "OY", "au": "AO", "aw": "AO",
-    "ar": "AA R", "or": "AO R", "er": "ER", "ir": "ER", "ur": "ER", "a": "AE", "b": "B", "c": "K", "d": "D", "e": "EH", "f": "F",
-    "g": "G", "h": "HH", "i": "IH", "j": "JH", "k": "K", "l": "L", "m": "M", "n": "N", "o": "AA", "p": "P", "q": "K",
-    "r": "R", "s": "S", "t": "T", "u": "AH", "v": "V", "w": "W", "x": "K S", "y": "IY", "z": "Z",
+    "ar": "AA R", "or": "AO R", "er": "ER", "ir": "ER", "ur": "ER", "a": "AE", "b": "B", "c": "K", "d": "D", "e": "EH",
+    "f": "F", "g": "G", "h": "HH", "i": "IH", "j": "JH", "k": "K", "l": "L", "m": "M", "n": "N", "o": "AA", "p": "P",
+    "q": "K", "r": "R", "s": "S", "t": "T", "u": "AH", "v": "V", "w": "W", "x": "K S", "y": "IY", "z": "Z",
 }  # fmt: skip
 """A rough reading of words that the dictionary lacks, longest letters first: good enough to be followed over."""
 SPELLING = re.compile("|".join(sorted(SOUNDS, key=len, reverse=True)))
