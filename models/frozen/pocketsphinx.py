@@ -14,7 +14,7 @@ SILENCE = 1e-4
 
 
 class PocketSphinx:
-    """American English, 16 kHz. Measured on clean read speech: a quarter of the words wrong; on noise, most of them.
+    """American English, 16 kHz. On 12 clean read clips a quarter of the words is wrong, in noise most: no label.
 
     The look-ahead by phones, on by default there, is off: it prunes right words. One decoder for each thread.
     """
