@@ -1,68 +1,116 @@
-"""`stipple say`: a line of text, spoken by a bundle into a wav file."""
+"""`stipple say`: text, spoken by a bundle into a wav file, or as samples on stdout while they are made."""
 
 import argparse
 import io
+import json
 import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from models.runtime.bundle import Bundle
-    from models.runtime.generate import FinishReason, Options
+    from models.runtime.request import FinishReason, Options
+    from models.runtime.stream import Chunk
 
 SUMMARY = "speak a line of text with a bundle"
+STDOUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of it."""
+
+    out: str
+    seconds: float
+    rate_hz: int
+    finish_reason: "FinishReason"
+    took_seconds: float
+    first_packet_ms: float | None
+    seed: int
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work a second of speech."""
+        return self.took_seconds / self.seconds if self.seconds else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The text, the bundle, the voice, and how to sample."""
     parser.add_argument("text", metavar="TEXT", help="what to say; `-` reads it from stdin")
-    parser.add_argument(
+    where = parser.add_argument_group("model")
+    where.add_argument(
         "--from",
         dest="bundle",
         required=True,
-        type=Path,
         metavar="BUNDLE",
-        help="a bundle, or the folder of a training artifact",
+        help="a bundle, the folder of a training artifact, or a hub id (owner/model) in the hub's local cache",
     )
-    parser.add_argument("--prompt-audio", type=Path, metavar="FILE", help="a voice to imitate, 2 to 10 s")
-    parser.add_argument("--prompt-text", metavar="TEXT", help="what is said in it; without, only its x-vector is used")
-    parser.add_argument("--out", type=Path, default=Path("said.wav"), metavar="FILE", help="default: said.wav")
-    parser.add_argument(
-        "--language", metavar="TAG", help="language tag before the text: EN, ZH, YUE, ... (default: none)"
+    where.add_argument("--download", action="store_true", help="download a hub id that is not in the cache")
+    where.add_argument("--revision", metavar="R", help="revision of a hub id")
+    where.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    where.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of the core")
+    voice = parser.add_argument_group("voice and text")
+    voice.add_argument("--prompt-audio", type=Path, metavar="FILE", help="a voice to imitate, 2 to 10 s")
+    voice.add_argument("--prompt-text", metavar="TEXT", help="what is said in it; without, only its x-vector is used")
+    voice.add_argument(
+        "--mode", choices=["continuation", "xvector", "none"], help="hold the prompt to it (default: what it allows)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples (default: 0)")
-    parser.add_argument("--method", choices=["euler", "midpoint", "rk4"], help="solver (default: the model's)")
-    parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations a patch (default: the model's)")
-    parser.add_argument("--guidance-scale", type=float, metavar="G", help="0 is none; default: the model's (1.2)")
-    parser.add_argument("--speaker-scale", type=float, default=1.5, metavar="X", help="weight of the x-vector (1.5)")
-    parser.add_argument("--max-seconds", type=float, default=30.0, metavar="S", help="cut there at the latest (30)")
-    parser.add_argument(
+    voice.add_argument("--speaker-scale", type=float, default=1.5, metavar="X", help="weight of the x-vector (1.5)")
+    voice.add_argument("--language", metavar="TAG", help="tag before the text: EN, ZH, YUE, ..., auto_detect (none)")
+    voice.add_argument("--normalize", action="store_true", help="write out numbers of Mandarin and English text")
+    voice.add_argument(
+        "--template",
+        default="tts",
+        metavar="NAME",
+        help="tts, tts_interleave, text_to_audio, instruction_tts (default: tts)",
+    )
+    voice.add_argument("--whole", action="store_true", help="speak a long text in one go, not sentence by sentence")
+    sampler = parser.add_argument_group("sampler")
+    sampler.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples (default: 0)")
+    sampler.add_argument("--solver", choices=["euler", "midpoint", "rk4"], help="ODE solver (default: the model's)")
+    sampler.add_argument("--num-steps", type=int, metavar="N", help="solver steps a patch (default: the model's)")
+    sampler.add_argument("--guidance-scale", type=float, metavar="G", help="0 is none; default: the model's (1.2)")
+    sampler.add_argument("--max-seconds", type=float, default=30.0, metavar="S", help="cut there at the latest (30)")
+    sampler.add_argument(
         "--stop-threshold", type=float, default=0.8, metavar="P", help="stop above this probability (0.8)"
     )
-    parser.add_argument("--stream", action="store_true", help="decode patch by patch, and report the first packet")
+    sampler.add_argument(
+        "--no-stop-guard", action="store_true", help="do not cut very short texts where they cannot take longer"
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--out", type=Path, default=Path("said.wav"), metavar="FILE", help="said.wav; `-`: 16-bit samples on stdout"
+    )
+    out.add_argument("--stream", action="store_true", help="decode patch by patch, and report the first packet")
+    out.add_argument(
+        "--live", action="store_true", help="with TEXT `-`: speak stdin line by line while it is being written"
+    )
+    out.add_argument("--json", action="store_true", help="tell what came of it as JSON on stdout")
 
 
 def main(args: argparse.Namespace) -> int:
     """Speak, write the wav whole or not at all, and say how it ended."""
-    from infra.storage import write_atomic
-    from models.runtime.bundle import find_bundle, load_bundle
-
     refuse_early(args)
-    text = sys.stdin.read() if args.text == "-" else args.text
-    bundle = load_bundle(find_bundle(args.bundle))
-    begun = time.perf_counter()
-    wave, finish, first_packet = speak(bundle, text, args)
-    spent = time.perf_counter() - begun
-    rate_hz = bundle.config.audiovae.sample_rate
-    write_atomic(args.out, wav_bytes(wave, rate_hz))
-    seconds = len(wave) / rate_hz
-    print(args.out)
-    for line in told(seconds, spent, finish, first_packet, maximum=args.max_seconds):
+    text = args.text if args.text != "-" else "" if args.live else "".join(stdin_lines())
+    from models.runtime.bundle import find_bundle, load_bundle
+    from models.runtime.precision import place
+
+    found = find_bundle(args.bundle, download=args.download, revision=args.revision)
+    bundle = place(load_bundle(found), device=args.device, precision=args.precision)
+    told = speak(bundle, text, args)
+    if args.json:
+        print(json.dumps({**asdict(told), "real_time_factor": told.real_time_factor}))
+    elif args.out != STDOUT:
+        print(args.out)
+    for line in lines(told, maximum=args.max_seconds):
         print(line, file=sys.stderr)
     return 0
 
@@ -74,7 +122,11 @@ def refuse_early(args: argparse.Namespace) -> None:
     """
     from infra.workflow.node import Refused
 
-    if args.out.is_dir() or not args.out.parent.is_dir():
+    if args.live and args.text != "-":
+        raise Refused("--live speaks what comes from stdin: give `-` as the text")
+    if args.out == STDOUT and (args.json or not (args.stream or args.live)):
+        raise Refused("--out - gives samples as they are made: it goes with --stream or --live, and not with --json")
+    if args.out != STDOUT and (args.out.is_dir() or not args.out.parent.is_dir()):
         what = "is a folder" if args.out.is_dir() else "lies in a folder that does not exist"
         raise Refused(f"--out {args.out} {what}; name a wav file in a folder that exists")
     if not (math.isfinite(args.max_seconds) and args.max_seconds > 0):
@@ -83,41 +135,84 @@ def refuse_early(args: argparse.Namespace) -> None:
         raise Refused("--prompt-text says what is spoken in --prompt-audio; give both")
 
 
+def stdin_lines() -> Iterator[str]:
+    """Lines of stdin as they come.
+
+    Raises: Refused for bytes that are not UTF-8.
+    """
+    from infra.workflow.node import Refused
+
+    try:
+        yield from sys.stdin
+    except UnicodeDecodeError as error:
+        raise Refused(f"stdin is not UTF-8 text ({error}); convert it, or give the text as a word") from None
+
+
 def options_of(args: argparse.Namespace, bundle: "Bundle") -> "Options":
     """The command's words as a request's."""
     return {
         "prompt_audio": args.prompt_audio,
         "prompt_text": args.prompt_text,
+        "mode": args.mode,
+        "template": args.template,
         "language": args.language,
-        "method": args.method,
+        "normalize": args.normalize,
+        "method": args.solver,
         "num_steps": args.num_steps,
         "guidance_scale": args.guidance_scale,
         "speaker_scale": args.speaker_scale,
         "max_patches": max(1, int(args.max_seconds * bundle.config.patches_per_second)),
         "stop_threshold": args.stop_threshold,
+        "stop_guard": not args.no_stop_guard,
         "seed": args.seed,
     }
 
 
-def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> "tuple[Tensor, FinishReason, float | None]":
-    """Samples, how they ended, and (streaming) the seconds to the first packet."""
+def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Told:
+    """Make the speech, and write it."""
     import torch
 
+    from infra.storage import write_atomic
     from models.runtime.generate import generate
+    from models.runtime.long import generate_long
+
+    options, begun, first = options_of(args, bundle), time.perf_counter(), None
+    if args.stream or args.live:
+        heard: list[Chunk] = []
+        for chunk in streamed(bundle, text, options, args):
+            first = first or 1000 * (time.perf_counter() - begun)
+            heard.append(chunk)
+            if args.out == STDOUT:
+                sys.stdout.buffer.write(samples_16(chunk.wave_S).tobytes())
+                sys.stdout.buffer.flush()
+        wave, finish = torch.cat([chunk.wave_S for chunk in heard]), heard[-1].finish_reason
+    else:
+        made = (generate if args.whole else generate_long)(bundle, text, **options)
+        wave, finish = made.wave_S, made.finish_reason
+    assert finish is not None
+    took, rate_hz = time.perf_counter() - begun, bundle.config.audiovae.sample_rate
+    if args.out != STDOUT:
+        write_atomic(args.out, wav_bytes(wave, rate_hz))
+    return Told(str(args.out), len(wave) / rate_hz, rate_hz, finish, took, first, args.seed)
+
+
+def streamed(bundle: "Bundle", text: str, options: "Options", args: argparse.Namespace) -> "Iterator[Chunk]":
+    """Chunks as they are made."""
+    from models.runtime.long import stream_long
+    from models.runtime.session import Session
     from models.runtime.stream import generate_stream
 
-    options = options_of(args, bundle)
-    if not args.stream:
-        made = generate(bundle, text, **options)
-        return made.wave_S, made.finish_reason, None
-    begun = time.perf_counter()
-    chunks, first = [], None
-    for chunk in generate_stream(bundle, text, **options):
-        first = first or time.perf_counter() - begun
-        chunks.append(chunk)
-    finish = chunks[-1].finish_reason
-    assert finish is not None
-    return torch.cat([chunk.wave_S for chunk in chunks]), finish, first
+    if not args.live:
+        yield from (generate_stream if args.whole else stream_long)(bundle, text, **options)
+        return
+    if options.get("template") == "tts":
+        del options["template"]
+    session = Session(bundle, **options)
+    for line in stdin_lines():
+        yield from session.push(line)
+        if session.finish_reason:
+            return
+    yield from session.finish()
 
 
 def wav_bytes(wave: "Tensor", rate_hz: int) -> bytes:
@@ -125,19 +220,30 @@ def wav_bytes(wave: "Tensor", rate_hz: int) -> bytes:
     import soundfile
 
     held = io.BytesIO()
-    soundfile.write(held, wave.numpy(), rate_hz, format="WAV", subtype="PCM_16")
+    soundfile.write(held, samples_16(wave), rate_hz, format="WAV", subtype="PCM_16")
     return held.getvalue()
 
 
-def told(
-    seconds: float, spent: float, finish: "FinishReason", first_packet: float | None, *, maximum: float
-) -> Iterator[str]:
+def samples_16(wave: "Tensor") -> "NDArray[np.int16]":
+    """16-bit samples."""
+    import numpy as np
+
+    return np.asarray((wave * 32767).round().numpy().astype("<i2"))
+
+
+def lines(told: Told, *, maximum: float) -> Iterator[str]:
     """What to say of it."""
-    yield f"{seconds:.2f} s of speech in {spent:.2f} s (real-time factor {spent / seconds:.2f})"
-    if first_packet is not None:
-        yield f"first packet after {1000 * first_packet:.0f} ms"
-    if finish == "stop":
+    factor = told.real_time_factor or 0.0
+    yield f"{told.seconds:.2f} s of speech in {told.took_seconds:.2f} s (real-time factor {factor:.2f})"
+    if told.first_packet_ms is not None:
+        yield f"first packet after {told.first_packet_ms:.0f} ms"
+    if told.finish_reason == "stop":
         yield "finish reason: stop (the stop head ended it)"
+    elif told.seconds < maximum - 0.2:
+        yield (
+            f"finish reason: length. CUT after {told.seconds:.2f} s, where so short a text (or a piece of it) cannot "
+            "take longer: the stop head had not ended it. Allow more with --no-stop-guard"
+        )
     else:
         yield (
             f"finish reason: length. CUT at the maximum of {maximum:g} s: the stop head had not ended it; "

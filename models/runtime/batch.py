@@ -18,6 +18,7 @@ from models.runtime.speaking import Speaking, begin, check_positions, sampler_of
 from models.runtime.voice import Voice, voice_of
 from models.text import tokens
 from models.text.language import tagged
+from models.text.normalize import AUTOMATIC, detected, normalized
 
 if TYPE_CHECKING:
     from models.runtime.bundle import Bundle
@@ -99,14 +100,13 @@ class Batch:
     def words(self, request: Request) -> Iterator[list[int]]:
         """Token ids before each patch.
 
-        Raises: RequestError for a language that is not known.
+        Raises: RequestError for a language that is not known, or a library that is missing.
         """
         text = request.text.strip()
         try:
-            if request.transcript:
-                text = tagged(request.transcript + "\n", request.language) + text
-            else:
-                text = tagged(text, request.language)
+            text = normalized(text) if request.normalize else text
+            language = detected(text) if request.language == AUTOMATIC else request.language
+            text = tagged(f"{request.transcript}\n{text}" if request.transcript else text, language)
         except ValueError as error:
             raise RequestError(str(error)) from None
         return tokens.before_patches(self.bundle.tokenizer, text, template=request.template)

@@ -18,6 +18,7 @@ from models.runtime.voice import Voice, voice_of
 from models.text import tokens
 from models.text.increments import Increments
 from models.text.language import tagged
+from models.text.normalize import AUTOMATIC
 
 if TYPE_CHECKING:
     from models.runtime.bundle import Bundle
@@ -43,6 +44,8 @@ class Session:
             raise RequestError("a session reads and speaks in turn, and has a template of its own; leave template out")
         if options.get("normalize"):
             raise RequestError("text that comes in parts cannot be normalized; normalize it before, or leave that out")
+        if options.get("language") == AUTOMATIC:
+            raise RequestError("the language of text that comes in parts cannot be detected; name it, or leave it out")
         self.bundle, self.text = bundle, ""
         options["template"] = tokens.INTERLEAVED_TEMPLATE
         self.request = Request(text="-", **options)

@@ -1,5 +1,8 @@
 """`stipple say`: a whole wav file or none, and a sentence and an exit code for everything else."""
 
+import io
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +66,64 @@ def test_streamed_file_equals_the_offline_file_and_the_seed_decides_both(
     assert np.abs(a - c).max() > 1
 
 
+def test_json_tells_what_came_of_it(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["hello you all", "--from", artifact, "--out", tmp_path / "x.wav", "--max-seconds", 0.5, "--num-steps", 2]
+    assert say(*words, "--stop-threshold", 1, "--stream", "--seed", 3, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["seconds"], told["rate_hz"], told["finish_reason"], told["seed"]) == (0.48, 48000, "length", 3)
+    assert told["first_packet_ms"] > 0
+    assert told["real_time_factor"] == pytest.approx(told["took_seconds"] / told["seconds"])
+
+
+def test_samples_on_stdout_are_those_of_the_file(
+    artifact: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    words = ["hello you all", "--from", artifact, "--max-seconds", 0.5, "--num-steps", 2, "--stop-threshold", 1]
+    assert say(*words, "--stream", "--out", tmp_path / "x.wav") == 0
+    capsysbinary.readouterr()
+    assert say(*words, "--stream", "--out", "-") == 0
+    heard = np.frombuffer(capsysbinary.readouterr().out, "<i2").astype(int)
+    written = soundfile.read(tmp_path / "x.wav", dtype="int16")[0].astype(int)
+    assert np.array_equal(heard, written)
+
+
+def test_stdin_is_spoken_line_by_line_while_it_is_written(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hello,\nyou.\n"))
+    words = ["-", "--live", "--from", artifact, "--out", tmp_path / "x.wav", "--max-seconds", 1.6, "--num-steps", 2]
+    assert say(*words, "--stop-threshold", 1, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["seconds"] == 1.6
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    assert say(*words) == 1
+    assert "stdin is not UTF-8 text" in capsys.readouterr().err
+
+
+def test_very_short_text_is_cut_where_it_cannot_take_longer_and_that_is_told(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["A.", "--from", artifact, "--out", tmp_path / "x.wav", "--stop-threshold", 1, "--num-steps", 1]
+    assert say(*words, "--max-seconds", 3) == 0
+    assert "CUT after 1.60 s, where so short a text" in capsys.readouterr().err
+    assert say(*words, "--max-seconds", 3, "--no-stop-guard") == 0
+    assert "CUT at the maximum of 3 s" in capsys.readouterr().err
+
+
 MISTAKES = {
+    "hub id": (["a", "--from", "owner/model"], "neither a folder nor in the hub's local cache, and nothing is downl"),
+    "hub id's revision": (["a", "--from", "owner/model", "--revision", "v9"], "owner/model at revision v9 is neither"),
+    "device": (["a", "--from", "ARTIFACT", "--device", "tpu"], "device tpu cannot be used here"),
+    "too long": (["a" * 100000, "--from", "ARTIFACT"], "the text has 100000 characters, and at most 20000 are taken"),
+    "too long at once": (
+        ["a b" * 2000, "--whole", "--from", "ARTIFACT"],
+        "the text has 6000 characters, and at most 4096",
+    ),
+    "control character": (["a\x1bb", "--from", "ARTIFACT"], "the control character U+001B at position 1; take it out"),
+    "mode without a prompt": (["a", "--from", "ARTIFACT", "--mode", "xvector"], "mode xvector needs prompt audio"),
+    "template": (["a", "--from", "ARTIFACT", "--template", "song"], "unknown template 'song'; there are: tts"),
+    "live and text": (["a", "--live", "--from", "ARTIFACT"], "--live speaks what comes from stdin"),
+    "guidance": (["a", "--from", "ARTIFACT", "--guidance-scale", "-1"], "guidance must be a number of at least 0"),
+    "prompt that is no sound": (["a", "--from", "ARTIFACT", "--prompt-audio", __file__], "cannot be read as sound"),
     "missing bundle": (["hello", "--from", "nowhere"], "there is no bundle at nowhere"),
     "no text": (["  ", "--from", "ARTIFACT"], "there is no text to speak"),
     "prompt text alone": (["a", "--from", "ARTIFACT", "--prompt-text", "hm"], "give both"),
