@@ -27,8 +27,9 @@ SMOOTH_FRAMES, PAUSE_FRAMES = 5, 7
 SPEECH, PAUSE = 0.5, 0.1
 """Probabilities of speech above which a frame is speech, and below which it is a pause."""
 MIN_SPEECH_SHARE = 0.02
-"""With less speech than this, all that is heard is background."""
-SILENCE_DBFS = -60.0
+"""With less speech than this, all that sounds is background, however quiet."""
+SILENCE_DB = -60.0
+"""Where nobody speaks, frames quieter than this at the common level are silence."""
 
 Power = NDArray[np.float64]
 
@@ -63,29 +64,28 @@ class Listener:
         noisy_F = self.noisy(wave_S)
         music_F = heard_FC[:, CLASSES.index("music")]
         at = np.minimum(np.arange(len(noisy_F)) * HOP // 160, len(music_F) - 1)
-        noise = float((noisy_F & ~music_F[at]).mean()) if len(noisy_F) else 0.0
+        noise = float((noisy_F & ~music_F[at]).mean())
         singing = float(heard_FC[:, CLASSES.index("singing")].mean())
         return Background(music=float(music_F.mean()), singing=singing, noise=noise)
 
     def noisy(self, wave_S: Wave) -> NDArray[np.bool_]:
         """Frames of 16 ms in which the background is loud."""
-        power_FB = band_power(at_level(wave_S, dbfs=LEVEL_DBFS))
-        total_F = band_power(wave_S).sum(axis=1)
-        audible_F: NDArray[np.bool_] = total_F > 10 ** (SILENCE_DBFS / 10)
+        wave_S = at_level(wave_S, dbfs=LEVEL_DBFS)
+        power_FB = band_power(wave_S)
+        frame_F = power_FB.sum(axis=1)
         speech_P = self.vad.probabilities(wave_S)
-        if not len(power_FB) or not len(speech_P):
-            return audible_F
         at = np.minimum((np.arange(len(power_FB)) * HOP + HOP) // VAD_FRAME, len(speech_P) - 1)
         speech_F = speech_P[at]
-        if (speech_F >= SPEECH).mean() < MIN_SPEECH_SHARE:
-            return audible_F
-        beneath_F, frame_F = floor(power_FB), power_FB.sum(axis=1)
         talking = speech_F >= SPEECH
+        if talking.mean() < MIN_SPEECH_SHARE:
+            sounding: NDArray[np.bool_] = frame_F > 10 ** (SILENCE_DB / 10)
+            return sounding
+        beneath_F = floor(power_FB)
         level = max(float(frame_F[talking].mean() - beneath_F[talking].mean()), 1e-12)
         own_F = np.maximum(smoothed(frame_F, PAUSE_FRAMES), beneath_F)
         background_F = np.where(speech_F < PAUSE, own_F, beneath_F)
         loud: NDArray[np.bool_] = background_F > level * 10 ** (-self.margin_db / 10)
-        return loud & audible_F
+        return loud
 
 
 def band_power(wave_S: Wave) -> Power:

@@ -78,6 +78,8 @@ def test_gain_and_silence_make_no_noise(speech: Wave) -> None:
     at_16k = clip_of(speech, RATE_HZ).at(16000)
     loud, quiet = listener(at_16k), listener(at_16k * np.float32(0.05))
     assert abs(loud.noise - quiet.noise) < 0.02
+    hum = np.random.default_rng(0).normal(0, 1e-4, size=32000).astype(np.float32)
+    assert listener(hum).noise > 0.95, "nobody speaks in it, however quiet it is"
     silent = listener(np.zeros(16000, np.float32))
     assert (silent.music, silent.singing, silent.noise) == (0, 0, 0)
     assert listener(at_16k[:100]).noise == 0, "too short to hear anything"

@@ -1,4 +1,7 @@
-"""What the measures of sound find on the recordings beside the checkout: `python tests/sound_tables.py [TABLE ...]`."""
+"""What do the measures of sound find on the recordings beside the checkout?
+
+python tests/benchmarks/sound.py [upsampling] [low_pass] [gate] [enhancement]
+"""
 
 import sys
 import time
@@ -13,7 +16,7 @@ from pipelines.sounds import mixed, noise
 from pipelines.transforms import bandwidth, enhance, separate
 from tests.sounds import RESAMPLERS, by_soxr, clip_of, native, scored, wideband
 
-AUDIO = Path(__file__).resolve().parents[1].parent / "shared" / "audio"
+AUDIO = Path(__file__).resolve().parents[2].parent / "shared" / "audio"
 MOST_SECONDS = 12
 
 
