@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from infra.objects import Place
 
-PACK = 4096
-"""Shards whose files lie in one folder, and whose rows lie in one file."""
+PACK = 1024
+"""Shards whose files lie in one folder, and whose rows lie in one file: about 20 kB of memory a shard to open it, and
+0.2 MB to write it."""
 REMEMBERED = 8
 """Row groups that are kept decoded: rows are often read in order."""
 
@@ -48,7 +49,7 @@ class Rows(Sequence[dict[str, Any]]):
         self.numbers = numbers
         self.tiers = tiers
         self._remembered = lru_cache(REMEMBERED)(self.shard)
-        self._opened = lru_cache(REMEMBERED)(self._open)
+        self._opened = lru_cache(2)(self._open)
 
     def only(self, numbers: NDArray[np.int64], *, tiers: Sequence[str] | None = None) -> "Rows":
         """These rows of the whole index, by ascending numbers; with other tiers, where some are given."""

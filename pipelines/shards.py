@@ -7,7 +7,7 @@ A corpus, in a folder:
                                           where the manifest asks for them `<key>.latent.npy`, `<key>.spk.npy`
     shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and where the last one ends: uint64,
                                           little-endian (what Energon reads, and lhotse in its own tars)
-A pack has at most 4096 shards. The digest of the index is the version of the corpus: `name@digest`.
+A pack has at most 1024 shards. The digest of the index is the version of the corpus: `name@digest`.
 Published (pipelines/publish.py), all but corpus.json lie in a folder that it names under `at`.
 """
 

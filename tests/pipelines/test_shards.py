@@ -175,6 +175,24 @@ def test_rows_and_columns_of_many_shards_are_those_that_were_written(tmp_path: P
         corpus.rows[9]
 
 
+def test_corpus_of_many_packs_is_one_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("index", "shards", "writer"):
+        monkeypatch.setattr(f"pipelines.{module}.PACK", 2)
+    made = items(tmp_path, 5)
+    build(tmp_path / "toy", made, soft_bytes=40_000)
+    root = tmp_path / "toy"
+    assert [path.parent.name for path in sorted(root.rglob("*.tar"))] == [f"pack-{n:04d}" for n in (0, 0, 1, 1, 2)]
+    assert [path.name for path in sorted(root.glob("index/*"))] == [f"pack-{n:04d}.parquet" for n in range(3)]
+    corpus, keys = open_corpus(root), sorted(item.key for item in made)
+    assert corpus.rows.columns("key")["key"].to_pylist() == keys
+    assert [row["key"] for row in corpus.rows] == keys
+    assert [(corpus.sample(number).key, corpus.rows[number]["shard"]) for number in (4, 2)] == [
+        (keys[4], 4),
+        (keys[2], 2),
+    ]
+    assert verify(root) == []
+
+
 def test_opening_reads_no_row_of_the_index(tmp_path: Path) -> None:
     build(tmp_path, items(tmp_path, 2))
     (tmp_path / index_name(0)).unlink()
