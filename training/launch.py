@@ -37,7 +37,9 @@ CODE = (
     "models/text",
     "models/runtime/bundle.py",
     "models/runtime/files.py",
+    "models/runtime/latents.py",
     "models/runtime/tensors.py",
+    "pipelines/index.py",
     "pipelines/shards.py",
 )
 EVERY_SECONDS = 10.0
