@@ -1,0 +1,182 @@
+"""A hundred SIGKILLs, to workers, raylets and drivers: no sample is lost, doubled or changed, no shard seen in part."""
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import ray
+import soundfile
+from ray.cluster_utils import Cluster
+
+from infra.storage import file_digest
+from models.frozen.espeak import Espeak, Utterance
+from pipelines.readers import folder
+from pipelines.shards import open_corpus
+from pipelines.writer import verify
+
+pytestmark = pytest.mark.system
+
+DRIVER = Path(__file__).with_name("drive_build.py")
+ROOT = DRIVER.parents[2]
+KILLS = 24
+SEED = 20260611
+SENTENCES = (
+    "The morning train was late again.", "Nobody had told her about the letter.", "We walked home along the river.",
+)  # fmt: skip
+VICTIMS = {"worker": 0.72, "raylet": 0.1, "driver": 0.18}
+"""What is killed, and how often."""
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 recordings, most of them fine."""
+    root = tmp_path_factory.mktemp("recordings")
+    voices = Espeak()([Utterance(text=text, voice="en") for text in SENTENCES])
+    for number in range(54):
+        wave_S = voices[number % 3] * np.float32(0.5 + number / 200)
+        soundfile.write(root / f"{number:02d}.wav", wave_S, Espeak.RATE_HZ)
+        (root / f"{number:02d}.txt").write_text(SENTENCES[number % 3])
+    for number in range(3):
+        (root / f"corrupt{number}.flac").write_bytes(b"fLaC" + bytes(range(256)) * (number + 1))
+        soundfile.write(root / f"silence{number}.wav", np.zeros(16000 + number), 16000)
+    made = tmp_path_factory.mktemp("catalog")
+    found = folder.recordings(folder.Config(), root)
+    (made / "recordings.jsonl").write_text("".join(json.dumps(asdict(item)) + "\n" for item in found))
+    return made
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head without processors, and two machines with one each."""
+    with tempfile.TemporaryDirectory(prefix="rk", dir="/tmp") as place:
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        head = {"num_cpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(2):
+                cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+class Nemesis:
+    """Kills what belongs to a build, by a seeded plan, and watches what a reader would see meanwhile."""
+
+    def __init__(self, cluster: Cluster, whole: Path, catalog: Path) -> None:
+        self.cluster, self.whole, self.catalog = cluster, whole, catalog
+        self.chance = random.Random(SEED)
+        self.kills: Counter[str] = Counter()
+        self.right = {path.name: file_digest(path) for path in (whole / "out" / "shards").iterdir()}
+
+    def drive(self, folder: Path) -> "subprocess.Popen[str]":
+        with (folder / "told.txt").open("a") as told:
+            return subprocess.Popen(
+                [sys.executable, str(DRIVER), self.cluster.address, str(self.catalog), str(folder)],
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+            )
+
+    def build(self, folder: Path) -> str:
+        """Build in `folder`, killing all the while until enough is killed; the driver is started again when it dies."""
+        folder.mkdir(parents=True)
+        while True:
+            driver = self.drive(folder)
+            stopped = self.torment(driver, folder)
+            told, _ = driver.communicate()
+            if not stopped:
+                assert driver.returncode == 0, (folder / "told.txt").read_text()[-3000:]
+                return told.split()[-1]  # Ray says on stdout what became of its machines
+
+    def torment(self, driver: "subprocess.Popen[str]", folder: Path) -> bool:
+        """Until the driver has ended, or was killed: then True."""
+        pause = time.monotonic() + 2
+        while driver.poll() is None:
+            self.look(folder)
+            if self.kills.total() < KILLS and time.monotonic() > pause:
+                victim = self.chance.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+                if victim == "driver":
+                    self.kills["driver"] += 1
+                    driver.kill()
+                    return True
+                self.kills[victim] += self.kill_worker() if victim == "worker" else self.kill_raylet()
+                pause = time.monotonic() + self.chance.uniform(0.1, 1.2)
+            time.sleep(0.05)
+        return False
+
+    def kill_worker(self) -> bool:
+        """One that has a chain in hand, if there is any."""
+        found = []
+        for node in self.cluster.worker_nodes:
+            (raylet,) = node.all_processes["raylet"]
+            for child in psutil.Process(raylet.process.pid).children(recursive=True):
+                if "MapWorker" in " ".join(child.cmdline() if child.is_running() else ()):
+                    found.append(child)
+        if not found:
+            return False
+        self.chance.choice(sorted(found, key=lambda process: process.pid)).kill()
+        return True
+
+    def kill_raylet(self) -> bool:
+        """A machine is gone, with all its workers; another one comes."""
+        node = self.chance.choice(sorted(self.cluster.worker_nodes, key=lambda node: node.node_ip_address))
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.cluster.add_node(wait=False, num_cpus=1, object_store_memory=80 * 2**20)
+        return True
+
+    def look(self, folder: Path) -> None:
+        """Every shard that can be seen under its name is whole."""
+        for path in (folder / "out" / "shards").glob("*.tar"):
+            data = path.read_bytes() if path.exists() else None
+            assert data is None or hashlib.sha256(data).hexdigest() == self.right[path.name], f"{path}: seen in part"
+
+
+def samples(root: Path) -> dict[str, tuple[Any, ...]]:
+    """Key -> what the sample is, down to its bytes; no key twice."""
+    corpus = open_corpus(root / "out")
+    keys = [str(row["key"]) for row in corpus.rows]
+    assert len(set(keys)) == len(keys), "a sample twice"
+    return {key: corpus.members(number) for number, key in enumerate(keys)}
+
+
+@pytest.mark.timeout(1500)
+def test_nothing_is_lost_doubled_or_changed_by_a_hundred_kills(
+    machines: Cluster, catalog: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "0" / "whole"
+    whole.mkdir(parents=True)
+    undisturbed = subprocess.run(
+        [sys.executable, str(DRIVER), "local", str(catalog), str(whole)],
+        capture_output=True,
+        text=True,
+    )
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    nemesis = Nemesis(machines, whole, catalog)
+    expected, builds = samples(whole), 0
+    assert len(expected) == 54
+    while nemesis.kills.total() < KILLS:
+        builds += 1
+        folder = tmp_path / str(builds) / "build"  # each alone: side by side, they would take over one another's units
+        assert nemesis.build(folder) == undisturbed.stdout.strip()
+        assert samples(folder) == expected
+        assert verify(folder / "out") == []
+        for name in ("index.parquet", "corpus.json"):
+            assert file_digest(folder / "out" / name) == file_digest(whole / "out" / name)
+    assert nemesis.kills.total() >= KILLS
+    assert set(nemesis.kills) == set(VICTIMS)
+    print(f"{dict(nemesis.kills)} in {builds} builds")
+    assert not ray.is_initialized()
