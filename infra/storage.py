@@ -65,15 +65,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make the file beside its place, then flush it and move it there: whole, or not at all."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    write(part)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
 def write_json(path: Path, value: object) -> None:
     """`write_atomic` of readable JSON."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import Entry, digest
-from infra.storage import write_json
+from infra.storage import replacing, write_json
 from infra.workflow.node import Refused
 from pipelines.bill import bill
 from pipelines.bill import table as bill_table
@@ -113,8 +113,6 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
     import pyarrow
     from pyarrow import parquet
 
-    from pipelines.writer import write_file
-
     if not found.keys:
         worst = max(found.lost, key=lambda reason: found.lost[reason], default="tombstones")
         raise Refused(f"nothing of {root} is left, most often because of {worst}; loosen the policy")
@@ -123,7 +121,8 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
     out.mkdir(parents=True, exist_ok=True)
     card = read_card(root)
     table = pyarrow.table({"key": found.keys, "tier": found.tiers}).sort_by("key")
-    write_file(out / TABLE, lambda part: parquet.write_table(table, part, compression="zstd"))
+    with replacing(out / TABLE) as file:
+        parquet.write_table(table, file, compression="zstd")
     facts = {
         "format": FORMAT,
         "name": name,

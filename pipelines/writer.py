@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from infra.manifest import canonical
 from infra.storage import replacing, sync_folder, write_json
-from infra.storage import write_file as write_file
 from pipelines.index import PACK, CorpusError, index_name
 from pipelines.licenses import join
 from pipelines.parts import PARTS, entry_of, index_schema, part_path, write_part
-from pipelines.parts import segment_columns as segment_columns
 from pipelines.row import SCHEMA, Wave
 from pipelines.shards import FORMAT, HARD_BYTES, KEY, corpus_digest, shard_name, shard_path
 

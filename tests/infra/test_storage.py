@@ -1,5 +1,6 @@
 """Files are whole or absent, and the disk's refusals are sentences."""
 
+import contextlib
 import errno
 import multiprocessing
 import resource
@@ -8,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage import os_error_sentence, owned, read_json, require_free, root_of, tree_digest, write_atomic
+from infra.storage import (
+    os_error_sentence,
+    owned,
+    read_json,
+    replacing,
+    require_free,
+    root_of,
+    tree_digest,
+    write_atomic,
+)
 from infra.workflow.node import Refused
 
 
@@ -22,6 +32,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     assert child.exitcode == errno.EFBIG
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_file_that_is_written_piece_by_piece_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    with replacing(path) as file:
+        file.write(b"first")
+        assert not path.exists()
+        file.write(b" second")
+    assert path.read_bytes() == b"first second"
+    with contextlib.suppress(OSError), replacing(path) as file:
+        file.write(b"half")
+        raise OSError
+    assert path.read_bytes() == b"first second"
+    assert [item.name for item in tmp_path.iterdir()] == ["big"]
 
 
 def write_too_much(path: Path) -> None:
