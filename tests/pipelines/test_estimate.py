@@ -170,7 +170,7 @@ ESTIMATE = Estimate(
     amounts={
         "hours/in": Amount(20.0, 20.0, 20.0), "hours/kept": Amount(12.1, 11.2, 13.0), "wall": Amount(3600, 3000, 4200),
         "cpu": Amount(1800, 1700, 1900),
-        "cpu/mos": Amount(1800, 1500, 2100), "audio/mos": Amount(50000, 49000, 51000),
+        "cpu/text": Amount(1, 1, 1), "cpu/mos": Amount(1800, 1500, 2100), "audio/mos": Amount(50000, 49000, 51000),
         "bytes/work": Amount(2e9, 1.9e9, 2.1e9), "bytes/shards": Amount(1.5e9, 1.4e9, 1.6e9),
         "tier/gold": Amount(2.0, 1.0, 3.0),
     },
@@ -197,12 +197,16 @@ def test_an_estimate_is_told_in_words() -> None:
 def test_what_came_is_held_against_it(tmp_path: Path) -> None:
     facts = {
         "hours": {"in": 20.0, "kept": 12.4, "dropped": 7.6, "failed": 0.0},
-        "costs": {"mos": {"cpu_seconds": 2200.0, "audio_seconds": 50000.0}},
+        "costs": {
+            "mos": {"cpu_seconds": 2200.0, "audio_seconds": 50000.0},
+            "text": {"cpu_seconds": 1.0, "audio_seconds": 50000.0},
+        },
     }
     found = {one.what: one for one in compare(ESTIMATE, facts, shard_bytes=1.55e9)}
     assert found["hours kept"].sentence == "hours kept: predicted 12.1 h (11.2 h..13.0 h), was 12.4 h (-2.4%, inside)"
     assert not found["processor time of mos"].inside
     assert found["shards"].inside
+    assert "processor time of text" not in found, "a second of an hour says nothing"
     facts["costs"]["mos"]["audio_seconds"] = 100.0
     assert "processor time of mos" not in {one.what for one in compare(ESTIMATE, facts)}, "it was taken over"
     told = list(report(tmp_path, list(found.values())))
