@@ -1,11 +1,15 @@
 """Attention and feed-forward blocks of the semantic encoder and of the head; keys and values kept for streaming."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 Rotary = tuple[Tensor, Tensor]
 """Cosine and sine of the rotation of each position, `(..., L, head_dim)`."""
@@ -141,7 +145,7 @@ class Attention(nn.Module):
         self,
         x_BLH: Tensor,
         *,
-        mask: Tensor | None = None,
+        mask: "Tensor | BlockMask | None" = None,
         causal: bool = False,
         turn: Rotary | None = None,
         past: KeyValues | None = None,
@@ -158,7 +162,10 @@ class Attention(nn.Module):
             query = rotate(query, turn)
         if past is not None:
             key, value = past.join(key, value, keep=keep, copy=copy)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        if mask is None or isinstance(mask, Tensor):
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        else:
+            mixed = blockwise(query, key, value, mask)
         return cast(Tensor, self.dropout(self.o_proj(mixed.transpose(1, 2).flatten(2))))
 
     def keys_and_values(self, x_BLH: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
@@ -169,6 +176,22 @@ class Attention(nn.Module):
     def remember(self, x_BLH: Tensor, *, turn: Rotary | None, past: KeyValues) -> None:
         """Put all tokens into the past."""
         past.join(*self.keys_and_values(x_BLH, turn), keep=x_BLH.shape[1])
+
+
+def blockwise(query: Tensor, key: Tensor, value: Tensor, mask: "BlockMask") -> Tensor:
+    """FlexAttention: blocks of the mask where nobody looks cost nothing. Compiled on a GPU, plain elsewhere."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    attend: Any = compiled_flex_attention() if query.is_cuda else flex_attention
+    return cast(Tensor, attend(query, key, value, block_mask=mask))
+
+
+@cache
+def compiled_flex_attention() -> Any:
+    """One compiled function for all layers."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
 
 
 class FeedForward(nn.Module):

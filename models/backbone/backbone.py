@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.backbone import layout
 from models.backbone.attention import KeyValues, chunk_mask
 from models.backbone.config import ModelConfig
-from models.backbone.dit import DiT
+from models.backbone.dit import DiT, Modulation
 from models.backbone.flow import Sampler, guided
 from models.backbone.llm import LanguageModel
 from models.backbone.semantic_encoder import SemanticEncoder
@@ -54,15 +54,31 @@ class Backbone(nn.Module):
 
     # ---- training: all patches at once ----
 
-    def hidden(self, ids_BL: Tensor, latent_BFD: Tensor, *, audio_BL: Tensor, valid_BP: Tensor) -> Tensor:
+    def hidden(
+        self,
+        ids_BL: Tensor,
+        latent_BFD: Tensor,
+        *,
+        audio_BL: Tensor,
+        valid_BP: Tensor,
+        length_B: Tensor | None = None,
+    ) -> Tensor:
         """Hidden states of text and patches: `audio_BL` marks the placeholders that patch embeddings replace.
 
-        Shapes: raw latents (B, P * K, D), right-padded; out (B, L, H).
+        Shapes: raw latents (B, P * K, D), right-padded; out (B, L, H). With `length_B`, the tokens of each row without
+        padding, the rows are packed into one: nothing is spent on padding, and attention costs all tokens squared.
         """
         embedding_BLH = self.llm.embed(ids_BL)
-        patch_BPH = self.patch_encoder(latent_BFD)
-        embedding_BLH = layout.scatter(embedding_BLH, patch_BPH, at_BL=audio_BL, valid_BP=valid_BP)
-        return cast(Tensor, self.llm(embedding_BLH))
+        if length_B is None:
+            patch_BPH = self.patch_encoder(latent_BFD)
+            embedding_BLH = layout.scatter(embedding_BLH, patch_BPH, at_BL=audio_BL, valid_BP=valid_BP)
+            return cast(Tensor, self.llm(embedding_BLH))
+        real_BL = layout.valid_patches(length_B, ids_BL.shape[1])
+        frame_BF = valid_BP.repeat_interleave(self.config.patch_size, 1)
+        patch_1PH = self.patch_encoder(latent_BFD[frame_BF][None], patches_N=valid_BP.sum(1))
+        packed_LH = embedding_BLH[real_BL].masked_scatter(audio_BL[real_BL][:, None], patch_1PH.to(embedding_BLH.dtype))
+        hidden_1LH = self.llm(packed_LH[None], length_N=length_B)
+        return torch.zeros_like(embedding_BLH).masked_scatter(real_BL[..., None], hidden_1LH)
 
     def velocity(
         self,
@@ -74,25 +90,53 @@ class Backbone(nn.Module):
         speaker_BH: Tensor | None,
         duration_B: Tensor | None = None,
         dit: DiT | None = None,
+        patches_B: Tensor | None = None,
+        flex: bool = False,
     ) -> Tensor:
         """Velocity of every noisy patch given the hidden states up to it and the clean patches before it.
 
         Shapes: hidden states (B, P, H), one before each patch; normalized latents (B, P * K, D); out (B, P * K, D).
-        `speaker_BH` comes from `speaker`; `dit` replaces the head (a teacher).
+        `speaker_BH` comes from `speaker`; `dit` replaces the head (a teacher). With `patches_B`, the patches of each
+        row without padding, the rows are packed into one, and what comes out of padding is zero. `flex`: FlexAttention
+        instead of a mask of all pairs; on a GPU this is what makes packing pay.
         """
         dit = dit or self.velocity_field_predictor
-        patches, unit = hidden_BPH.shape[1], self.config.unit
-        plan = layout.parallel_layout(patches, unit=unit, device=self.device)
+        modulation = dit.modulation(time_B, speaker_BH=speaker_BH, duration_B=duration_B)
+        if patches_B is not None:
+            valid_BP = layout.valid_patches(patches_B, hidden_BPH.shape[1])
+            frame_BF = valid_BP.repeat_interleave(self.config.patch_size, 1)
+            plan = layout.packed_layout(patches_B, unit=self.config.unit)
+            packed = hidden_BPH[valid_BP][None], clean_BFD[frame_BF][None], noisy_BFD[frame_BF][None]
+            found_1FD = self.in_layout(
+                plan, *packed, dit=dit, modulation=modulation.of_tokens(plan.utterance_L), flex=flex
+            )
+            empty_BFD = found_1FD.new_zeros(*noisy_BFD.shape)
+            return empty_BFD.masked_scatter(frame_BF[..., None], found_1FD)
+        plan = layout.parallel_layout(hidden_BPH.shape[1], unit=self.config.unit, device=self.device)
+        return self.in_layout(plan, hidden_BPH, clean_BFD, noisy_BFD, dit=dit, modulation=modulation, flex=flex)
+
+    def in_layout(
+        self,
+        plan: layout.Layout,
+        hidden_BPH: Tensor,
+        clean_BFD: Tensor,
+        noisy_BFD: Tensor,
+        *,
+        dit: DiT,
+        modulation: Modulation,
+        flex: bool,
+    ) -> Tensor:
+        """The velocities of the noisy half of [C|Z]: (B, P * K, D)."""
         head_BPH = self.hidden_proj(hidden_BPH.to(self.dtype))
         clean_BTH = layout.units(head_BPH, self.latent_proj(clean_BFD.to(self.dtype)))
         noisy_BTH = layout.units(head_BPH, self.coordinate_proj(noisy_BFD.to(self.dtype)))
         out_BLD = dit(
             torch.cat([clean_BTH, noisy_BTH], dim=1),
             turn=dit.turn(plan.position_L),
-            mask=plan.mask_LL,
-            modulation=dit.modulation(time_B, speaker_BH=speaker_BH, duration_B=duration_B),
+            mask=plan.block_mask() if flex else plan.dense(),
+            modulation=modulation,
         )
-        return layout.frames(out_BLD[:, patches * unit :], unit=unit)
+        return layout.frames(out_BLD[:, clean_BTH.shape[1] :], unit=self.config.unit)
 
     def guided_velocity(
         self,

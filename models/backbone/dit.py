@@ -1,7 +1,7 @@
 """The flow-matching head (`velocity_field_predictor`): a Transformer whose norms flow time and speaker steer."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,9 @@ from torch.nn import functional
 
 from models.backbone.attention import Attention, FeedForward, KeyValues, Rotary, rotary
 from models.backbone.config import DiTConfig
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 SINUSOIDS = 256
 
@@ -24,6 +27,13 @@ class Modulation:
         """That of some rows."""
         return Modulation(
             [tuple(part[rows] for part in block) for block in self.blocks], tuple(part[rows] for part in self.output)
+        )
+
+    def of_tokens(self, row_L: Tensor) -> "Modulation":
+        """One row whose token l is steered as row `row_L[l]` of this one."""
+        return Modulation(
+            [tuple(part[row_L].transpose(0, 1) for part in block) for block in self.blocks],
+            tuple(part[row_L].transpose(0, 1) for part in self.output),
         )
 
 
@@ -84,7 +94,7 @@ class Block(nn.Module):
         x_BLH: Tensor,
         steer: tuple[Tensor, ...],
         *,
-        mask: Tensor | None,
+        mask: "Tensor | BlockMask | None",
         turn: Rotary | None,
         past: KeyValues | None,
         keep: int,
@@ -175,7 +185,7 @@ class DiT(nn.Module):
         *,
         turn: Rotary | None,
         modulation: Modulation,
-        mask: Tensor | None = None,
+        mask: "Tensor | BlockMask | None" = None,
         past: list[KeyValues] | None = None,
         copy: int | None = None,
     ) -> Tensor:

@@ -1,37 +1,77 @@
 """The block-causal [C|Z] layout: clean history beside noisy copies, so that one pass trains every patch in parallel.
 
-A unit is `[H_n, frames of patch n]`; C holds the units with clean frames, Z the same units with noisy ones. Every
-utterance of a batch has the same layout: right-padded units come later than all others, so nothing real looks at them,
-and no mask of its own is needed for an utterance.
+A unit is `[H_n, frames of patch n]`; C holds the units with clean frames, Z the same units with noisy ones. One row may
+hold several utterances one behind the other (packed): first C of all of them, then Z of all. Padded on the right, all
+rows of a batch have the layout of the longest utterance: units of padding come later than all others, so nothing real
+looks at them, and no mask of its own is needed for an utterance.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 
 class Layout(NamedTuple):
-    """L = 2 * patches * unit tokens: C, then Z."""
+    """L = 2 * patches * unit tokens: C, then Z. What is known of each token."""
 
     position_L: Tensor
-    mask_LL: Tensor
-    """True where a row may look at a column."""
+    """In its utterance. Z restarts at 0, so that (H_n, Z_n) stand where (H_n, P_n) stand."""
+    unit_L: Tensor
+    """Number of its unit, counted over all utterances."""
+    utterance_L: Tensor
+    noisy_L: Tensor
+    """True in Z."""
+
+    def sees(self, row: Tensor, column: Tensor) -> Tensor:
+        """Whether a token looks at another: C at C causally and never at Z, Z_n at units of C before n and at itself.
+
+        H_n reaches Z_n through its copy in Z.
+        """
+        causal = ~self.noisy_L[row] & (self.position_L[column] <= self.position_L[row])
+        earlier = self.noisy_L[row] & (self.unit_L[column] < self.unit_L[row])
+        own = self.noisy_L[row] & self.noisy_L[column] & (self.unit_L[column] == self.unit_L[row])
+        together = self.utterance_L[row] == self.utterance_L[column]
+        return together & ((~self.noisy_L[column] & (causal | earlier)) | own)
+
+    def dense(self) -> Tensor:
+        """`sees` of all pairs: exact, and (L, L) in size."""
+        every_L = torch.arange(len(self.position_L), device=self.position_L.device)
+        return self.sees(every_L[:, None], every_L[None])
+
+    def block_mask(self) -> "BlockMask":
+        """`sees` for FlexAttention: blocks where nobody looks are skipped."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        length, device = len(self.position_L), self.position_L.device
+        return create_block_mask(lambda b, h, row, column: self.sees(row, column), None, None, length, length, device)
+
+
+def packed_layout(patches_B: Tensor, *, unit: int) -> Layout:
+    """Utterances of so many patches, one behind the other."""
+    tokens_B = patches_B * unit
+    start_B = tokens_B.cumsum(0) - tokens_B
+    utterance_T = torch.repeat_interleave(torch.arange(len(patches_B), device=patches_B.device), tokens_B)
+    token_T = torch.arange(len(utterance_T), device=patches_B.device)
+    position_T, unit_T = token_T - start_B[utterance_T], token_T // unit
+    noisy_L = torch.arange(2 * len(token_T), device=patches_B.device) >= len(token_T)
+    return Layout(position_T.repeat(2), unit_T.repeat(2), utterance_T.repeat(2), noisy_L)
 
 
 def parallel_layout(patches: int, *, unit: int, device: torch.device | None = None) -> Layout:
-    """Positions and mask: C to C causal, C to Z nothing, Z_n to the units of C before n and to itself.
+    """One utterance, or a batch of them padded to so many patches."""
+    return packed_layout(torch.tensor([patches], device=device), unit=unit)
 
-    Z restarts at position 0, so that (H_n, Z_n) stand where (H_n, P_n) stand. H_n reaches Z_n through its copy in Z.
-    """
-    token_T = torch.arange(patches * unit, device=device)
-    block_T = token_T // unit
-    causal_TT = token_T[:, None] >= token_T[None, :]
-    earlier_TT = block_T[:, None] > block_T[None, :]
-    own_TT = block_T[:, None] == block_T[None, :]
-    clean_TL = torch.cat([causal_TT, torch.zeros_like(causal_TT)], dim=1)
-    noisy_TL = torch.cat([earlier_TT, own_TT], dim=1)
-    return Layout(torch.cat([token_T, token_T]), torch.cat([clean_TL, noisy_TL]))
+
+def causal_within(length_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions (L,) and mask (L, L) of causal attention inside sequences that lie one behind the other."""
+    sequence_L = torch.repeat_interleave(torch.arange(len(length_B), device=length_B.device), length_B)
+    every_L = torch.arange(len(sequence_L), device=length_B.device)
+    position_L = every_L - (length_B.cumsum(0) - length_B)[sequence_L]
+    return position_L, (sequence_L[:, None] == sequence_L[None]) & (every_L[None] <= every_L[:, None])
 
 
 def units(hidden_BPH: Tensor, frame_BFH: Tensor) -> Tensor:

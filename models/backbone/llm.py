@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbone.attention import KeyValues, chunk_mask
+from models.backbone.layout import causal_within
 from models.backbone.state import LanguageState
 
 
@@ -38,13 +39,27 @@ class LanguageModel(nn.Module):
         return cast(Tensor, self.model.embed_tokens(ids_BT))
 
     def forward(
-        self, embedding_BLH: Tensor, state: LanguageState | None = None, *, real_BL: Tensor | None = None
+        self,
+        embedding_BLH: Tensor,
+        state: LanguageState | None = None,
+        *,
+        real_BL: Tensor | None = None,
+        length_N: Tensor | None = None,
     ) -> Tensor:
         """Hidden states; with `state`, behind what it holds. Right padding needs no mask, since attention is causal.
 
         Shapes: (B, L, H) -> (B, L, H). `real_BL` (with `state`): rows that have fewer new tokens begin with ones that
-        are not real; nothing real looks at them.
+        are not real; nothing real looks at them. `length_N` (without): the only row holds sequences of these lengths.
         """
+        if length_N is not None:
+            position_L, mask_LL = causal_within(length_N)
+            out = self.model(
+                inputs_embeds=embedding_BLH,
+                position_ids=position_L[None],
+                attention_mask={"full_attention": mask_LL[None, None]},
+                use_cache=False,
+            )
+            return cast(Tensor, out.last_hidden_state)
         if state is None:
             return cast(Tensor, self.model(inputs_embeds=embedding_BLH, use_cache=False).last_hidden_state)
         mask, position_BL = self.attended(state, embedding_BLH, real_BL)

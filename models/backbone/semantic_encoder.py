@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from models.backbone.attention import Attention, FeedForward, KeyValues, chunk_mask, norm_layer
 from models.backbone.config import SemanticEncoderConfig
+from models.backbone.layout import causal_within
 from models.backbone.state import SemanticState
 
 
@@ -23,10 +24,10 @@ class Layer(nn.Module):
         self.ffn = FeedForward(width, config.ffn_hidden_size, functional.silu)
 
     def forward(self, x_BLH: Tensor, past: KeyValues | None = None, mask: Tensor | None = None) -> Tensor:
-        """Causal, behind `past` (with `mask`); all new tokens join the past."""
+        """Causal, or as `mask` says; behind `past`, which all new tokens join."""
         normed_BLH = self.attn_norm(x_BLH)
         if past is None:
-            x_BLH = x_BLH + self.attn(normed_BLH, causal=True)
+            x_BLH = x_BLH + self.attn(normed_BLH, mask=mask, causal=mask is None)
         else:
             x_BLH = x_BLH + self.attn(normed_BLH, mask=mask, past=past, keep=x_BLH.shape[1])
         return cast(Tensor, x_BLH + self.ffn(self.ffn_norm(x_BLH)))
@@ -69,18 +70,24 @@ class SemanticEncoder(nn.Module):
         tail_B1D = weight.new_zeros(batch, 1, self.in_proj.in_features)
         return SemanticState(tail_B1D, [KeyValues() for _ in self.encoder.layers])
 
-    def forward(self, latent_BFD: Tensor, state: SemanticState | None = None) -> Tensor:
+    def forward(
+        self, latent_BFD: Tensor, state: SemanticState | None = None, *, patches_N: Tensor | None = None
+    ) -> Tensor:
         """Embeddings of whole patches of raw (not normalized) latents; with `state`, behind those it has seen.
 
-        Shapes: (B, F, D) -> (B, P, H) with F = P * patch_size.
+        Shapes: (B, F, D) -> (B, P, H) with F = P * patch_size. `patches_N`: the only row holds utterances of so many.
         """
         latent_BFD = latent_BFD.to(self.in_proj.weight.dtype)
         tail_B1D = torch.zeros_like(latent_BFD[:, :1]) if state is None else state.tail_B1D
         shifted_BFD = torch.cat([tail_B1D, latent_BFD[:, :-1]], dim=1)
+        if patches_N is not None:  # silence before every utterance
+            first_N = (patches_N.cumsum(0) - patches_N) * 2 * self.group
+            shifted_BFD = shifted_BFD.index_fill(1, first_N, 0.0)
         x_BLH = self.in_proj(self.ds_proj(shifted_BFD.transpose(1, 2)).transpose(1, 2))
         if state is None:
+            mask = None if patches_N is None else causal_within(patches_N * self.group)[1]
             for layer in self.encoder.layers:
-                x_BLH = layer(x_BLH)
+                x_BLH = layer(x_BLH, mask=mask)
         else:
             new, past = x_BLH.shape[1], state.past[0].length
             mask = chunk_mask(new, past=past, seen_BC=state.seen_BC, device=x_BLH.device)

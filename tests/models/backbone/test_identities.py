@@ -193,3 +193,57 @@ def test_speaking_leaves_the_weights_as_they_were(make: Make) -> None:
     after = backbone.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def gradients(backbone: Backbone, loss: Tensor) -> list[Tensor]:
+    named = [value for value in backbone.parameters() if value.requires_grad]
+    return [value for value in torch.autograd.grad(loss, named, allow_unused=True) if value is not None]
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_packed_velocities_equal_padded_ones_with_all_gradients(make: Make) -> None:
+    backbone, patches_B = make(dtype=torch.float64, meanflow={"enabled": True}), torch.tensor([5, 1, 3])
+    hidden, clean, noisy = (
+        draws(3, length, width, seed=seed, dtype=torch.float64)
+        for length, width, seed in ((PATCHES, 32, 1), (PATCHES * K, D, 2), (PATCHES * K, D, 3))
+    )
+    conditions = {
+        "time_B": torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
+        "duration_B": torch.tensor([0.2, 0.1, 0.0], dtype=torch.float64),
+        "speaker_BH": backbone.speaker(draws(3, 512, seed=4, dtype=torch.float64)).detach(),
+    }
+    real = torch.arange(PATCHES * K) < (patches_B * K)[:, None]
+    padded = backbone.velocity(hidden, clean, noisy, **conditions)
+    found = backbone.velocity(hidden, clean, noisy, patches_B=patches_B, **conditions)
+    torch.testing.assert_close(found[real], padded[real])
+    assert not found[~real].any()
+    with torch.no_grad():  # FlexAttention has no gradient on a CPU
+        for rows in (None, patches_B):
+            flexible = backbone.velocity(hidden, clean, noisy, patches_B=rows, flex=True, **conditions)
+            torch.testing.assert_close(flexible[real], padded[real])
+    weight = draws(*padded.shape, seed=5, dtype=torch.float64) * real[..., None]
+    expected = gradients(backbone, (padded * weight).sum())
+    for one, other in zip(gradients(backbone, (found * weight).sum()), expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_packed_hidden_states_equal_padded_ones_with_all_gradients(make: Make) -> None:
+    backbone, patches_B = make(dtype=torch.float64), torch.tensor([3, 1, 2])
+    text = [4, 2, 3]
+    ids_BL = torch.randint(0, 20, (3, 7), generator=torch.Generator().manual_seed(1))
+    column = torch.arange(7)
+    start_B1, length_B = torch.tensor(text)[:, None], torch.tensor(text) + patches_B
+    audio_BL = (column >= start_B1) & (column < length_B[:, None])
+    valid_BP = torch.arange(3) < patches_B[:, None]
+    latent_BFD = draws(3, 3 * K, D, seed=2, dtype=torch.float64)
+    conditions = {"audio_BL": audio_BL, "valid_BP": valid_BP}
+    padded = backbone.hidden(ids_BL, latent_BFD, **conditions)
+    found = backbone.hidden(ids_BL, latent_BFD, length_B=length_B, **conditions)
+    real = column < length_B[:, None]
+    assert not found[~real].any()
+    # transformers' Qwen2 keeps its norms in float32 whatever the precision around them
+    torch.testing.assert_close(found[real], padded[real], rtol=1e-5, atol=1e-6)
+    weight = draws(*padded.shape, seed=5, dtype=torch.float64) * real[..., None]
+    expected = gradients(backbone, (padded * weight).sum())
+    for one, other in zip(gradients(backbone, (found * weight).sum()), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

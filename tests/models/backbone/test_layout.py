@@ -2,13 +2,22 @@
 
 import torch
 
-from models.backbone.layout import frames, gather, parallel_layout, scatter, units, valid_patches
+from models.backbone.layout import (
+    causal_within,
+    frames,
+    gather,
+    packed_layout,
+    parallel_layout,
+    scatter,
+    units,
+    valid_patches,
+)
 
 
 def test_mask_and_positions_follow_the_rules_cell_by_cell() -> None:
     patches, unit = 3, 5
     plan = parallel_layout(patches, unit=unit)
-    half = patches * unit
+    half, mask_LL = patches * unit, plan.dense()
     for row in range(2 * half):
         for column in range(2 * half):
             if row < half:
@@ -17,8 +26,39 @@ def test_mask_and_positions_follow_the_rules_cell_by_cell() -> None:
                 allowed = column // unit < (row - half) // unit
             else:
                 allowed = (column - half) // unit == (row - half) // unit
-            assert bool(plan.mask_LL[row, column]) == allowed, (row, column)
+            assert bool(mask_LL[row, column]) == allowed, (row, column)
     assert plan.position_L.tolist() == [*range(half), *range(half)]
+
+
+def test_packed_utterances_have_the_layout_they_have_alone_and_see_nothing_of_each_other() -> None:
+    patches, unit = [3, 1, 2], 3
+    plan = packed_layout(torch.tensor(patches), unit=unit)
+    clean_L, seen = sum(patches) * unit, torch.zeros(len(plan.position_L), len(plan.position_L), dtype=torch.bool)
+    start = 0
+    for number in patches:
+        alone = parallel_layout(number, unit=unit)
+        own = torch.arange(start, start + number * unit)
+        places = torch.cat([own, clean_L + own])
+        assert torch.equal(plan.position_L[places], alone.position_L)
+        seen[places[:, None], places] = alone.dense()
+        start += number * unit
+    assert torch.equal(plan.dense(), seen)
+
+
+def test_block_mask_allows_what_the_dense_mask_allows() -> None:
+    plan = packed_layout(torch.tensor([40, 7, 60]), unit=5)
+    blocks = plan.block_mask()
+    dense = plan.dense()
+    every = torch.arange(len(dense))
+    assert torch.equal(blocks.mask_mod(0, 0, every[:, None], every[None]), dense)
+    assert blocks.sparsity() > 50  # per cent of blocks that are skipped
+
+
+def test_causal_attention_inside_sequences() -> None:
+    position_L, mask_LL = causal_within(torch.tensor([2, 3]))
+    assert position_L.tolist() == [0, 1, 0, 1, 2]
+    rows = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 1]]
+    assert mask_LL.int().tolist() == rows
 
 
 def test_units_put_a_hidden_state_before_its_frames_and_frames_takes_it_out() -> None:
