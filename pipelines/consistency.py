@@ -141,6 +141,7 @@ def hallucinations(
         "loop": has_loop(pieces, shortest=1 if spaced else 2),
         "compression": compression_ratio(text) > MAX_COMPRESSION,
         "no_speech": doubts and no_speech is not None and no_speech > MAX_NO_SPEECH,
+        "unsure": doubts,
     }
     return tuple(name for name, applies in found.items() if applies)
 

@@ -8,7 +8,10 @@ import unicodedata
 from functools import cache
 from typing import Any
 
-RULES = "text/2"
+from models.frozen.wetext import LANGUAGES as NORMALIZED
+from models.frozen.wetext import Normalizer
+
+RULES = "text/3"
 
 HAN = "\u3400-\u9fff\uf900-\ufaff"
 FULL_WIDTH_LANGUAGES = frozenset({"zh", "yue", "ja"})
@@ -29,8 +32,11 @@ FIRST_PERSON = re.compile(r"\bi\b(?!\.\w)")
 def norm_form(text: str, *, language: str | None = None) -> str:
     """For comparing texts: letters and digits of any script, lower case, one space between words.
 
-    Chinese is compared in simplified characters: recognizers differ in which they write.
+    Recognizers differ in what they write, so English and Chinese are compared with numbers in words, and Chinese in
+    simplified characters.
     """
+    if language in NORMALIZED:
+        text = spelled_out(text, language=language)
     folded = unicodedata.normalize("NFKC", TAGS.sub(" ", text)).lower().translate(SAME).replace("'", "")
     kept = " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded).split())
     if language in ("zh", "yue"):
@@ -76,6 +82,17 @@ def in_sentence_case(text: str, *, language: str | None) -> str:
 def is_punctuated(text: str) -> bool:
     """Whether there is a mark inside the text, or at its end."""
     return any(c in MARKS for c in text)
+
+
+def spelled_out(text: str, *, language: str) -> str:
+    """English or Chinese with numbers, dates and units in words (WeTextProcessing); the rest as it is."""
+    return normalizer()(text, language=language) if any(c.isdigit() for c in text) else text
+
+
+@cache
+def normalizer() -> Normalizer:
+    """WeTextProcessing's grammars, read once a process."""
+    return Normalizer()
 
 
 def converted(text: str, *, to: str) -> str:

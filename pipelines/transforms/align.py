@@ -1,7 +1,7 @@
 """Where each word of the text lies in the sound, and how well it fits: a wrong text, a lost or cut word show here.
 
 English only: the embedded aligner knows no other language. Numbers are spelled out first. A text that cannot be
-followed to its end gets the worst score and no words. It costs a fortieth of what recognizing does.
+followed to its end gets the worst score and no words. It costs a hundredth of the time that the sound lasts.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from infra.manifest import Manifest
 from models.frozen.silero import Silero
 from models.frozen.sphinx_align import WORST, AlignedWord, SphinxAligner
-from models.frozen.wetext import Normalizer
+from pipelines import texts
 from pipelines.row import Clip, Rejected, Wave
 from pipelines.transforms import fingerprint_of
 
@@ -36,8 +36,8 @@ class Transform:
     """Sets the words, their times and scores, the score of the text and of its ends, and the speech without words."""
 
     def __init__(self, cfg: Config) -> None:
-        self.aligner, self.vad, self.numbers = SphinxAligner(), Silero(), Normalizer()
-        backends = [model.fingerprint for model in (self.aligner, self.vad, self.numbers)]
+        self.aligner, self.vad = SphinxAligner(), Silero()
+        backends = [model.fingerprint for model in (self.aligner, self.vad, texts.normalizer())]
         self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
@@ -51,7 +51,7 @@ class Transform:
         if not segment.text or language != LANGUAGE:
             return clip
         wave_S = clip.at(self.aligner.RATE_HZ)
-        words = self.aligner([wave_S], [self.numbers(segment.text, language=LANGUAGE)])[0] or ()
+        words = self.aligner([wave_S], [texts.spelled_out(segment.text, language=LANGUAGE)])[0] or ()
         scores = [max(BAD, word.score) for word in words if word.known]
         ends = [word.score for word in (*words[:1], *words[-1:]) if word.known]
         clip = clip.with_(uncovered_seconds=self.uncovered(wave_S, words))

@@ -11,7 +11,6 @@ from pydantic import model_validator
 from infra.manifest import Manifest
 from models.frozen.ct_punc import CtPunc
 from models.frozen.wetext import LANGUAGES as NORMALIZED
-from models.frozen.wetext import Normalizer
 from pipelines import texts
 from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
@@ -32,7 +31,7 @@ class Config(Manifest):
     """The model folder of `ct_punc`."""
     device: str = "cpu"
     spell_out: bool = False
-    """Write numbers, dates and units of Mandarin and English out in words (WeTextProcessing), in both forms."""
+    """Write numbers, dates and units of Mandarin and English out in words in `text_tts` too (WeTextProcessing)."""
     chinese: Literal["simplified", "traditional"] | None = None
     """Bring Chinese into one script in `text_tts`; `text_norm` is in simplified characters in any case."""
 
@@ -48,13 +47,13 @@ class Transform:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.punctuator = (
-            CtPunc(cfg.checkpoint, device=cfg.device) if cfg.checkpoint and cfg.punctuate != "rules" else None
-        )
-        self.normalizer = Normalizer() if cfg.spell_out else None
-        used = [model for model in (self.punctuator, self.normalizer) if model is not None]
-        self.rules = "+".join([texts.RULES, *(model.NAME for model in used)])
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[model.fingerprint for model in used])
+        self.punctuator: CtPunc | None = None
+        if cfg.punctuate == "ct_punc" and cfg.checkpoint is not None:
+            self.punctuator = CtPunc(cfg.checkpoint, device=cfg.device)
+        spells = [texts.normalizer()] if cfg.spell_out else []
+        self.rules = "+".join([texts.RULES] + [model.NAME for model in (self.punctuator, *spells) if model is not None])
+        backends = [texts.normalizer().fingerprint] + ([self.punctuator.fingerprint] if self.punctuator else [])
+        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""
@@ -66,8 +65,8 @@ class Transform:
         language = clip.segment.language or clip.segment.heard_language
         if not text:
             return clip
-        if self.normalizer is not None and language in NORMALIZED:
-            text = self.normalizer(text, language=language)
+        if self.cfg.spell_out and language in NORMALIZED:
+            text = texts.spelled_out(text, language=language)
         norm = texts.norm_form(text, language=language)
         if self.punctuator is not None and language in ("zh", "en") and norm and not texts.is_punctuated(text):
             text = self.punctuator(text.lower() if text.isupper() else text)

@@ -13,9 +13,8 @@ from pydantic import field_validator
 
 from infra.manifest import Manifest, resolve
 from models.frozen import Heard, Wave
-from pipelines import consistency
+from pipelines import consistency, texts
 from pipelines.row import Clip, Rejected
-from pipelines.texts import TAGS
 from pipelines.transforms import fingerprint_of
 
 SETS = (
@@ -43,7 +42,7 @@ class Recognizer(Protocol):
 
 
 class Config(Manifest):
-    routes: dict[str, list[str]] = {"en": ["pocketsphinx"]}
+    routes: dict[str, list[str]] = {"en": ["moonshine"]}
     """Language -> recognizers, the primary one first; `unknown` stands for no known language, `other` for one that is
     not named. At full size: `{en: [whisper, faster_whisper], zh: [paraformer, sensevoice], other: [whisper]}`."""
     checkpoints: dict[str, Path] = {}
@@ -93,6 +92,7 @@ class Transform:
             name: recognizer_of(name, checkpoint=cfg.checkpoints.get(name), device=cfg.device) for name in names
         }
         backends = [recognizer.fingerprint for recognizer in self.recognizers.values()]
+        backends.append(texts.normalizer().fingerprint)
         self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
@@ -146,8 +146,8 @@ def decide(clip: Clip, heard: dict[str, Heard]) -> Clip:
         facts |= {"heard_text": clean(heard[best].text), "heard_cer": round(cer, 4)}
     elif not given:
         raw = heard[best].text if best is not None else ""
-        known = bool(clean(raw))
-        facts |= {"text_raw": raw if known else None, "text": clean(raw) or None}
+        known = any(c.isalnum() for c in raw)
+        facts |= {"text_raw": raw if known else None, "text": clean(raw) if known else None}
         facts["text_by"] = best if known else UNTRANSCRIBED
     if len(texts) > 1:
         facts |= differences(matrix, texts, language=language)
@@ -157,7 +157,7 @@ def decide(clip: Clip, heard: dict[str, Heard]) -> Clip:
 
 def clean(text: str) -> str:
     """Without a recognizer's marks and outer spaces."""
-    return TAGS.sub(" ", text).strip()
+    return texts.TAGS.sub(" ", text).strip()
 
 
 def rounded(value: float | None) -> float | None:

@@ -96,7 +96,11 @@ def test_what_people_say_breaks_no_rule(text: str, language: str) -> None:
 
 
 def test_a_recognizer_that_doubts_and_hears_nobody_is_believed() -> None:
-    assert hallucinations("you", seconds=2, language="en", log_probability=-1.4, no_speech=0.9) == ("no_speech",)
+    assert hallucinations("you", seconds=2, language="en", log_probability=-1.4, no_speech=0.9) == (
+        "no_speech",
+        "unsure",
+    )
+    assert hallucinations("you", seconds=2, language="en", log_probability=-1.4, no_speech=0.1) == ("unsure",)
     assert hallucinations("you", seconds=2, language="en", log_probability=-0.2, no_speech=0.9) == ()
 
 

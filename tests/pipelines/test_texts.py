@@ -44,6 +44,7 @@ def test_letters_are_left_alone_where_case_and_stop_are_not_wanted() -> None:
 def test_the_form_for_comparing_keeps_letters_and_digits_of_any_script() -> None:
     assert norm_form("It's 5 o'clock - REALLY?") == "its 5 oclock really"
     assert norm_form("\uff21\uff22\uff23，你好！") == "abc 你好"
+    assert norm_form("Room 12, $5", language="en") == "room twelve five dollars"
     assert norm_form("<|zh|><|NEUTRAL|>你好", language="zh") == "你好"
 
 

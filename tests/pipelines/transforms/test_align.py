@@ -9,7 +9,6 @@ import soxr
 
 from models.frozen import Wave
 from models.frozen.espeak import Espeak, Utterance
-from models.frozen.pocketsphinx import PocketSphinx
 from models.frozen.sphinx_align import WORST, SphinxAligner, sounds_of, words_of
 from pipelines.filters import alignment, coverage, edge_words
 from pipelines.transforms import align
@@ -122,12 +121,3 @@ def test_cuts_through_words_and_lost_words_are_found_in_most_clean_real_clips(cl
     for at_start in (True, False):
         assert quality.refused(quality.aligned(quality.cut(clean, right, at_start=at_start)), whole) >= 0.5
     assert quality.refused(quality.aligned(quality.lacking(clean)), covered) >= 0.7
-
-
-@pytest.mark.shared
-def test_the_embedded_recognizer_gets_two_thirds_of_the_words_of_clean_read_speech(clips: list[quality.Spoken]) -> None:
-    some = [clip for clip in clips if clip.kind == "clean" and len(clip.wave) < 6 * 16000]
-    wer, cer = quality.error_rates(some, PocketSphinx()([clip.wave for clip in some]))
-    assert len(some) >= 7
-    assert wer < 0.342
-    assert cer < 0.182

@@ -27,7 +27,7 @@ def test_a_given_text_stands_and_what_was_heard_lies_beside_it() -> None:
     assert (found.text, found.text_raw, found.text_by) == ("Hello there.", " Hello there. ", "given")
     assert found.heard_text == "", "there is nothing to hear in silence"
     assert (found.heard_cer, found.edge_cer, found.length_ratio) == (1.0, 1.0, 0.0)
-    assert (found.hypotheses, found.hypotheses_by) == (("",), ("pocketsphinx",))
+    assert (found.hypotheses, found.hypotheses_by) == (("",), ("moonshine",))
     other = facts_of(transform, clip_of(given_text="Guten Tag.", language="de"))
     assert (other.text_by, other.heard_text, other.pairwise_cer) == ("given", None, None), "nobody here knows German"
     assert other.compression_ratio is not None
@@ -74,11 +74,21 @@ def test_a_recognizers_marks_stay_in_the_raw_text_alone() -> None:
     assert found.pairwise_wer is None
 
 
+def test_notes_and_marks_are_no_text() -> None:
+    found = transcribe.decide(clip_of(language="en"), heard_of(a="♪♪♪")).segment
+    assert (found.text, found.text_by, found.hypotheses) == (None, "untranscribed", ("♪♪♪",))
+
+
+def test_a_number_is_the_same_in_digits_and_in_words() -> None:
+    clip = clip_of(given_text="She carried twelve apples.", language="en")
+    assert transcribe.decide(clip, heard_of(a="She carried 12 apples.")).segment.heard_cer == 0
+
+
 def test_a_made_up_text_is_named_by_its_rules() -> None:
     found = transcribe.decide(clip_of(SECONDS), heard_of(a="Thanks for watching!")).segment
     assert found.hallucination == ("phrase",)
     doubt = {"a": Heard(text="you", language="en", log_probability=-1.5, no_speech=0.9)}
-    assert transcribe.decide(clip_of(language="en"), doubt).segment.hallucination == ("no_speech",)
+    assert transcribe.decide(clip_of(language="en"), doubt).segment.hallucination == ("no_speech", "unsure")
 
 
 def test_what_transcribe_finds_survives_a_row() -> None:
