@@ -3,13 +3,14 @@
 What one call gets is bounded (transforms/diarize.py). No Ray, no file is written, networks load on the first call.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import Field, field_validator
 
 from infra.manifest import resolve
-from models.frozen import Wave
+from models.frozen import Wave, sha256_of
 from pipelines.embedders import EmbedderConfig
 from pipelines.voices import Spoken
 
@@ -32,6 +33,8 @@ class DiarizerConfig(EmbedderConfig):
     """A file of pipelines/diarizers."""
     segmentation: Path | None = None
     """Tensors of pyannote's segmentation; None for the released ones in the wheel."""
+    vad: Path | None = None
+    """The model folder of FSMN-VAD, where the backend is `fsmn`."""
     onset: float = Field(default=0.5, gt=0, lt=1)
     offset: float = Field(default=0.35, gt=0, lt=1)
     """Speech begins where its probability reaches `onset` and ends where it falls below `offset`."""
@@ -45,6 +48,13 @@ class DiarizerConfig(EmbedderConfig):
         """The name of a file in pipelines/diarizers."""
         resolve("pipelines.diarizers", name)
         return name
+
+
+def code_of_diarizers() -> str:
+    """Hash of the code that a name in a manifest reaches, and no import."""
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), here.parent / "clustering.py"]
+    return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()[:12]
 
 
 def diarizer_of(cfg: DiarizerConfig) -> Diarizer:

@@ -14,8 +14,8 @@ from models.frozen.silero import FRAME as SILERO_FRAME
 from models.frozen.silero import Silero
 from pipelines.clustering import Vectors, voices_of
 from pipelines.diarizers import DiarizerConfig
-from pipelines.embedders import embedder_of
-from pipelines.voices import FRAME, Activity, Spoken, bridged, hysteresis, runs
+from pipelines.embedders import Embedder, embedder_of
+from pipelines.voices import FRAME, FRAME_SECONDS, Activity, Spoken, bridged, hysteresis, runs
 
 HOP = CHUNK // 2
 OVERLAP = 0.35
@@ -59,22 +59,24 @@ class Windows:
         if not speech_F.any():
             return None
         changes = changes_in(classes_CFK, frames=len(speech_F))
-        pieces = [piece for run in runs(speech_F) for piece in pieces_of(run, changes)]
-        windows = np.array([window for piece in pieces for window in windows_of(*piece)])
-        vectors = self.vectors(wave_S, windows)
-        seconds = (windows[:, 1] - windows[:, 0]) / 100
-        labels, centroids = voices_of(
-            vectors, seconds=seconds, split=self.model.SPLIT, method=self.cfg.clustering, most=self.cfg.max_voices
-        )
-        active_FV = np.zeros((len(speech_F), len(centroids)), dtype=bool)
-        active_FV[np.flatnonzero(speech_F), nearest(windows, np.array(labels), pieces)] = True
-        if len(centroids) > 1:
-            add_second(active_FV, overlap_F)
-        return Spoken(active_FV, centroids)
+        spoken = assigned(wave_S, speech_F, changes=changes, model=self.model, cfg=self.cfg)
+        if spoken.active_FV.shape[1] > 1:
+            add_second(spoken.active_FV, overlap_F)
+        return spoken
 
-    def vectors(self, wave_S: Wave, windows: NDArray[np.int64]) -> Vectors:
-        """The embedding of each window."""
-        return np.stack(self.model([wave_S[start * FRAME : end * FRAME] for start, end in windows]))
+
+def assigned(wave_S: Wave, speech_F: Activity, *, changes: list[int], model: Embedder, cfg: DiarizerConfig) -> Spoken:
+    """Frames of speech (there are some), each with the voice of the window nearest to it."""
+    pieces = [piece for run in runs(speech_F) for piece in pieces_of(run, changes)]
+    windows = np.array([window for piece in pieces for window in windows_of(*piece)])
+    vectors: Vectors = np.stack(model([wave_S[start * FRAME : end * FRAME] for start, end in windows]))
+    seconds = (windows[:, 1] - windows[:, 0]) * FRAME_SECONDS
+    labels, centroids = voices_of(
+        vectors, seconds=seconds, split=model.SPLIT, method=cfg.clustering, most=cfg.max_voices
+    )
+    active_FV = np.zeros((len(speech_F), len(centroids)), dtype=bool)
+    active_FV[np.flatnonzero(speech_F), nearest(windows, np.array(labels), pieces)] = True
+    return Spoken(active_FV, centroids)
 
 
 def heard(
