@@ -4,6 +4,7 @@ Of 3D-Speaker's and FunASR's files (`campplus_cn_common.bin`, `campplus_cn_en_co
 (`speaker_encoder.safetensors`), all with our own network (models/speaker/campplus.py).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -55,34 +56,59 @@ class CampPlus:
         return fingerprint_of("campplus", package="torch", weights=[self.path], code=code)
 
     def __call__(self, waves: Sequence[Wave]) -> list[NDArray[np.float32]]:
-        """One embedding a waveform (16 kHz), each as if it were alone."""
-        found = []
-        for wave_S in waves:
-            mean = self.windows(wave_S, window=LONGEST, hop=LONGEST).mean(axis=0)
-            found.append((mean / np.linalg.norm(mean)).astype(np.float32))
+        """One embedding a waveform (16 kHz), in order; those of one length go through together, without padding."""
+        found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(waves)
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for number, wave_S in enumerate(waves):
+            by_length[len(wave_S)].append(number)
+        for length, numbers in by_length.items():
+            if not SHORTEST <= length <= LONGEST:
+                for number in numbers:
+                    mean = self.windows(waves[number], window=LONGEST, hop=LONGEST).mean(axis=0)
+                    found[number] = (mean / np.linalg.norm(mean)).astype(np.float32)
+                continue
+            batch = max(1, BATCH_SAMPLES // length)
+            for first in range(0, len(numbers), batch):
+                members = numbers[first : first + batch]
+                vectors = self.embedded(self.frames(np.stack([waves[number] for number in members])))
+                for number, vector in zip(members, vectors, strict=True):
+                    found[number] = vector
         return found
 
     def windows(self, wave_S: Wave, *, window: int, hop: int) -> NDArray[np.float32]:
         """Embeddings of windows of a waveform, in samples: (windows, width). The last window ends where it does."""
         import torch
 
-        from models.speaker.fbank import fbank
-
         if len(wave_S) < SHORTEST:
             wave_S = np.resize(wave_S, SHORTEST) if len(wave_S) else np.zeros(SHORTEST, np.float32)
         size, step = max(1, (window - FRAME) // STEP + 1), max(1, hop // STEP)
-        whole_S = torch.from_numpy(np.ascontiguousarray(wave_S, dtype=np.float32))
-        frames_FM = fbank(whole_S.to(self.device).unsqueeze(0))[0]
+        frames_FM = self.frames(wave_S[None])[0]
         last = max(0, len(frames_FM) - size)
         starts = sorted({*range(0, last + 1, step), last})
         batch = max(1, BATCH_SAMPLES // window)
-        found = []
+        found = [
+            self.embedded(torch.stack([frames_FM[start : start + size] for start in starts[first : first + batch]]))
+            for first in range(0, len(starts), batch)
+        ]
+        return np.concatenate(found)
+
+    def frames(self, wave_BS: NDArray[np.float32]) -> Any:
+        """The filter bank, (B, frames, 80)."""
+        import torch
+
+        from models.speaker.fbank import fbank
+
         with torch.inference_mode():
-            for first in range(0, len(starts), batch):
-                part_BFM = torch.stack([frames_FM[start : start + size] for start in starts[first : first + batch]])
-                raw = self._network(part_BFM - part_BFM.mean(dim=1, keepdim=True))
-                found.append((raw / raw.norm(dim=1, keepdim=True).clamp_min(1e-6)).cpu().numpy())
-        return np.concatenate(found).astype(np.float32)
+            return fbank(torch.from_numpy(np.ascontiguousarray(wave_BS, dtype=np.float32)).to(self.device))
+
+    def embedded(self, frames_BFM: Any) -> NDArray[np.float32]:
+        """Unit vectors of frames, the mean of each waveform taken off them."""
+        import torch
+
+        with torch.inference_mode():
+            raw = self._network(frames_BFM - frames_BFM.mean(dim=1, keepdim=True))
+            unit = raw / raw.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
     @cached_property
     def _network(self) -> Any:

@@ -55,6 +55,9 @@ def test_one_embedding_an_input_in_order_whatever_came_before(tensors: dict[str,
     there, back = model(NOISE), model(NOISE[::-1])
     np.testing.assert_array_equal(there, back[::-1])
     assert len(model([*NOISE, NOISE[0][:100]])) == 3, "a very short sound has an embedding too"
+    mixed = model([NOISE[1][:24000], NOISE[1], NOISE[0], NOISE[1][8000:32000]])
+    np.testing.assert_allclose(mixed[1:3], [there[1], there[0]], atol=1e-5)
+    np.testing.assert_allclose(mixed[3], model([NOISE[1][8000:32000]])[0], atol=1e-5)
     assert len(model.windows(NOISE[1], window=24000, hop=12000)) == 3, "the last one ends with the clip"
 
 

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from infra.manifest import parse
 from models.frozen import Wave, WeightsError
+from pipelines.chain import Chain
 from pipelines.diarizers.windows import pieces_of, windows_of
+from pipelines.manifest import CorpusManifest
+from pipelines.readers import folder
 from pipelines.row import Decoded
 from pipelines.transforms.diarize import Config, Transform, parts_of
+from pipelines.units import unit_of
 from pipelines.voices import Spoken
 from tests.pipelines.joined_voices import Spoken as Clip
 from tests.pipelines.joined_voices import decoded, error, librispeech, turns
@@ -138,3 +143,28 @@ def test_two_voices_at_once_are_heard_as_two(clips: list[Clip]) -> None:
             if a[2] != b[2]
         )
         assert least <= both <= most, both
+
+
+@pytest.mark.shared
+def test_a_chain_gives_segments_of_one_voice_each_and_loses_nothing(clips: list[Clip], tmp_path: Path) -> None:
+    import soundfile
+
+    wave_S, truth = turns(clips, random=np.random.default_rng(14), voices=2, count=4, gap_seconds=(0.0, 0.3))
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "x.wav", wave_S, 16000, subtype="FLOAT")
+    named = {"name": "toy", "transforms": ["probe", "diarize", "segment", "speaker"]}
+    chain = Chain(parse(CorpusManifest, named, where="toy"))
+    result = chain.run_unit(unit_of(list(folder.recordings(folder.Config(), tmp_path / "in"))), tmp_path / "out")
+    assert result is not None
+    assert sum(fate.seconds for fate in result.fates) == pytest.approx(len(wave_S) / 16000, abs=1e-3)
+    segments = [fate.segment for fate in result.fates if fate.segment and fate.status == "ready"]
+    assert {segment["turn"] for segment in segments} == {"0", "1"}
+    for segment in segments:
+        start, end = segment["start_sample"] / 16000, segment["end_sample"] / 16000
+        shares: dict[str, float] = {}
+        for turn in truth:
+            shared = min(end, turn.end_seconds) - max(start, turn.start_seconds)
+            shares[turn.voice] = shares.get(turn.voice, 0.0) + max(0.0, shared)
+        assert sum(shares.values()) - max(shares.values()) <= 0.3, segment
+        assert segment["speaker"] == f"{segment['recording_sha256'][:12]}-{segment['turn']}"
+        assert segment["overlap_ratio"] <= 0.02
