@@ -13,6 +13,7 @@ from typing import Any
 from infra.storage import write_json
 from infra.workflow.node import Job
 from pipelines.audit import write_audit
+from pipelines.card import write_card
 from pipelines.chain import Chain
 from pipelines.funnel import Funnel
 from pipelines.ledger import (
@@ -227,5 +228,6 @@ def show(job: Job, made: Assembled) -> None:
     for item in made.items[:: max(len(made.items) // EXAMPLES, 1)][:EXAMPLES]:
         (folder / f"{item.key}.flac").write_bytes(made.sounds(item.key) or b"")
     job.run.artifact(write_audit(job.out, sound_of=made.sounds))
+    job.run.artifact(write_card(job.out))
     job.run.artifact(folder)
     job.run.artifact(job.out / "funnel.json")

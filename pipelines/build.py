@@ -39,6 +39,8 @@ ROLES: Mapping[str, bool] = {"recordings": True}
 CODE = ("pipelines", "models/frozen")
 """A change that decides no result costs a build over stored annotations: no model runs for it."""
 identity = semantic
+PACKED = "packed"
+"""Where shards are written: in the work folder, which the next attempt finds as it was left."""
 EARLY = 20
 """Failed recordings before the budget for errors may stop the job in its middle."""
 
@@ -70,7 +72,9 @@ def run(job: Job) -> Outcome:
     members = manifest.shards.members
     planned = plan(made.items, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
     shards = pack(job, planned, members=members, parallel=len(made.items) > 4096)
-    digest = finish(job.out, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
+    digest = finish(job.work / PACKED, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
+    for name in ("shards", "index", "corpus.json"):
+        (job.work / PACKED / name).replace(job.out / name)
     store = store_of(job.out)
     if store is not None:
         ids = [unit.id for unit in units]
@@ -326,7 +330,9 @@ def pack(
     The plan decides the bytes, not who writes them; no more entries are in memory than are being written.
     """
     if not parallel or len(shards) == 1:
-        yield from (write_shard(job.out, number, items, members=members) for number, items in enumerate(shards))
+        yield from (
+            write_shard(job.work / PACKED, number, items, members=members) for number, items in enumerate(shards)
+        )
         return
     job.connect()
     import ray
@@ -335,7 +341,7 @@ def pack(
     window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     begun: deque[Any] = deque()
     for number, items in enumerate(shards):
-        begun.append(write.remote(job.out, number, list(items), members=members))
+        begun.append(write.remote(job.work / PACKED, number, list(items), members=members))
         if len(begun) > window:
             yield ray.get(begun.popleft())
     while begun:
