@@ -39,7 +39,7 @@ EXPECT = {
     "clean": "kept", "unlabeled": "kept", "untold": "kept", "light_noise": "kept",
     "music_bed": "either", "loud_noise": "cleaned",
     "music": "dropped", "noise": "dropped", "narrow_band": "dropped", "clipped": "dropped",
-    "wrong_text": "dropped", "silent": "dropped", "two_voices": "dropped",
+    "wrong_text": "dropped", "silent": "dropped", "two_voices": "one voice each",
     "dialogue": "one voice each",
     "corrupt": "failed", "truncated": "failed", "empty": "failed",
 }  # fmt: skip
