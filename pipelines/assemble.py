@@ -28,14 +28,14 @@ from pipelines.ledger import (
     sound_path,
 )
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.writer import record_of
+from pipelines.policy.select import Verdict, verdicts
+from pipelines.policy.tombstones import store_of
+from pipelines.policy.withheld import withholding
 from pipelines.row import as_row, segment_of
-from pipelines.select import Verdict, verdicts
-from pipelines.tombstones import store_of
-from pipelines.truth import read_truth, score_against_truth
-from pipelines.truth import table as truth_table
+from pipelines.synthetic.truth import read_truth, score_against_truth
+from pipelines.synthetic.truth import table as truth_table
 from pipelines.units import Unit
-from pipelines.withheld import withholding
-from pipelines.writer import record_of
 
 EXAMPLES = 10
 """Clips to hear, and reasons to draw as curves."""

@@ -22,17 +22,17 @@ from models.frozen import WeightsError
 from pipelines.assemble import assemble, show, tell_metrics, tell_truth
 from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
+from pipelines.forecast.prediction import hold_against
 from pipelines.funnel import costs_table, duration, failed_share, table, top_reasons
 from pipelines.ledger import UnitResult, final_units, load, result_path, share
 from pipelines.manifest import CorpusManifest, Worker, semantic
-from pipelines.prediction import hold_against
+from pipelines.packing.writer import Packable, finish, plan, write_shard
+from pipelines.policy.tombstones import store_of
 from pipelines.recipe import Step
 from pipelines.reuse import earlier_results, forecast, note_chain
 from pipelines.row import Recording
 from pipelines.shards import read_card
-from pipelines.tombstones import store_of
 from pipelines.units import Unit, plan_units, prepared
-from pipelines.writer import Packable, finish, plan, write_shard
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}

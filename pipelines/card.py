@@ -15,9 +15,9 @@ from infra.storage import write_atomic
 from pipelines.audit.columns import Coded, Columns
 from pipelines.audit.pictures import short
 from pipelines.audit.scores import Limit, in_order, limits, name_of
-from pipelines.bill import terms_told
 from pipelines.funnel import duration
-from pipelines.licenses import identifier
+from pipelines.policy.bill import terms_told
+from pipelines.policy.licenses import identifier
 from pipelines.row import Segment
 from pipelines.shards import read_card
 

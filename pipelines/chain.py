@@ -16,11 +16,11 @@ from infra.manifest import resolve
 from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, load, result_path, save
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.writer import flac_of, npy_of
 from pipelines.recipe import Step, fingerprint_of, recipe
 from pipelines.reuse import Earlier, Known, reusable
 from pipelines.row import Clip, Decoded, Recording, Rejected, Segment, Unusable, Wave, as_row
 from pipelines.units import Unit
-from pipelines.writer import flac_of, npy_of
 
 BLAMED = (ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError)
 """Errors that a clip may cause; all others are ours, and stop the job."""

@@ -78,10 +78,10 @@ def run_plan(args: argparse.Namespace) -> int:
     from infra.log import say
     from infra.manifest import load
     from infra.workflow.single import STORE, settings_of
+    from pipelines.forecast.prediction import predict
+    from pipelines.forecast.sampling import lengths
     from pipelines.funnel import duration
     from pipelines.manifest import CorpusManifest
-    from pipelines.prediction import predict
-    from pipelines.sampling import lengths
     from pipelines.units import plan_units, prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
@@ -158,8 +158,8 @@ def run_build(args: argparse.Namespace) -> int:
 
 def run_stats(args: argparse.Namespace) -> int:
     """The funnel of a finished corpus."""
-    from pipelines.bill import terms_told
     from pipelines.funnel import costs_table, table
+    from pipelines.policy.bill import terms_told
     from pipelines.shards import CorpusError, read_card
 
     root = corpus_at(args.corpus)
@@ -208,9 +208,9 @@ def row_line(row: dict[str, Any]) -> str:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Every shard against its hash, every sample against the index."""
+    from pipelines.packing.verify import verify
+    from pipelines.policy.views import hidden_in
     from pipelines.shards import read_card
-    from pipelines.verify import verify
-    from pipelines.views import hidden_in
 
     root = args.corpus if "://" in args.corpus else corpus_at(args.corpus)
     wrong = verify(root)
@@ -238,8 +238,8 @@ def corpus_at(word: str) -> Path:
     from infra.workflow.manifest import NAME
     from infra.workflow.single import STORE
     from infra.workflow.store import Store
+    from pipelines.policy.views import CARD, SELECTIONS
     from pipelines.shards import CorpusError
-    from pipelines.views import CARD, SELECTIONS
 
     path = Path(word)
     for folder in (path, path / "out", STORE / SELECTIONS / word):

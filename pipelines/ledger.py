@@ -213,7 +213,7 @@ def ledger_writer(path: Path) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
 
-    from pipelines.parts import segment_columns
+    from pipelines.packing.parts import segment_columns
 
     text, number = pyarrow.string(), pyarrow.float64()
     types = {"reasons": pyarrow.list_(text), "item_seconds": number}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from infra.manifest import Entry, Manifest, entry_of, resolve
-from pipelines.licenses import Use
+from pipelines.policy.licenses import Use
 from pipelines.row import score_owner
 
 if TYPE_CHECKING:

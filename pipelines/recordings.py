@@ -15,12 +15,12 @@ from pydantic import Field, model_validator
 from infra.manifest import Entry, Manifest, entry_of, resolve
 from infra.storage import file_digest, write_atomic
 from infra.workflow.node import Job, Outcome, Refused
-from pipelines.admit import admitted
-from pipelines.columns import is_evaluation
-from pipelines.containers import Unreadable, file_of
-from pipelines.licenses import TERMS, terms_of
+from pipelines.policy.licenses import TERMS, terms_of
+from pipelines.reading.admit import admitted
+from pipelines.reading.columns import is_evaluation
+from pipelines.reading.containers import Unreadable, file_of
 from pipelines.row import Recording
-from pipelines.synthesize import EXPECT, VOICES, Take, takes
+from pipelines.synthetic.synthesize import EXPECT, VOICES, Take, takes
 
 if TYPE_CHECKING:
     ReaderEntry = Entry
@@ -52,7 +52,7 @@ class RecordingsManifest(Manifest):
     title: str = ""
     """Of an open corpus, like all that follows."""
     terms: list[str] | None = None
-    """What the license asks, for people: `stipple check` holds it against pipelines/licenses.py."""
+    """What the license asks, for people: `stipple check` holds it against pipelines/policy/licenses.py."""
     attribution: str = ""
     """Whom to name."""
     expected_hours: float | None = Field(default=None, gt=0)
@@ -71,7 +71,9 @@ class RecordingsManifest(Manifest):
             raise ValueError("give folder, or synthetic, not both")
         if self.terms is not None and set(self.terms) != terms_of(self.license):
             asked = ", ".join(sorted(terms_of(self.license))) or "nothing"
-            raise ValueError(f"terms: {self.license} asks {asked}; pipelines/licenses.py knows {', '.join(TERMS)}")
+            raise ValueError(
+                f"terms: {self.license} asks {asked}; pipelines/policy/licenses.py knows {', '.join(TERMS)}"
+            )
         return self
 
 
@@ -80,9 +82,7 @@ ROLES: Mapping[str, bool] = {}
 TOLD = {"reader", "license", "source", "language", "splits_for_training", "restored"}
 """What of the manifest of a folder decides the catalog."""
 CODE = (
-    "pipelines/recordings.py", "pipelines/synthesize.py", "pipelines/sentences.py", "pipelines/sounds.py",
-    "pipelines/row.py", "pipelines/readers", "pipelines/admit.py", "pipelines/cells.py", "pipelines/columns.py",
-    "pipelines/containers.py", "pipelines/gzips.py", "pipelines/inside.py", "pipelines/layouts.py", "pipelines/tars.py",
+    "pipelines/recordings.py", "pipelines/row.py", "pipelines/readers", "pipelines/reading", "pipelines/synthetic",
     "models/frozen/espeak.py",
 )  # fmt: skip
 NEEDED = {"uri", "name", "bytes"}

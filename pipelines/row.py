@@ -26,7 +26,7 @@ class Recording:
     """A file as delivered: where it is, what came with it, under which license."""
 
     uri: str
-    """Path of the file, or of an archive or table and the place in it (see pipelines/containers.py)."""
+    """Path of the file, or of an archive or table and the place in it (see pipelines/reading/containers.py)."""
     name: str
     """Path relative to the corpus root, with forward slashes: stable across machines, part of nothing but messages."""
     bytes: int
@@ -87,7 +87,7 @@ class Segment:
     pcm_sha256: str | None = by("fingerprint")
     """Hash of the samples, 16 bits at the native rate: the same for copies that no codec has touched."""
     audio_print: str | None = by("fingerprint")
-    """What the sound is like (`pipelines.prints`), as text: near for re-encoded, cut and resampled copies."""
+    """What the sound is like (`pipelines.copies.prints`), as text: near for re-encoded, cut and resampled copies."""
     music_ratio: float | None = by("separate")
     """Share of the clip in which there is music, beside the speech or instead of it."""
     singing_ratio: float | None = by("separate")
@@ -139,7 +139,7 @@ class Segment:
     compression_ratio: float | None = by("transcribe")
     """Of `text`, as Whisper computes it: above 2.4 it repeats itself."""
     hallucination: tuple[str, ...] | None = by("transcribe")
-    """Names of the rules by which `text` looks made up (pipelines/consistency.py); empty where none applies."""
+    """Names of the rules by which `text` looks made up (pipelines/hearing/consistency.py); empty where none applies."""
     untexted_seconds: float | None = by("transcribe")
     """Seconds of speech that no text covers: all of the speech where there is no text."""
     text_norm: str | None = by("text")

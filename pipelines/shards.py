@@ -8,7 +8,7 @@ A corpus, in a folder:
     shards/pack-0000/shard-000000.tar.idx where each sample begins in the tar, and where the last one ends: uint64,
                                           little-endian (what Energon reads, and lhotse in its own tars)
 A pack has at most 1024 shards. The digest of the index is the version of the corpus: `name@digest`.
-Published (pipelines/publish.py), all but corpus.json lie in a folder that it names under `at`.
+Published (pipelines/packing/publish.py), all but corpus.json lie in a folder that it names under `at`.
 """
 
 import io
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from infra.manifest import canonical
 from infra.objects import Folder, Place, place_of
-from pipelines.index import PACK, CorpusError, Rows, index_name
+from pipelines.packing.index import PACK, CorpusError, Rows, index_name
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
@@ -284,7 +284,7 @@ def open_corpus(
 
     Raises: CorpusError when it is not a finished corpus.
     """
-    from pipelines.views import corpus_and_selection, seen
+    from pipelines.policy.views import corpus_and_selection, seen
 
     place = place_of(root, storage) if isinstance(root, str | Path) else root
     if isinstance(place, Folder):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.storage import file_digest, read_json
-from pipelines.licenses import terms_of
-from pipelines.scored import schema_of
+from pipelines.policy.licenses import terms_of
+from pipelines.policy.scored import schema_of
+from pipelines.policy.tombstones import NEEDED, Withdrawn, tombstones_of
 from pipelines.shards import CorpusError, open_corpus, read_card, shard_path
-from pipelines.tombstones import NEEDED, Withdrawn, tombstones_of
 
 KEY = re.compile(r"[0-9a-f]{26}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from infra.manifest import canonical, digest
-from pipelines.admit import admitted
-from pipelines.containers import file_of
 from pipelines.manifest import CorpusManifest, Units
+from pipelines.reading.admit import admitted
+from pipelines.reading.containers import file_of
 from pipelines.row import Recording
 
 FEWEST = 32

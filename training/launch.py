@@ -39,7 +39,7 @@ CODE = (
     "models/runtime/files.py",
     "models/runtime/latents.py",
     "models/runtime/tensors.py",
-    "pipelines/index.py",
+    "pipelines/packing/index.py",
     "pipelines/shards.py",
 )
 EVERY_SECONDS = 10.0

@@ -7,9 +7,9 @@ import numpy as np
 
 from pipelines.audit.columns import Coded, Columns
 from pipelines.audit.sheets import hours_told, text
-from pipelines.bill import terms_told
 from pipelines.funnel import STATUSES, duration
-from pipelines.licenses import terms_of
+from pipelines.policy.bill import terms_told
+from pipelines.policy.licenses import terms_of
 
 Facts = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 
 from infra.manifest import resolve
 from models.frozen import Wave, sha256_of
-from pipelines.embedders import EmbedderConfig
-from pipelines.voices import Spoken
+from pipelines.hearing.embedders import EmbedderConfig
+from pipelines.hearing.voices import Spoken
 
 
 class Diarizer(Protocol):

@@ -6,8 +6,8 @@ from models.frozen import Wave
 from models.frozen.fsmn_vad import detector
 from pipelines.diarizers import DiarizerConfig
 from pipelines.diarizers.windows import assigned
-from pipelines.embedders import embedder_of
-from pipelines.voices import FRAME, FRAME_SECONDS, Spoken
+from pipelines.hearing.embedders import embedder_of
+from pipelines.hearing.voices import FRAME, FRAME_SECONDS, Spoken
 
 
 class Fsmn:

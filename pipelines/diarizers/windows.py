@@ -12,10 +12,10 @@ from models.frozen import Wave
 from models.frozen.pyannote import CHUNK, CLASSES, FIELD, FRAMES, STEP, Segmentation
 from models.frozen.silero import FRAME as SILERO_FRAME
 from models.frozen.silero import Silero
-from pipelines.clustering import Vectors, voices_of
 from pipelines.diarizers import DiarizerConfig
-from pipelines.embedders import Embedder, embedder_of
-from pipelines.voices import FRAME, FRAME_SECONDS, Activity, Spoken, bridged, hysteresis, runs
+from pipelines.hearing.clustering import Vectors, voices_of
+from pipelines.hearing.embedders import Embedder, embedder_of
+from pipelines.hearing.voices import FRAME, FRAME_SECONDS, Activity, Spoken, bridged, hysteresis, runs
 
 HOP = CHUNK // 2
 OVERLAP = 0.35

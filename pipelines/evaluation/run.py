@@ -15,7 +15,7 @@ from pipelines.shards import Corpus, open_corpus
 MANIFEST = EvalManifest
 ROLES: Mapping[str, bool] = {"bundle": True, "data": False}
 """`data` is not needed where the manifest brings its own list of prompts, or none."""
-CODE = ("pipelines/evaluation", "pipelines/index.py", "pipelines/shards.py", "models")
+CODE = ("pipelines/evaluation", "pipelines/packing/index.py", "pipelines/shards.py", "models")
 
 
 def identity(manifest: EvalManifest) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
 """Keep segments whose given text a recognizer confirms."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "heard_cer"
 

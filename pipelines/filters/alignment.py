@@ -1,8 +1,8 @@
 """Keep segments whose text can be followed through the sound: one that belongs to another recording cannot."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "align_score"
 

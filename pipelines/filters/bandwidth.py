@@ -1,8 +1,8 @@
 """Keep segments whose sound reaches high enough: narrow-band sources teach a dull voice, also when upsampled."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "bandwidth_hz"
 

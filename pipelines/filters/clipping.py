@@ -1,8 +1,8 @@
 """Keep segments that were not recorded too loud."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "clipped_ratio"
 

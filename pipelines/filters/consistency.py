@@ -1,8 +1,8 @@
 """Keep segments on whose text everybody agrees: recognizers among themselves, and with a given text."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "cer_mean"
 

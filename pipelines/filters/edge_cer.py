@@ -1,8 +1,8 @@
 """Keep segments whose text begins and ends where the sound does: a lost first or last word shows at the ends."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "edge_cer"
 

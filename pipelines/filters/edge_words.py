@@ -1,8 +1,8 @@
 """Keep segments whose first and last words are whole: a word that the cut has hit fits badly."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "edge_score"
 

@@ -8,7 +8,7 @@ SCORE = "hallucination"
 
 class Config(Manifest):
     ignore: list[str] = []
-    """Names of rules (pipelines/consistency.py) that are not to count."""
+    """Names of rules (pipelines/hearing/consistency.py) that are not to count."""
 
 
 def keep(segment: Segment, cfg: Config) -> bool:

@@ -1,8 +1,8 @@
 """Keep segments whose text is about as long as what was heard: a text that is cut, or says more, is wrong."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "length_ratio"
 

@@ -1,8 +1,8 @@
 """Keep segments that sound clean to a model of listeners' opinions."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "mos_overall"
 

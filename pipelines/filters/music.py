@@ -1,8 +1,8 @@
 """Keep segments with little music in them, beside the speech or instead of it."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "music_ratio"
 

@@ -1,8 +1,8 @@
 """Keep segments in which the voice does not change: no cut divides them into two that sound like different people."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "speaker_split_gain"
 

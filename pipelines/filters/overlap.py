@@ -1,8 +1,8 @@
 """Keep segments in which one person speaks at a time, as far as `diarize` heard."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "overlap_ratio"
 

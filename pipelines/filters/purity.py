@@ -1,8 +1,8 @@
 """Keep segments in which one voice speaks: every window sounds like the mean of all."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "speaker_cosine_min"
 

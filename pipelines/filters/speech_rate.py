@@ -1,8 +1,8 @@
 """Keep segments spoken at a human pace: text that is far too long or too short for its sound is wrong."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "chars_per_second"
 DENSE = ("zh", "yue", "ja", "ko")

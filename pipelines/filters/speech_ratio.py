@@ -1,8 +1,8 @@
 """Keep segments that are mostly speech."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "speech_ratio"
 

@@ -1,8 +1,8 @@
 """Keep segments that sound natural to a model of listeners in listening tests."""
 
 from infra.manifest import Manifest
+from pipelines.policy.thresholds import Threshold, limit
 from pipelines.row import Segment
-from pipelines.thresholds import Threshold, limit
 
 SCORE = "utmos"
 

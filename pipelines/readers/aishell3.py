@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.manifest import Manifest
-from pipelines.layouts import faulty, lines_of, needed, of_file, root_at
+from pipelines.reading.layouts import faulty, lines_of, needed, of_file, root_at
 from pipelines.row import Recording
 
 PINYIN = re.compile(r"[a-z:]+[0-9]")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import transcript
-from pipelines.layouts import faulty, listing, of_file, root_at
 from pipelines.readers.folder import SUFFIXES, rows_of
+from pipelines.reading.columns import transcript
+from pipelines.reading.layouts import faulty, listing, of_file, root_at
 from pipelines.row import Recording
 
 CLIP = re.compile(r"Y?(?P<id>[\w-]{11})(_\d+(\.\d+)?)?(_\d+(\.\d+)?)?")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.layouts import json_lines, listing, of_file, root_at
 from pipelines.readers.webdataset import ARCHIVES, of_tar
+from pipelines.reading.layouts import json_lines, listing, of_file, root_at
 from pipelines.row import Recording
 
 LICENSE = "CC-BY-NC-4.0 AND LicenseRef-third-party"

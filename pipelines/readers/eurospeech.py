@@ -13,8 +13,8 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.layouts import listing, root_at
 from pipelines.readers.parquet import of_table
+from pipelines.reading.layouts import listing, root_at
 from pipelines.row import Recording
 
 LICENSES = {

@@ -15,10 +15,10 @@ from typing import Any
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import code_of
-from pipelines.layouts import faulty, lines_of, listing, of_file, root_at
 from pipelines.readers.parquet import of_table
 from pipelines.readers.webdataset import of_tar
+from pipelines.reading.columns import code_of
+from pipelines.reading.layouts import faulty, lines_of, listing, of_file, root_at
 from pipelines.row import Recording
 
 PARTS = ("train", "dev", "test")

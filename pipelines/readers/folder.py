@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import lowered, recording, tell
-from pipelines.inside import Outside, inside
-from pipelines.layouts import small_text
+from pipelines.reading.columns import lowered, recording, tell
+from pipelines.reading.inside import Outside, inside
+from pipelines.reading.layouts import small_text
 from pipelines.row import Recording
 
 KINDS = (

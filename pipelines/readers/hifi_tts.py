@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.layouts import json_lines, listing, of_file, root_at
+from pipelines.reading.layouts import json_lines, listing, of_file, root_at
 from pipelines.row import Recording
 
 TABLE = re.compile(r"(?P<speaker>\d+)_manifest_(?P<quality>clean|other)_(?P<part>train|dev|test)\.json")

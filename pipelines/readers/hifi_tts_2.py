@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.manifest import Manifest
-from pipelines.layouts import faulty, json_lines, needed, of_file, root_at
+from pipelines.reading.layouts import faulty, json_lines, needed, of_file, root_at
 from pipelines.row import Recording
 
 

@@ -10,9 +10,9 @@ from types import NoneType
 from infra.manifest import Manifest, did_you_mean
 from infra.storage import read_json
 from infra.workflow.node import Refused
-from pipelines.containers import Unreadable, file_of
-from pipelines.inside import PROTOCOL, Outside, inside
-from pipelines.layouts import lines_of
+from pipelines.reading.containers import Unreadable, file_of
+from pipelines.reading.inside import PROTOCOL, Outside, inside
+from pipelines.reading.layouts import lines_of
 from pipelines.row import Recording
 
 KNOWN = {item.name: item.type.__name__ if isinstance(item.type, type) else str(item.type) for item in fields(Recording)}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.layouts import faulty, lines_of, needed, of_file, root_at
 from pipelines.readers.parquet import split_of
+from pipelines.reading.layouts import faulty, lines_of, needed, of_file, root_at
 from pipelines.row import Recording
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.layouts import faulty, lines_of, of_file, root_at
+from pipelines.reading.layouts import faulty, lines_of, of_file, root_at
 from pipelines.row import Recording
 
 BROKEN = {"16_4013_20170819121429.wav", "18_1565_20170712000170.wav"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import code_of
-from pipelines.layouts import faulty, lines_of, of_file, root_at
+from pipelines.reading.columns import code_of
+from pipelines.reading.layouts import faulty, lines_of, of_file, root_at
 from pipelines.row import Recording
 
 PARTS = ("train", "dev", "test")

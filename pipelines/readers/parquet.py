@@ -14,10 +14,10 @@ from typing import Any
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import lowered, recording
-from pipelines.containers import cell_uri
-from pipelines.inside import Outside, inside
-from pipelines.layouts import faulty, listing, of_file, root_at
+from pipelines.reading.columns import lowered, recording
+from pipelines.reading.containers import cell_uri
+from pipelines.reading.inside import Outside, inside
+from pipelines.reading.layouts import faulty, listing, of_file, root_at
 from pipelines.row import Recording
 
 SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|dev|test|eval)(?![a-z])")

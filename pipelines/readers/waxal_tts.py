@@ -11,9 +11,9 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import code_of
-from pipelines.layouts import listing, root_at
 from pipelines.readers.parquet import of_table
+from pipelines.reading.columns import code_of
+from pipelines.reading.layouts import listing, root_at
 from pipelines.row import Recording
 
 

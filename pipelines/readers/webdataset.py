@@ -12,14 +12,14 @@ from typing import Any, BinaryIO, cast
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.columns import lowered, recording
-from pipelines.containers import member_uri, packed
-from pipelines.gzips import BadGzip, GzipStream
-from pipelines.inside import Outside, inside
-from pipelines.layouts import faulty, listing, root_at
 from pipelines.readers.folder import SUFFIXES
+from pipelines.reading.columns import lowered, recording
+from pipelines.reading.containers import member_uri, packed
+from pipelines.reading.gzips import BadGzip, GzipStream
+from pipelines.reading.inside import Outside, inside
+from pipelines.reading.layouts import faulty, listing, root_at
+from pipelines.reading.tars import Damaged, Entry, entries
 from pipelines.row import Recording
-from pipelines.tars import Damaged, Entry, entries
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 LONGEST_TEXT = 1 << 20

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.layouts import lines_of, listing, of_file, root_at, small_text
+from pipelines.reading.layouts import lines_of, listing, of_file, root_at, small_text
 from pipelines.row import Recording
 
 TIERS = ("Premium", "Standard", "Basic")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from infra.manifest import Manifest
 from models.frozen.silero import Silero
 from models.frozen.sphinx_align import WORST, AlignedWord, SphinxAligner
-from pipelines import texts
+from pipelines.hearing import texts
 from pipelines.row import Clip, Rejected, Wave
 from pipelines.transforms import fingerprint_of
 

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.diarizers import DiarizerConfig, code_of_diarizers, diarizer_of
+from pipelines.hearing.voices import FRAME, FRAME_SECONDS, RATE_HZ, Spoken, held, stitched, turns_of
 from pipelines.row import Decoded, Turn, Unusable, Wave
 from pipelines.transforms import fingerprint_of
-from pipelines.voices import FRAME, FRAME_SECONDS, RATE_HZ, Spoken, held, stitched, turns_of
 
 
 class Config(DiarizerConfig):

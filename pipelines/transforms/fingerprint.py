@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from infra.manifest import Manifest
-from pipelines.prints import RATE_HZ, told, words_of
+from pipelines.copies.prints import RATE_HZ, told, words_of
 from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
@@ -22,7 +22,7 @@ class Config(Manifest):
 
 
 class Transform:
-    """Sets the hash of the samples (16 bits, at the native rate), and the print (`pipelines.prints`)."""
+    """Sets the hash of the samples (16 bits, at the native rate), and the print (`pipelines.copies.prints`)."""
 
     def __init__(self, cfg: Config) -> None:
         self.fingerprint = fingerprint_of(__file__, cfg=cfg)

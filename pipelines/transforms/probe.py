@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from infra.manifest import Manifest
-from pipelines.containers import Opener
-from pipelines.decode import BadAudio, Source, opened
+from pipelines.reading.containers import Opener
+from pipelines.reading.decode import BadAudio, Source, opened
 from pipelines.row import Decoded, Recording, Unusable, Wave
 
 LOUDEST = 16.0

@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 from pydantic import Field
 
-from pipelines.clustering import Vectors, linked, split_gain, unit
-from pipelines.embedders import EmbedderConfig, embedder_of
+from pipelines.hearing.clustering import Vectors, linked, split_gain, unit
+from pipelines.hearing.embedders import EmbedderConfig, embedder_of
 from pipelines.row import Clip, Rejected, Segment, Wave
 from pipelines.transforms import fingerprint_of
 

@@ -13,7 +13,7 @@ from pydantic import field_validator
 
 from infra.manifest import Manifest, resolve
 from models.frozen import Heard, Wave
-from pipelines import consistency, texts
+from pipelines.hearing import consistency, texts
 from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 

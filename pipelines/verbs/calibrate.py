@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print `keep:` lines that paste into a manifest."""
     from infra.manifest import ManifestError
-    from pipelines.calibrate import calibrate, yaml_of
     from pipelines.cli import corpus_at
-    from pipelines.conditions import read_condition
-    from pipelines.scored import score_names
+    from pipelines.policy.calibrate import calibrate, yaml_of
+    from pipelines.policy.conditions import read_condition
+    from pipelines.policy.scored import score_names
     from pipelines.shards import read_card
 
     if not 0 < args.percentile < 50:

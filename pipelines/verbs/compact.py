@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 where nothing is left."""
     from pipelines.cli import corpus_at, told_of
-    from pipelines.compact import compact
+    from pipelines.packing.compact import compact
 
     root = corpus_at(args.corpus)
     card = compact(root, args.out, soft_bytes=round(args.soft_mb * 1e6))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.dedup import Copy
-    from pipelines.heard import Set
+    from pipelines.copies.dedup import Copy
+    from pipelines.hearing.heard import Set
 
 SUMMARY = "find copies, exact and re-encoded, across corpora and against evaluation sets; hide them"
 SHOWN = 20
@@ -41,8 +41,8 @@ def main(args: argparse.Namespace) -> int:
 
     from infra.manifest import ManifestError
     from pipelines.cli import corpus_at
-    from pipelines.dedup import copies, write_tombstones
-    from pipelines.heard import heard_at
+    from pipelines.copies.dedup import copies, write_tombstones
+    from pipelines.hearing.heard import heard_at
 
     if not 0 < args.min_share <= 1:
         raise ManifestError("--min-share", [f"lies between 0 and 1, but is {args.min_share:g}"])

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 FORMATS = ("energon", "jsonl", "lhotse", "lhotse-shar")
-"""Those of pipelines.export; `jsonl` is the training manifest of dots.tts."""
+"""Those of pipelines.packing.export; `jsonl` is the training manifest of dots.tts."""
 SUMMARY = "write what lhotse, Energon or dots.tts need to read a corpus"
 
 
@@ -19,7 +19,7 @@ def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 written, 1 not."""
     from infra.log import say
     from pipelines.cli import corpus_at
-    from pipelines.export import WRITERS
+    from pipelines.packing.export import WRITERS
     from pipelines.shards import open_corpus
 
     corpus = open_corpus(corpus_at(args.corpus))

@@ -21,8 +21,8 @@ def main(args: argparse.Namespace) -> int:
     from infra.manifest import load
     from infra.objects import place_of
     from pipelines.cli import corpus_at
-    from pipelines.publish import publish
-    from pipelines.verify import verify
+    from pipelines.packing.publish import publish
+    from pipelines.packing.verify import verify
 
     storage = load(Storage, args.storage) if args.storage else None
     target = place_of(args.target, storage)

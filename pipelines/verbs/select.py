@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 where a license that is not allowed is there, 2 for what cannot be asked."""
     from pipelines.cli import corpus_at
-    from pipelines.conditions import read_condition
-    from pipelines.scored import score_names
+    from pipelines.policy.conditions import read_condition
+    from pipelines.policy.scored import score_names
 
     root = corpus_at(args.corpus)
     asked = (args.what_if, args.sweep, args.target_hours, args.policy, args.where, args.out, args.name)
@@ -62,11 +62,11 @@ def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
     """What a policy keeps; written as a view where a place for it is named."""
     from infra.manifest import ManifestError, load
     from infra.workflow.single import STORE
-    from pipelines.licenses import refused
     from pipelines.manifest import CorpusManifest
-    from pipelines.selection import policy_facts, tally, told, write_selection
+    from pipelines.policy.licenses import refused
+    from pipelines.policy.selection import policy_facts, tally, told, write_selection
+    from pipelines.policy.views import SELECTIONS
     from pipelines.shards import open_corpus
-    from pipelines.views import SELECTIONS
 
     if args.policy is None and where is None and not args.allow:
         told_so = "say what to select by: --policy, --where, --allow; or ask --what-if, --sweep or --target-hours"
@@ -89,7 +89,7 @@ def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
 
 def run_licenses(args: argparse.Namespace, root: Path) -> int:
     """The licenses of what readers see, in a corpus or a selection: 1 where one of them does not allow the uses."""
-    from pipelines.bill import bill, hours_under, table
+    from pipelines.policy.bill import bill, hours_under, table
     from pipelines.shards import open_corpus
 
     check_uses(args.allow)
@@ -110,7 +110,7 @@ def check_uses(uses: list[str]) -> None:
     Raises: ManifestError
     """
     from infra.manifest import ManifestError, did_you_mean
-    from pipelines.licenses import USES
+    from pipelines.policy.licenses import USES
 
     wrong = [
         f"no use {use!r}{did_you_mean(use, USES)}; there are: {', '.join(USES)}" for use in uses if use not in USES
@@ -121,7 +121,7 @@ def check_uses(uses: list[str]) -> None:
 
 def run_what_if(args: argparse.Namespace, root: Path, kept: Any, where: Any) -> int:
     """Hours kept and lost, and why."""
-    from pipelines.what_if import table_of, what_if
+    from pipelines.policy.what_if import table_of, what_if
 
     facts = what_if(root, kept=kept, where=where)
     print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else table_of(facts))
@@ -131,10 +131,10 @@ def run_what_if(args: argparse.Namespace, root: Path, kept: Any, where: Any) -> 
 def run_sweep(args: argparse.Namespace, root: Path, where: Any) -> int:
     """Hours against a threshold."""
     from infra.manifest import ManifestError
-    from pipelines.conditions import holds
-    from pipelines.scored import read_scored
-    from pipelines.thresholds import bound_of
-    from pipelines.what_if import curve, sweep
+    from pipelines.policy.conditions import holds
+    from pipelines.policy.scored import read_scored
+    from pipelines.policy.thresholds import bound_of
+    from pipelines.policy.what_if import curve, sweep
 
     score, steps = args.sweep
     scored = read_scored(root, {score, *(where.names if where else ())})
@@ -176,8 +176,8 @@ def thresholds(steps: str) -> Any:
 def run_target(args: argparse.Namespace, root: Path, where: Any) -> int:
     """Thresholds as lines of a manifest."""
     from infra.manifest import ManifestError
+    from pipelines.policy.targets import target, yaml_of
     from pipelines.shards import read_card
-    from pipelines.targets import target, yaml_of
 
     scores = [word.strip() for word in args.by.split(",") if word.strip()]
     if not scores or args.target_hours <= 0:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 2 no such corpus or use."""
     from infra.manifest import ManifestError, did_you_mean
-    from pipelines.licenses import USES
+    from pipelines.policy.licenses import USES
 
     if args.allow and args.allow not in USES:
         raise ManifestError("--allow", [f"no such use: {args.allow}{did_you_mean(args.allow, USES)}"])
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
 def sources(folder: Path) -> Iterator[dict[str, Any]]:
     """What the manifests of open corpora in `folder` say; by name."""
     from infra.manifest import load
-    from pipelines.licenses import USES, allows
+    from pipelines.policy.licenses import USES, allows
     from pipelines.recordings import RecordingsManifest
 
     for path in sorted(folder.glob("*.yaml")):
@@ -73,7 +73,7 @@ def sources(folder: Path) -> Iterator[dict[str, Any]]:
 
 def told(fact: dict[str, Any]) -> str:
     """All about one corpus."""
-    from pipelines.licenses import TERMS
+    from pipelines.policy.licenses import TERMS
 
     splits = fact["splits_for_training"]
     lines = {

@@ -37,8 +37,8 @@ def main(args: argparse.Namespace) -> int:
     from infra.objects import place_of
     from pipelines.cli import corpus_at
     from pipelines.funnel import duration
-    from pipelines.takedown import take_down, tombstone_for, touched
-    from pipelines.tombstones import publish_tombstone
+    from pipelines.policy.takedown import take_down, tombstone_for, touched
+    from pipelines.policy.tombstones import publish_tombstone
 
     root = corpus_at(args.corpus)
     field = next(name for name in ASKED if getattr(args, name) is not None)

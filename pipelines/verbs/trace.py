@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     from infra.workflow.node import Refused
     from infra.workflow.single import STORE
     from pipelines.cli import corpus_at
-    from pipelines.takedown import corpora_in
+    from pipelines.policy.takedown import corpora_in
     from pipelines.trace import facts, table, trace
 
     roots: list[Path] = [corpus_at(word) for word in args.corpora] or corpora_in(STORE)

@@ -29,10 +29,10 @@ from models.frozen.espeak import Espeak, Utterance
 from pipelines.build import ray_statuses
 from pipelines.chain import Chain
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.writer import flac_of
 from pipelines.readers import folder
 from pipelines.row import Clip, Recording, as_row, segment_of
 from pipelines.units import Unit, plan_units
-from pipelines.writer import flac_of
 
 RATE_HZ = 48000
 MANIFEST: dict[str, Any] = {

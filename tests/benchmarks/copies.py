@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from pipelines.duplicates import Prints, near_pairs
-from pipelines.prints import HOP_SECONDS, RATE_HZ, STEP, Words, words_of
+from pipelines.copies.duplicates import Prints, near_pairs
+from pipelines.copies.prints import HOP_SECONDS, RATE_HZ, STEP, Words, words_of
 
 MEAN_WORDS = 240
 """Of a clip, about 8 s, gamma distributed."""

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from pipelines.index import index_name
-from pipelines.parts import index_schema
+from pipelines.packing.index import index_name
+from pipelines.packing.parts import index_schema
+from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key
 from pipelines.shards import Corpus, open_corpus, shard_name, shard_path
-from pipelines.writer import Item, finish, flac_of, plan, write_shard
 
 RATE_HZ, SECONDS, WAVES = 48_000, 5, 40
 ROWS_A_SHARD = 2048
@@ -226,7 +226,7 @@ OPEN = """
 import sys, time, random, numpy, pyarrow, psutil, soundfile
 from pyarrow import parquet, compute
 from pipelines.shards import open_corpus
-from pipelines.index import index_name
+from pipelines.packing.index import index_name
 root, how = sys.argv[1:]
 me = psutil.Process()
 before = me.memory_info().rss

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.signal
 
 from pipelines.row import Clip, Segment, Wave
-from pipelines.sounds import mixed, noise
+from pipelines.synthetic.sounds import mixed, noise
 from pipelines.transforms import bandwidth, enhance, separate
 from tests.sounds import RESAMPLERS, by_soxr, clip_of, native, scored, wideband
 

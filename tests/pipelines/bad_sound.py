@@ -94,7 +94,7 @@ def scrambled(mp4: bytes) -> bytes:
 
 def without_tag(mp3: bytes) -> bytes:
     """An MP3 without its first frame, which holds the tag that tells its length."""
-    from pipelines.endings import frame_of
+    from pipelines.reading.endings import frame_of
 
     frame = frame_of(mp3[:4])
     assert frame is not None
@@ -104,7 +104,7 @@ def without_tag(mp3: bytes) -> bytes:
 
 def frame_border(mp3: bytes, share: float) -> int:
     """Where a frame begins, after about a share of an MP3."""
-    from pipelines.endings import frame_of
+    from pipelines.reading.endings import frame_of
 
     at = 0
     while at < share * len(mp3):

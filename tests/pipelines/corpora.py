@@ -10,9 +10,9 @@ import numpy as np
 from infra.manifest import parse
 from pipelines.ledger import write_ledger
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
+from pipelines.policy.select import verdicts
 from pipelines.row import Segment, Wave, as_row, segment_key
-from pipelines.select import verdicts
-from pipelines.writer import Item, finish, flac_of, plan, write_shard
 
 RATE_HZ = 16000
 BASE: dict[str, Any] = {

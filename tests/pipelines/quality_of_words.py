@@ -16,9 +16,9 @@ from models.frozen import Heard, Wave
 from models.frozen.moonshine import Moonshine
 from models.frozen.pocketsphinx import PocketSphinx
 from models.frozen.sphinx_align import words_of
-from pipelines.consistency import character_error_rate
+from pipelines.hearing.consistency import character_error_rate
+from pipelines.hearing.texts import norm_form
 from pipelines.row import Segment
-from pipelines.texts import norm_form
 from pipelines.transforms import align
 from tests.pipelines.clips import clip_of, facts_of
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from infra.manifest import resolve
-from pipelines.admit import admitted
+from pipelines.reading.admit import admitted
 from pipelines.row import Decoded, Unusable
 from pipelines.transforms import probe
 from tests.pipelines.bad_sound import (

@@ -21,11 +21,11 @@ from models.frozen.espeak import Espeak, Utterance
 from pipelines import build
 from pipelines.ledger import read_ledger
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.verify import verify
 from pipelines.readers import folder
 from pipelines.recordings import write_catalog
 from pipelines.row import Decoded, Recording, Unusable
 from pipelines.shards import open_corpus
-from pipelines.verify import verify
 
 pytestmark = pytest.mark.system
 

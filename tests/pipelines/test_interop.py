@@ -15,11 +15,11 @@ import pytest
 import soundfile
 
 from infra.cli import main
-from pipelines.export import WRITERS, energon, jsonl, lhotse, lhotse_shar
+from pipelines.packing.export import WRITERS, energon, jsonl, lhotse, lhotse_shar
+from pipelines.packing.writer import finish, plan, write_shard
+from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.row import as_row, segment_of
 from pipelines.shards import Corpus, open_corpus
-from pipelines.tombstones import FILE, Tombstone, append
-from pipelines.writer import finish, plan, write_shard
 from tests.pipelines.test_shards import items
 
 LIBRARY_NOISE = pytest.mark.filterwarnings("ignore")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.packing.verify import verify
 from pipelines.shards import CorpusError, open_corpus
-from pipelines.verify import verify
 from tests.pipelines.test_shards import build, files, items
 
 SAMPLES, SOFT_BYTES = 3, 70_000

@@ -20,10 +20,10 @@ from ray.cluster_utils import Cluster
 
 from infra.storage import file_digest
 from models.frozen.espeak import Espeak, Utterance
+from pipelines.packing.verify import verify
 from pipelines.readers import folder
 from pipelines.recordings import write_catalog
 from pipelines.shards import open_corpus
-from pipelines.verify import verify
 
 pytestmark = pytest.mark.system
 

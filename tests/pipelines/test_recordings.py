@@ -15,8 +15,8 @@ from infra.manifest import ManifestError, load, parse
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.readers import jsonl
 from pipelines.recordings import RecordingsManifest, identity, run
-from pipelines.synthesize import EXPECT
-from pipelines.truth import read_truth, score_against_truth, table
+from pipelines.synthetic.synthesize import EXPECT
+from pipelines.synthetic.truth import read_truth, score_against_truth, table
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,10 +11,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from pipelines.packing.verify import verify
+from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key, segment_of
 from pipelines.shards import CorpusError, index_name, open_corpus
-from pipelines.verify import verify
-from pipelines.writer import Item, finish, flac_of, plan, write_shard
 
 SHARD = "shards/pack-0000/shard-000000.tar"
 

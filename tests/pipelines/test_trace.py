@@ -8,9 +8,9 @@ import soundfile
 
 from infra.cli import main
 from infra.storage import write_json
+from pipelines.policy.takedown import corpora_in, take_down, tombstone_for, touched
 from pipelines.row import Clip
 from pipelines.shards import open_corpus
-from pipelines.takedown import corpora_in, take_down, tombstone_for, touched
 from pipelines.trace import Trace, trace
 from pipelines.transforms.fingerprint import Config, Transform
 from tests.pipelines.corpora import corpus_of, manifest_of, segment

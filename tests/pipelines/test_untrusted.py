@@ -25,8 +25,8 @@ from infra.storage import ROOT
 from models.frozen import WeightsError
 from models.frozen.tensors import read_tensors
 from models.runtime.files import BundleError, read_stats
-from pipelines.export import jsonl
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.export import jsonl
 from pipelines.shards import CorpusError, index_name, members_in, open_corpus
 from tests.pipelines.test_shards import SHARD, build, items
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key
-from pipelines.writer import Item, finish, flac_of, plan, write_shard
 
 RATE_HZ = 24_000
 VOWELS = {

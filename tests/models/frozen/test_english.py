@@ -10,7 +10,7 @@ from models.frozen import Wave
 from models.frozen.espeak import Espeak, Utterance
 from models.frozen.moonshine import SHORTEST, WINDOW, Moonshine, tokens_of
 from models.frozen.pocketsphinx import PocketSphinx
-from pipelines.consistency import character_error_rate
+from pipelines.hearing.consistency import character_error_rate
 from tests.pipelines import quality_of_words as quality
 
 SENTENCE = "Sunday is the best part of the week."

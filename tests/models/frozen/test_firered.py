@@ -7,7 +7,7 @@ import soxr
 from models.frozen import Wave
 from models.frozen.espeak import Espeak, Utterance
 from models.frozen.firered import CLASSES, FireRed
-from pipelines.sounds import mixed, music
+from pipelines.synthetic.sounds import mixed, music
 
 SPEECH, MUSIC = CLASSES.index("speech"), CLASSES.index("music")
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from pipelines.funnel import Funnel
 from pipelines.ledger import RecordingFact, write_ledger
+from pipelines.packing.writer import Item, finish, flac_of, write_shard
 from pipelines.row import Segment, Wave, as_row
-from pipelines.writer import Item, finish, flac_of, write_shard
 
 MANIFEST: dict[str, Any] = {
     "purpose": "to <test>",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.workflow.node import Refused
-from pipelines.licenses import allows, terms_of
+from pipelines.policy.licenses import allows, terms_of
 from pipelines.row import Decoded, Recording
 from tests.pipelines.readers.material import Read, lines, parquet, put, sound, tar
 

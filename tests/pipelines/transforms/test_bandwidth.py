@@ -11,8 +11,8 @@ import soxr
 
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.filters import upsampled
+from pipelines.hearing.spectrum import bright_frames, mirrored
 from pipelines.row import Segment, Wave
-from pipelines.spectrum import bright_frames, mirrored
 from pipelines.transforms import bandwidth
 from tests.sounds import RESAMPLERS, clip_of, native, scored, wideband
 
@@ -92,7 +92,7 @@ def test_weak_speech_counts_up_to_the_cliff_that_ends_it_and_constant_hiss_does_
 
 
 def test_music_and_noise_make_no_mirror_images() -> None:
-    from pipelines.sounds import music, noise
+    from pipelines.synthetic.sounds import music, noise
 
     random = np.random.default_rng(0)
     for wave in (music(6, rate_hz=48000, random=random), noise(6, rate_hz=48000, random=random)):

@@ -15,7 +15,7 @@ from pipelines.readers import folder
 from pipelines.row import Decoded
 from pipelines.transforms.diarize import Config, Transform, parts_of
 from pipelines.units import unit_of
-from pipelines.voices import Spoken
+from pipelines.hearing.voices import Spoken
 from tests.pipelines.joined_voices import Spoken as Clip
 from tests.pipelines.joined_voices import decoded, error, librispeech, turns
 

@@ -9,7 +9,7 @@ from infra.manifest import ManifestError, parse
 from models.frozen import WeightsError
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.row import Clip, Wave
-from pipelines.sounds import mixed, noise
+from pipelines.synthetic.sounds import mixed, noise
 from pipelines.transforms import enhance, mos
 from tests.sounds import by_soxr, clip_of, native, scored, wideband
 

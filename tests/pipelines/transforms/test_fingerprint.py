@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from pipelines.prints import RATE_HZ, read, words_of
+from pipelines.copies.prints import RATE_HZ, read, words_of
 from pipelines.row import Clip
 from pipelines.transforms.fingerprint import Config, Transform
 from tests.pipelines.corpora import segment

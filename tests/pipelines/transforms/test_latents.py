@@ -13,11 +13,11 @@ from models.frozen import WeightsError
 from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from models.runtime.latents import encoder_digest
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.verify import verify
+from pipelines.packing.writer import Item, finish, flac_of, npy_of, plan, write_shard
 from pipelines.row import Clip, Rejected, as_row
 from pipelines.shards import open_corpus
 from pipelines.transforms import latents
-from pipelines.verify import verify
-from pipelines.writer import Item, finish, flac_of, npy_of, plan, write_shard
 from tests.pipelines.test_shards import segment
 from tests.small import small_bundle
 from training.data.collate import Utterance, collate

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.manifest import ManifestError, parse
-from pipelines.texts import RULES
+from pipelines.hearing.texts import RULES
 from pipelines.transforms import text
 from tests.checkpoints import write_ct_punc
 from tests.pipelines.clips import clip_of, facts_of

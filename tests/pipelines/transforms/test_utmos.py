@@ -8,7 +8,7 @@ import torch
 
 from models.frozen import WeightsError
 from pipelines.filters import utmos as utmos_filter
-from pipelines.opinion import Opinion
+from pipelines.hearing.opinion import Opinion
 from pipelines.row import Clip
 from pipelines.transforms import utmos
 from tests.sounds import clip_of

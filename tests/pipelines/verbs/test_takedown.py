@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from pipelines.policy.tombstones import FILE, read_tombstones
 from pipelines.shards import open_corpus
-from pipelines.tombstones import FILE, read_tombstones
 from tests.pipelines.corpora import corpus_of, segment
 
 

@@ -1,0 +1,1 @@
+"""What a corpus will give and cost, from a sample of it; later held against what came."""

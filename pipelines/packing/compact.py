@@ -1,0 +1,181 @@
+"""A version of a corpus without what tombstones hide: new shards, a new digest; of a selection, a corpus of its own."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infra.storage import write_json
+from infra.workflow.node import Refused
+from pipelines.funnel import Funnel
+from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer
+from pipelines.packing.index import Rows
+from pipelines.packing.parts import segment_columns
+from pipelines.packing.writer import BLOCK, SPK, finish, plan, write_shard
+from pipelines.policy.scored import schema_of
+from pipelines.policy.tombstones import Withdrawn, tombstones_of
+from pipelines.policy.views import corpus_and_selection
+from pipelines.shards import Corpus, open_corpus, read_card, shard_path
+
+SPARED = (
+    "key",
+    "corpus",
+    "recording",
+    "recording_sha256",
+    "license",
+    "source",
+    "language",
+    "given_language",
+    "seconds",
+)
+"""What the ledger goes on telling of a segment that was taken down; its recording goes by the name GONE."""
+GONE = "(taken down)"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A sample to be packed again: where it lies now."""
+
+    number: int
+    rows: Rows
+    key: str
+    tier: str
+    file: Path
+    offset: int
+    flac_bytes: int
+    record_bytes: int
+    arrays: Mapping[str, tuple[int, int]]
+    """Name -> where the bytes of its .npy lie in `file`: offset and length."""
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The fields of its segment."""
+        row = self.rows[self.number]
+        return {name: row[name] for name, _ in segment_columns()}
+
+
+def compact(root: Path, out: Path, *, soft_bytes: int) -> dict[str, Any]:
+    """Write what readers see of the corpus (or selection) in `root` into the folder `out`; returns its card.
+
+    The bytes of every sound are copied as they are. The ledger keeps its rows; of those that were taken down, no more
+    than that they were. Pages and clips to listen to are not copied.
+
+    Raises: Refused where nothing is left or `out` is not empty; CorpusError.
+    """
+    place, _ = corpus_and_selection(root, None)
+    corpus = open_corpus(root)
+    if out.exists() and any(out.iterdir()):
+        raise Refused(f"{out}: is not empty; give a new folder")
+    if not len(corpus):
+        raise Refused(f"{root}: nothing is left of it; remove the folder instead")
+    out.mkdir(parents=True, exist_ok=True)
+    left = list(left_of(corpus, place))
+    members = sorted({name for item in left for name in item.arrays})
+    left = [
+        replace(item, arrays={k: v for k, v in item.arrays.items() if k != SPK}) for item in left
+    ]  # it is in the row
+    planned = plan(left, soft_bytes=soft_bytes, members=members)
+    facts: dict[str, Any] = {"compacted_from": f"{corpus.name}@{read_card(place)['digest']}"}
+    if (place / "ledger.parquet").is_file():
+        told = write_ledger_of(place, out, corpus)
+        facts |= {"funnel": told["hours"]}
+    shards = (write_shard(out, number, items, members=members) for number, items in enumerate(planned))
+    finish(out, name=corpus.name, shards=shards, facts=facts)
+    return read_card(out)
+
+
+def left_of(corpus: Corpus, place: Path) -> Iterator[Left]:
+    """The samples that are seen."""
+    names = ("key", "tier", "shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes")
+    for number, row in enumerate(corpus.rows.columns(*names).to_pylist()):
+        file = place / shard_path(row["shard"])
+        end = row["json_offset"] + row["json_bytes"]
+        yield Left(
+            number=number,
+            rows=corpus.rows,
+            key=row["key"],
+            tier=row["tier"],
+            file=file,
+            offset=row["flac_offset"],
+            flac_bytes=row["flac_bytes"],
+            record_bytes=row["json_bytes"],
+            arrays=arrays_after(file, end, key=row["key"]),
+        )
+
+
+def arrays_after(file: Path, end: int, *, key: str) -> dict[str, tuple[int, int]]:
+    """Name -> offset and length of the arrays of a sample, which follow its record in the tar."""
+    found: dict[str, tuple[int, int]] = {}
+    with file.open("rb") as tar:
+        at = -(-end // BLOCK) * BLOCK
+        while head := os.pread(tar.fileno(), BLOCK, at):
+            name, _, ending = head[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")
+            if name != key or not ending.endswith(".npy"):
+                break
+            size = int(head[124:135], 8)
+            found[ending.removesuffix(".npy")] = (at + BLOCK, size)
+            at += BLOCK + -(-size // BLOCK) * BLOCK
+    return found
+
+
+def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:
+    """The ledger, with what is not seen any more as dropped, and the funnel over it; returns the funnel."""
+    before = json.loads((place / "funnel.json").read_text(encoding="utf-8"))
+    withdrawn = Withdrawn(tombstones_of(place), corpus.name)
+    seen = {row["key"]: row["tier"] for row in corpus.rows.columns("key", "tier").to_pylist()}
+    funnel = Funnel(list(before.get("by_transform") or {"select": {}}))
+    with ledger_writer(out / "ledger.parquet") as put:
+        for rows in ledger_batches(place):
+            rows = [fate_now(row, withdrawn, seen) for row in rows]
+            for row in rows:
+                put(row)
+            funnel.add(facts_of(rows), rows)
+    new = funnel.facts()
+    counted = {
+        name: before[name]
+        for name in ("recordings", "recordings_failed", "segments", "speech_coverage")
+        if name in before
+    }
+    facts = {**before, **new, **counted}
+    write_json(out / "funnel.json", facts)
+    return facts
+
+
+def ledger_batches(place: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of the ledger, some thousand at a time."""
+    from pyarrow import parquet
+
+    schema_of(place)
+    with parquet.ParquetFile(place / "ledger.parquet") as file:
+        for batch in file.iter_batches(batch_size=ROW_GROUP):
+            yield batch.to_pylist()
+
+
+def facts_of(rows: list[dict[str, Any]]) -> list[RecordingFact]:
+    """The recordings that these rows are of."""
+    seconds: dict[str, float] = defaultdict(float)
+    segments: dict[str, int] = defaultdict(int)
+    for row in rows:
+        seconds[row["recording"]] += row["item_seconds"]
+        segments[row["recording"]] += row["key"] is not None
+    return [RecordingFact(name, total, segments[name]) for name, total in seconds.items()]
+
+
+def fate_now(row: dict[str, Any], withdrawn: Withdrawn, seen: Mapping[str, str]) -> dict[str, Any]:
+    """What became of it by now."""
+    stone = withdrawn.of(row) if withdrawn and row["key"] else None
+    fate = {"status": "dropped", "tier": None, "transform": "select"}
+    if stone is not None:
+        reason = {"reason": f"{stone.reason}: {stone.told}", "reasons": [stone.reason]}
+        if stone.reason != "takedown":
+            return {**row, **fate, **reason} if row["status"] == "kept" else row
+        spared = {name: None for name, _ in segment_columns() if name not in SPARED}
+        return {**row, **spared, **fate, **reason, "recording": GONE}
+    if row["status"] != "kept":
+        return row
+    if row["key"] not in seen:
+        return {**row, **fate, "reason": "selection: not in it", "reasons": ["selection"]}
+    return {**row, "tier": seen[row["key"]]}

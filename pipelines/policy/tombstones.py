@@ -1,0 +1,222 @@
+"""Tombstones: what was taken down, and who said so, when and why. Lists that only grow; readers and builds obey them.
+
+<store>/_tombstones/tombstones.jsonl    for every corpus of the store, and for those that are built later
+<corpus>/tombstones.jsonl               those that touch this corpus, so that they go where a copy of it goes
+<target>/tombstones/000000.json         those of a published corpus, an object each, which nobody overwrites
+A sample is not removed by it but hidden; `stipple corpus compact` writes a version without its bytes.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.manifest import canonical, digest
+from infra.objects import Place
+from infra.storage import owned, write_atomic
+from pipelines.packing.index import CorpusError
+
+FILE = "tombstones.jsonl"
+FOLDER = "_tombstones"
+"""Of a store: no node can have this name."""
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "key": ("key",),
+    "recording": ("recording",),
+    "sha256": ("recording_sha256", "pcm_sha256"),
+    "speaker": ("given_speaker", "speaker"),
+    "url": ("source",),
+}
+"""What a tombstone names -> the columns that it is looked for in."""
+LOCAL = ("recording", "speaker")
+"""Names that mean something in one corpus only."""
+NEEDED = ("key", "recording", "recording_sha256", "given_speaker", "speaker", "source", "start_sample", "end_sample",
+          "rate_hz")  # fmt: skip
+"""Columns that tombstones look at; `pcm_sha256`, too, where it was measured."""
+
+Span = tuple[str, float, float]
+"""sha256 of a recording, and an interval of it in seconds: taken down, however it is cut next time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """One decision."""
+
+    field: str
+    """A key of COLUMNS."""
+    values: tuple[str, ...]
+    corpus: str | None
+    """Name of the corpus that it is about; None for all of them."""
+    spans: tuple[Span, ...] = ()
+    reason: str = "takedown"
+    """`takedown`, `near_duplicate` or `evaluation_overlap`: the reason in ledgers."""
+    why: str
+    who: str
+    when: str
+    """UTC, ISO 8601."""
+
+    @property
+    def id(self) -> str:
+        """The same for the same decision, whoever takes it, whenever."""
+        return digest([self.field, sorted(self.values), self.corpus, self.reason])[:16]
+
+    @property
+    def told(self) -> str:
+        """For ledgers: why, and when."""
+        return f"{self.why} ({self.when[:10]})"
+
+
+def parse_tombstones(text: str, *, where: str) -> list[Tombstone]:
+    """The lines of a list.
+
+    Raises: CorpusError, since who cannot read a list must not go on without it.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            facts = json.loads(line)
+            facts["values"] = tuple(facts["values"])
+            facts["spans"] = tuple((sha, float(start), float(end)) for sha, start, end in facts["spans"])
+            found.append(Tombstone(**{key: value for key, value in facts.items() if key != "id"}))
+        except (ValueError, TypeError, KeyError) as error:
+            told = " ".join(str(error).split())[:120]
+            raise CorpusError(f"{where}: line {number} is no tombstone ({told}); mend it, or put a copy back") from None
+        if found[-1].field not in COLUMNS:
+            raise CorpusError(f"{where}: line {number} names a {found[-1].field!r}, which nobody can look for")
+    return found
+
+
+def read_tombstones(path: Path) -> list[Tombstone]:
+    """The list in the file; nothing where there is none."""
+    return parse_tombstones(path.read_text(encoding="utf-8"), where=str(path)) if path.is_file() else []
+
+
+def append(path: Path, tombstones: Iterable[Tombstone]) -> int:
+    """Add those that are not there yet; the file is whole at every moment. How many were added."""
+    with owned(path.with_name(f".{path.name}.lock"), waiting=lambda _: None):
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        known = {item.id for item in parse_tombstones(before, where=str(path))}
+        new = {item.id: item for item in tombstones if item.id not in known}
+        if new:
+            lines = [canonical({"id": item.id, **asdict(item)}) for item in new.values()]
+            write_atomic(path, before + "".join(line + "\n" for line in lines))
+    return len(new)
+
+
+def published_name(number: int) -> str:
+    """Of the object of a tombstone, relative to where a corpus is published."""
+    return f"tombstones/{number:06d}.json"
+
+
+def published_tombstones(place: Place) -> list[Tombstone]:
+    """Those of a published corpus, in the order in which they came."""
+    found: list[Tombstone] = []
+    while True:
+        name = published_name(len(found))
+        try:
+            text = place.read(name).decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return found
+        found += parse_tombstones(text, where=f"{place}/{name}")
+
+
+def publish_tombstone(place: Place, made: Tombstone) -> bool:
+    """Add it to a published corpus, unless it is there; of two who come at once, each gets a number of its own."""
+    known = published_tombstones(place)
+    data = canonical({"id": made.id, **asdict(made)}).encode()
+    while made.id not in {stone.id for stone in known}:
+        if place.create(published_name(len(known)), data):
+            return True
+        known = published_tombstones(place)
+    return False
+
+
+def store_list(store: Path) -> Path:
+    """The list of a store."""
+    return store / FOLDER / FILE
+
+
+def store_of(root: Path) -> Path | None:
+    """The store that the corpus in `root` was built into; None for a corpus from elsewhere."""
+    slot = root.absolute().parent
+    return slot.parents[1] if (slot / "state.json").is_file() else None
+
+
+def tombstones_of(root: Path) -> list[Tombstone]:
+    """All that may concern the corpus in `root`: of its own list, and of its store's."""
+    store = store_of(root)
+    found = {item.id: item for item in read_tombstones(root / FILE)}
+    for item in read_tombstones(store_list(store)) if store is not None else []:
+        found.setdefault(item.id, item)
+    return list(found.values())
+
+
+@dataclass
+class Withdrawn:
+    """Tombstones made ready to be looked up, for one corpus."""
+
+    tombstones: Sequence[Tombstone]
+    corpus: str
+    """Name of the corpus."""
+    _of: dict[str, dict[str, int]] = field(init=False, default_factory=lambda: defaultdict(dict))
+    _spans: dict[str, list[tuple[float, float, int]]] = field(init=False, default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for number, item in enumerate(self.tombstones):
+            for sha, start, end in item.spans:
+                self._spans[sha].append((start, end, number))
+            if item.corpus in (None, self.corpus):
+                for column in COLUMNS[item.field]:
+                    for value in item.values:
+                        self._of[column].setdefault(value, number)
+
+    def __bool__(self) -> bool:
+        return bool(self.tombstones)
+
+    def of(self, row: Mapping[str, Any]) -> Tombstone | None:
+        """The tombstone of a segment's row; None where nobody took it down."""
+        for column, known in self._of.items():
+            number = known.get(row.get(column) or "")
+            if number is not None:
+                return self.tombstones[number]
+        spans = self._spans.get(str(row.get("recording_sha256")))
+        if not spans or not row.get("rate_hz"):
+            return None
+        number = first_overlap(spans, row["start_sample"] / row["rate_hz"], row["end_sample"] / row["rate_hz"])
+        return self.tombstones[number] if number >= 0 else None
+
+    def numbers(self, table: Any) -> NDArray[np.int64]:
+        """For each row of a pyarrow.Table with NEEDED columns, the number of its tombstone; -1 for none."""
+        import pyarrow
+        from pyarrow import compute
+
+        found = np.full(table.num_rows, -1, dtype=np.int64)
+        for column, known in self._of.items():
+            if column in table.column_names:
+                values = table[column].cast(pyarrow.string())
+                at = compute.index_in(values, value_set=pyarrow.array(list(known), pyarrow.string()))
+                place = np.asarray(compute.fill_null(at, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+                owner = np.array(list(known.values()), dtype=np.int64)
+                found = np.where((found < 0) & (place >= 0), owner[place], found)
+        if self._spans:
+            shas = pyarrow.array(list(self._spans), pyarrow.string())
+            hashes = table["recording_sha256"].cast(pyarrow.string())
+            touched = compute.is_in(hashes, value_set=shas).to_numpy(zero_copy_only=False)
+            rows = np.flatnonzero(np.asarray(touched) & (found < 0))
+            for row, facts in zip(rows, table.select(SPANNED).take(rows).to_pylist(), strict=True):
+                if facts["rate_hz"]:
+                    start, end = (facts[name] / facts["rate_hz"] for name in ("start_sample", "end_sample"))
+                    found[row] = first_overlap(self._spans[facts["recording_sha256"]], start, end)
+        return found
+
+
+SPANNED = ["recording_sha256", "start_sample", "end_sample", "rate_hz"]
+
+
+def first_overlap(spans: Iterable[tuple[float, float, int]], start: float, end: float) -> int:
+    """Number of the first span that the interval overlaps, or -1; a shared border is no overlap."""
+    return next((number for low, high, number in spans if start < high - 1e-6 and low < end - 1e-6), -1)

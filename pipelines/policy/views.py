@@ -1,0 +1,153 @@
+"""What readers see of a corpus: not what tombstones hide, and of a selection, only what its policy names.
+
+A selection, in a folder of its own, can be opened wherever a corpus can:
+    selection.json       format, name, digest; the corpus (name, digest, where it lies); the policy, and its digest
+    selection.parquet    key and tier of every sample of it
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.objects import Folder, Place
+from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
+from pipelines.shards import CorpusError
+
+if TYPE_CHECKING:
+    from pipelines.shards import Corpus
+
+FORMAT = "stipple-selection/1"
+CARD = "selection.json"
+TABLE = "selection.parquet"
+SELECTIONS = "_selections"
+"""Of a store: no node can have this name."""
+
+Columns = Callable[..., Any]
+"""Reads whole columns of the index, by their names, as a pyarrow.Table."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The samples that are seen."""
+
+    numbers: NDArray[np.int64]
+    """Of the samples, in the index, ascending."""
+    tiers: tuple[str, ...] | None
+    """Of each one, where a selection gives them."""
+    digest: str
+    licenses: tuple[str, ...]
+    hidden: int
+    """Samples that tombstones hide."""
+
+
+def view_of(
+    columns: Columns, *, name: str, digest: str, tombstones: Sequence[Tombstone], selection: Path | None = None
+) -> View | None:
+    """What is to be seen of a corpus, or of a selection of it; None where all of it is.
+
+    Raises: CorpusError for a selection of another corpus, or one that cannot be read.
+    """
+    from pyarrow import compute
+
+    withdrawn = Withdrawn(tombstones, name)
+    if not withdrawn and selection is None:
+        return None
+    table = columns(*NEEDED, "pcm_sha256", "license")
+    dead = withdrawn.numbers(table) >= 0
+    inside = np.ones(len(dead), dtype=bool)
+    tiers: tuple[str, ...] | None = None
+    if selection is not None:
+        card, chosen = read_selection(selection)
+        if card["corpus"]["digest"] != digest:
+            made_of = f"{card['corpus']['name']}@{card['corpus']['digest']}"
+            raise CorpusError(f"{selection}: selects from {made_of}, not from {name}@{digest}; make it again")
+        digest = str(card["digest"])
+        at = compute.index_in(table["key"], value_set=chosen["key"].combine_chunks())
+        inside = np.asarray(at.is_valid().to_numpy(zero_copy_only=False))
+        tiers = tuple(chosen["tier"].take(at.filter(inside & ~dead)).to_pylist())
+    hidden = int((inside & dead).sum())
+    if hidden:
+        gone = hashlib.sha256(digest.encode())
+        for key in sorted(table["key"].filter(inside & dead).to_pylist()):
+            gone.update(f"\n{key}".encode())
+        digest = gone.hexdigest()[:32]
+    elif selection is None:
+        return None
+    numbers = np.flatnonzero(inside & ~dead)
+    licenses = tuple(sorted(map(str, table["license"].take(numbers).unique().to_pylist())))
+    return View(numbers, tiers, digest, licenses, hidden)
+
+
+def read_selection(folder: Path) -> tuple[dict[str, Any], Any]:
+    """Card and table of a selection.
+
+    Raises: CorpusError
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        table = parquet.read_table(folder / TABLE)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise CorpusError(f"{folder}: cannot be read as a selection ({error})") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CorpusError(f"{folder / CARD}: not the card of a selection in format {FORMAT}")
+    if selection_digest(card["corpus"]["digest"], table) != card["digest"]:
+        raise CorpusError(f"{folder}: {TABLE} is not what {CARD} says; make the selection again")
+    return card, table
+
+
+def selection_digest(corpus: str, table: Any) -> str:
+    """The version of a selection, 32 hex digits: sha256 over the corpus's digest, and the keys and tiers, by key."""
+    state = hashlib.sha256(corpus.encode())
+    for key, tier in sorted(zip(table["key"].to_pylist(), table["tier"].to_pylist(), strict=True)):
+        state.update(f"\n{key} {tier}".encode())
+    return state.hexdigest()[:32]
+
+
+def corpus_and_selection(root: Path, selection: str | Path | None) -> tuple[Path, Path | None]:
+    """Where the corpus lies, and the selection; where `root` is a selection, its corpus.
+
+    Raises: CorpusError
+    """
+    if selection is not None or not (root / CARD).is_file():
+        return root, None if selection is None else Path(selection)
+    card, _ = read_selection(root)
+    place = (root / str(card["corpus"]["path"])).resolve()
+    if not (place / "corpus.json").is_file():
+        raise CorpusError(f"{root}: selects from {card['corpus']['name']}, which is not at {place} any more")
+    return place, root
+
+
+def seen(corpus: "Corpus", place: Place, *, selection: Path | None) -> "Corpus":
+    """The corpus in `place`, without what tombstones hide; of a selection, what it names.
+
+    Raises: CorpusError
+    """
+    stones = {stone.id: stone for stone in published_tombstones(place)}
+    stones |= {stone.id: stone for stone in (tombstones_of(place.root) if isinstance(place, Folder) else [])}
+    view = view_of(
+        corpus.rows.columns,
+        name=corpus.name,
+        digest=corpus.digest,
+        tombstones=list(stones.values()),
+        selection=selection,
+    )
+    if view is None:
+        return corpus
+    rows = corpus.rows.only(view.numbers, tiers=view.tiers)
+    return replace(corpus, digest=view.digest, licenses=view.licenses, rows=rows)
+
+
+def hidden_in(root: Path) -> int:
+    """Samples of the corpus in `root` that tombstones hide."""
+    from pipelines.shards import open_corpus
+
+    return len(open_corpus(root, whole=True)) - len(open_corpus(root))

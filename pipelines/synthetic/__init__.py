@@ -1,0 +1,1 @@
+"""Recordings made here, and the truth about them."""

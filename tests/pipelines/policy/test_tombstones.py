@@ -1,0 +1,171 @@
+"""Tombstones: hidden from readers at once, from every corpus of the store and every later build; written once."""
+
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow
+import pytest
+
+from infra.objects import Folder
+from infra.storage import write_json
+from infra.workflow.node import Refused
+from pipelines.packing.publish import publish
+from pipelines.packing.verify import verify
+from pipelines.policy.conditions import read_condition
+from pipelines.policy.takedown import take_down, tombstone_for, touched
+from pipelines.policy.tombstones import (
+    FILE,
+    Tombstone,
+    Withdrawn,
+    append,
+    publish_tombstone,
+    published_tombstones,
+    read_tombstones,
+    tombstones_of,
+)
+from pipelines.policy.what_if import what_if
+from pipelines.policy.withheld import withholding
+from pipelines.row import as_row
+from pipelines.shards import CorpusError, open_corpus
+from tests.pipelines.corpora import corpus_of, segment
+
+FACTS = {"why": "asked to", "who": "me", "when": "2026-01-02T00:00:00+00:00"}
+SEGMENTS = [
+    segment(n, sha=f"{n // 2:064x}", start_sample=1000 * (n % 2), recording=f"r{n // 2}.wav",
+            given_speaker=f"s{n // 4}", source=f"https://x.org/{n // 6}")
+    for n in range(12)
+]  # fmt: skip
+
+
+def in_store(store: Path, name: str) -> Path:
+    """A corpus in a slot of a store."""
+    out = corpus_of(store / name / "0123456789abcdef" / "out", SEGMENTS)
+    write_json(out.parent / "state.json", {"status": "committed"})
+    return out
+
+
+def taken(root: Path, field: str, value: str) -> int:
+    """Take down, and say how many samples are left."""
+    made = tombstone_for(root, field=field, values=[value], why="asked to", who="me")
+    take_down(root, made, touched(root, made))
+    return len(open_corpus(root))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "hidden"),
+    [
+        ("speaker", "s1", [4, 5, 6, 7]), ("recording", "r3.wav", [6, 7]),
+        ("url", "https://x.org/1", [6, 7, 8, 9, 10, 11]),
+        ("sha256", SEGMENTS[5].recording_sha256, [4, 5]), ("key", SEGMENTS[5].key, [5]),
+    ],
+)  # fmt: skip
+def test_readers_do_not_see_what_was_taken_down(tmp_path: Path, field: str, value: str, hidden: list[int]) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    before = open_corpus(root)
+    taken(root, field, value)
+    after = open_corpus(root)
+    gone = {SEGMENTS[number].key for number in hidden}
+    assert [row["key"] for row in after.rows] == [row["key"] for row in before.rows if row["key"] not in gone]
+    assert after.sample(0).key == after.rows[0]["key"]
+    assert after.digest != before.digest
+    assert len(open_corpus(root, whole=True)) == 12
+    assert verify(root) == []
+
+
+def test_it_holds_in_every_corpus_of_the_store_and_in_later_builds(tmp_path: Path) -> None:
+    one, two = in_store(tmp_path, "one"), in_store(tmp_path, "two")
+    assert taken(one, "key", SEGMENTS[5].key) == 11
+    assert len(open_corpus(two)) == 11
+    assert [item.id for item in read_tombstones(two / FILE)] == [item.id for item in read_tombstones(one / FILE)]
+    why = withholding(corpus="three", store=tmp_path)
+    told = [why(as_row(item)) for item in SEGMENTS]
+    assert [number for number, refusal in enumerate(told) if refusal] == [5]
+    assert told[5] == ("takedown", f"takedown: asked to ({tombstones_of(one)[0].when[:10]})")
+    cut_again = replace(SEGMENTS[5], key="x" * 26, start_sample=1700, end_sample=4000)
+    assert why(as_row(cut_again)), "the same interval, cut another way"
+    assert not why(as_row(replace(cut_again, start_sample=1800))), "what lies beside it stays"
+    shutil.rmtree(tmp_path / "_tombstones")
+    assert len(open_corpus(one)) == 11, "a copy of a corpus takes its own list along"
+
+
+def test_speaker_is_known_by_name_in_his_corpus_only_and_by_what_he_said_everywhere(tmp_path: Path) -> None:
+    one = in_store(tmp_path, "one")
+    taken(one, "speaker", "s0")
+    namesake = replace(SEGMENTS[11], given_speaker="s0")
+    assert withholding(corpus="toy", store=tmp_path)(as_row(namesake))
+    assert not withholding(corpus="other", store=tmp_path)(as_row(namesake))
+    assert withholding(corpus="other", store=tmp_path)(as_row(replace(SEGMENTS[0], given_speaker="z")))
+
+
+def test_second_time_changes_nothing_and_two_at_once_lose_nothing(tmp_path: Path) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    taken(root, "speaker", "s1")
+    text = (root / FILE).read_text()
+    assert taken(root, "speaker", "s1") == 8
+    assert (root / FILE).read_text() == text
+    path = tmp_path / "list.jsonl"
+    stones = [Tombstone(field="key", values=(str(number),), corpus=None, **FACTS) for number in range(40)]
+    threads = [threading.Thread(target=append, args=(path, stones[number::4])) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {item.values for item in read_tombstones(path)} == {item.values for item in stones}
+
+
+def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    with pytest.raises(Refused, match=r"toy: nothing has the recording 'r33.wav'; did you mean 'r3.wav'"):
+        tombstone_for(root, field="recording", values=["r33.wav"], why="w", who="me")
+    assert not (root / FILE).exists()
+
+
+def test_row_by_row_and_column_by_column_agree() -> None:
+    stones = [
+        Tombstone(field="speaker", values=("s1", "s2"), corpus="toy", **FACTS),
+        Tombstone(field="key", values=(SEGMENTS[0].key,), corpus="elsewhere", **FACTS),
+        Tombstone(
+            field="url", values=("nowhere",), corpus=None, spans=((SEGMENTS[2].recording_sha256, 0.0, 0.06),), **FACTS
+        ),
+    ]
+    withdrawn = Withdrawn(stones, "toy")
+    rows = [as_row(item) for item in SEGMENTS]
+    numbers = withdrawn.numbers(pyarrow.Table.from_pylist(rows))
+    found = [withdrawn.of(row) for row in rows]
+    assert [stones.index(item) if item else -1 for item in found] == numbers.tolist()
+    assert set(numbers.tolist()) == {-1, 0, 2}
+
+
+def test_published_corpus_hides_what_was_taken_down_after_it_was_sent(tmp_path: Path) -> None:
+    root, target = corpus_of(tmp_path / "toy", SEGMENTS), Folder(tmp_path / "published")
+    publish(root, target)
+    made = tombstone_for(root, field="speaker", values=["s1"], why="asked to", who="me")
+    stones = [made, *(replace(made, values=(name,)) for name in ("s0", "nobody"))]
+    threads = [threading.Thread(target=publish_tombstone, args=(target, stone)) for stone in [*stones, *stones]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = published_tombstones(target)
+    assert sorted(item.id for item in found) == sorted({stone.id for stone in stones})
+    assert {row["given_speaker"] for row in open_corpus(target).rows} == {"s2"}
+    assert len(open_corpus(target, whole=True)) == 12
+
+
+def test_what_was_taken_down_is_in_no_answer(tmp_path: Path) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    taken(root, "speaker", "s1")
+    condition = read_condition("mos_overall >= 1", known=["mos_overall"], where="--what-if")
+    assert what_if(root, kept=condition)["segments"] == {"scored": 8, "kept": 8}
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"field": "key"}', '{"field": "voice", "values": ["x"], "spans": []}'])
+def test_list_that_cannot_be_read_stops_readers_with_a_sentence(tmp_path: Path, line: str) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    taken(root, "speaker", "s1")
+    with (root / FILE).open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(CorpusError, match=r"tombstones\.jsonl: line 2 is no tombstone"):
+        open_corpus(root)
