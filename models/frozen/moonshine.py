@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.frozen import Heard, Wave, fingerprint_of, onnx_session, wheel_file
+from models.frozen.language import Guess
 
 SHORTEST = 1600
 """Samples (0.1 s) below which the front end has no frame to look at."""
@@ -17,6 +18,12 @@ WINDOW = 480_000
 """Samples that the network is given at a time: 30 s."""
 TOKENS_A_SECOND = 6.5
 """Faster than anybody speaks: a text that grows beyond is a loop, and cut."""
+EVEN_LOG_PROBABILITY, STEEPNESS = -0.4, 14.0
+"""Where its log probability says nothing for or against English, and how fast that changes.
+
+Measured on a few dozen clips: clean English is above -0.25, in noise above -0.6; four Mandarin clips were below -0.49,
+synthetic German, French, Spanish and Mandarin below -0.7.
+"""
 START, END, FIRST_WORD = 1, 2, 3
 LAYERS, HEADS, WIDTH = 6, 8, 36
 SPACE = "\u2581".encode()
@@ -44,6 +51,13 @@ class Moonshine:
     def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None] = ()) -> list[Heard]:
         """One text a waveform (16 kHz), punctuated; `languages` is not needed: all is English."""
         return [self.transcribe(wave_S) for wave_S in waves]
+
+    def languages(self, waves: Sequence[Wave]) -> list[Guess]:
+        """English, and how likely: all else it writes down as English too, but without conviction."""
+        heard = self([wave_S[:WINDOW] for wave_S in waves])
+        scores = [-np.inf if item.log_probability is None else item.log_probability for item in heard]
+        doubts = [np.exp(min(700.0, -STEEPNESS * (score - EVEN_LOG_PROBABILITY))) for score in scores]
+        return [Guess("en", float(1 / (1 + doubt))) for doubt in doubts]
 
     def transcribe(self, wave_S: Wave) -> Heard:
         """The text, and the mean log probability of its tokens; empty where there is nothing to hear."""

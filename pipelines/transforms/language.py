@@ -50,10 +50,11 @@ class Listener(Protocol):
 
 
 class Config(Manifest):
-    audio: Literal["whisper", "faster_whisper"] | None = None
-    """Network that listens. None comes without weights of its own: then only texts tell."""
+    audio: Literal["whisper", "faster_whisper", "moonshine"] | None = None
+    """Network that listens; without one only texts tell. `moonshine`, which needs no checkpoint, tells English from all
+    else, and nothing about the rest."""
     checkpoint: Path | None = None
-    """Its weights."""
+    """Weights of `whisper` and `faster_whisper`."""
     device: str = "cpu"
     min_audio_probability: float = Field(default=0.8, ge=0, le=1)
     """Below, the sound decides nothing: such clips go the way of `unknown`, where several recognizers can listen."""
@@ -65,7 +66,7 @@ class Config(Manifest):
 
     @model_validator(mode="after")
     def _weights(self) -> "Config":
-        if self.audio is not None and self.checkpoint is None:
+        if self.audio in ("whisper", "faster_whisper") and self.checkpoint is None:
             raise ValueError(f"audio: {self.audio} needs checkpoint, the path of its weights")
         return self
 

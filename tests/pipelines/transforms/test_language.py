@@ -5,13 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 
 from infra.manifest import ManifestError, parse
 from models.frozen import WeightsError
+from models.frozen.espeak import Espeak, Utterance
 from models.frozen.language import Guess
+from models.frozen.moonshine import Moonshine
 from pipelines.row import Clip, Segment
 from pipelines.transforms import language, language_check
 from tests.checkpoints import write_whisper
+from tests.pipelines import quality_of_words as quality
 from tests.pipelines.clips import clip_of, facts_of
 
 GERMAN = "Nach dem Essen gingen wir zu Fuß durch die Straßen zurück."
@@ -72,6 +76,21 @@ def test_a_network_that_listens_says_a_language_for_every_clip(tmp_path: Path) -
     assert transform.fingerprint != language.Transform(language.Config()).fingerprint
 
 
+def test_english_is_told_by_its_sound_without_a_checkpoint_and_other_languages_stay_unknown() -> None:
+    lines = (
+        ("en-us+m3", "The ferry leaves at seven, and the road along the river is closed."),
+        ("de+f2", "Nach dem Essen gingen wir zu Fuß durch die Straßen zurück."),
+        ("cmn+f2", "今天早上下了一点小雨，我们在家里喝茶。"),
+    )
+    waves = Espeak()([Utterance(text=text, voice=voice) for voice, text in lines])
+    clips = [clip_of(soxr.resample(wave, Espeak.RATE_HZ, 16000).astype(np.float32)) for wave in waves]
+    found: list[Any] = language.Transform(language.Config(audio="moonshine"))(clips)
+    assert [item.segment.language for item in found] == ["en", None, None]
+    assert [item.segment.language_by for item in found] == ["audio", "unknown", "unknown"]
+    given: Any = language.Transform(language.Config(audio="moonshine"))([clip_of(given_text=GERMAN)])
+    assert given[0].segment.language == "de", "silence speaks against no text"
+
+
 def test_a_listener_without_weights_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="audio: whisper needs checkpoint"):
         parse(language.Config, {"audio": "whisper"}, where="x.yaml")
@@ -99,6 +118,18 @@ def test_texts_of_languages_that_look_alike_do_not_disagree() -> None:
     assert language_check.near("zh", "yue")
     assert not language_check.near("zh", "ja")
     assert not language_check.near("zh", None)
+
+
+@pytest.mark.shared
+def test_real_english_sounds_english_and_real_mandarin_does_not(shared: Path) -> None:
+    listener = Moonshine()
+    clean = [clip for clip in quality.spoken_english(shared / "audio") if clip.kind == "clean"]
+    english = [guess.probability for guess in listener.languages([clip.wave for clip in clean])]
+    paths = sorted((shared / "audio" / "zh").glob("*.flac"))
+    mandarin = [guess.probability for guess in listener.languages([quality.read(path) for path in paths])]
+    assert min(english) > 0.8, "measured: all above 0.97"
+    assert len(mandarin) == 4
+    assert max(mandarin) < 0.5, "measured: 0.22"
 
 
 @pytest.mark.shared
