@@ -3,8 +3,9 @@
     <folder>/step-00000012/<player>/...      files of each rank, written under another name, synced, renamed
     <folder>/step-00000012/done-0.json       last of all, per rank: world size, and size and sha256 of its files
 A checkpoint counts when every rank's `done` is there and every file has its digest; otherwise the one before it
-counts. Precedence of weights at the start of a stage: 1 this stage's newest whole checkpoint, 2 `start_from`
-(weights only), 3 seeded random.
+counts. What is saved is copied at once, and written by a thread while training goes on.
+Precedence of weights at the start of a stage: 1 this stage's newest whole checkpoint, 2 `start_from` (weights only),
+3 seeded random.
 """
 
 import hashlib
@@ -12,11 +13,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from infra.storage import sync_folder
 
@@ -55,6 +58,9 @@ class CheckpointWriter:
     world: int
     guard: Callable[[], None] = lambda: None
     """Called before anything is written and before it counts; raises when this worker must not write any more."""
+    engine: str = ""
+    """Which engine's files these are."""
+    states: dict[str, Any] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -63,7 +69,16 @@ class CheckpointWriter:
         return self.folder / f"{PREFIX}{self.step:08d}"
 
     def save(self, name: str, state: Any) -> None:
-        """Write `state` (torch.save) as file `name` of this checkpoint, whole or not at all."""
+        """Take a copy of `state`, to be written as file `name` of this checkpoint."""
+        self.states[name] = copied(state, {})
+
+    def write(self) -> None:
+        """Write all that was saved, each file whole or not at all, and then that this rank's part is whole."""
+        for name in list(self.states):
+            self._write(name, self.states.pop(name))
+        self.done()
+
+    def _write(self, name: str, state: Any) -> None:
         self.guard()
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +94,7 @@ class CheckpointWriter:
     def done(self) -> None:
         """Say that this rank's part is whole."""
         self.guard()
-        facts = {"step": self.step, "world": self.world, "files": self.files}
+        facts = {"step": self.step, "world": self.world, "engine": self.engine, "files": self.files}
         self.root.mkdir(parents=True, exist_ok=True)
         draft = self.root / f"done-{self.rank}.json.tmp"
         with draft.open("w", encoding="utf-8") as file:
@@ -87,8 +102,42 @@ class CheckpointWriter:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.root / f"done-{self.rank}.json")
-        sync_folder(self.root)
-        sync_folder(self.folder)
+        for folder in (*{(self.root / name).parent for name in self.files}, self.root, self.folder):
+            sync_folder(folder)
+
+
+def copied(state: Any, seen: dict[tuple[Any, ...], Tensor]) -> Any:
+    """A copy of nested state in the memory of this machine, for what training goes on to change; tensors that are the
+    same stay the same."""
+    if isinstance(state, Tensor):
+        place = (state.data_ptr(), state.dtype, tuple(state.shape), state.stride(), state.device)
+        if state.numel() == 0 or place not in seen:
+            seen[place] = state.detach().to("cpu", copy=True)
+        return seen[place]
+    if isinstance(state, dict):
+        return type(state)((key, copied(value, seen)) for key, value in state.items())
+    if type(state) in (list, tuple):
+        return type(state)(copied(value, seen) for value in state)
+    return state
+
+
+class Background:
+    """Writes one checkpoint at a time while training goes on. What went wrong is raised at the next call."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self.writing: Future[None] | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Do `work` behind, after what was started before it."""
+        self.finish()
+        self.writing = self.thread.submit(work)
+
+    def finish(self) -> None:
+        """Wait until all is written."""
+        if self.writing is not None:
+            writing, self.writing = self.writing, None
+            writing.result()
 
 
 @dataclass(frozen=True)
@@ -98,9 +147,15 @@ class Checkpoint:
     root: Path
     step: int
     world: int
+    engine: str = ""
+    names: frozenset[str] = frozenset()
+
+    def has(self, name: str) -> bool:
+        """Is there a file of this name?"""
+        return name in self.names
 
     def load(self, name: str) -> Any:
-        """What `CheckpointWriter.save` wrote as `name`. Our own files, whose digests were checked."""
+        """What `CheckpointWriter.save` took as `name`. Our own files, whose digests were checked."""
         return torch.load(self.root / name, map_location="cpu", weights_only=False)
 
 
@@ -123,7 +178,8 @@ def opened(root: Path) -> Checkpoint | str:
             found = file_facts(root / name)
             if found != facts:
                 return f"{name} is {'missing' if found is None else 'not what was written'}"
-    return Checkpoint(root=root, step=int(parts[0]["step"]), world=world)
+    names = frozenset(name for part in parts for name in part["files"])
+    return Checkpoint(root, int(parts[0]["step"]), world, str(parts[0].get("engine", "")), names)
 
 
 def file_facts(path: Path) -> dict[str, Any] | None:
@@ -154,10 +210,19 @@ def discard_after(folder: Path, *, step: int) -> None:
 
 
 def prune(folder: Path, *, keep: int) -> None:
-    """Remove all but the newest `keep` whole checkpoints (and torn ones between them)."""
+    """Remove all but the newest `keep` checkpoints that every rank has finished; what is being written stays."""
     whole = 0
     for root in folders(folder):
         if whole >= keep:
             shutil.rmtree(root)
-        elif (root / "done-0.json").exists():
+        elif finished(root):
             whole += 1
+
+
+def finished(root: Path) -> bool:
+    """Has every rank said that its part is whole? Digests are not looked at."""
+    try:
+        world = int(json.loads((root / "done-0.json").read_text())["world"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+    return all((root / f"done-{rank}.json").exists() for rank in range(world))

@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         if verb == "run":
             sub.add_argument("--force", action="store_true", help="train it again; the old one is kept")
+    sub = verbs.add_parser("replay", help="run some steps of a stage again, and hold them against what was written")
+    sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
+    sub.add_argument("--steps", required=True, metavar="A..B", help="from the A-th to the B-th update, counted from 1")
     sub = verbs.add_parser("export", help="write the bundle of a stage, finished or not, as an official directory")
     sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
     sub.add_argument("to", type=Path, help="an empty or absent folder")
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Data to stdout, progress to stderr."""
-    verbs = {"run": run, "resume": resume, "plan": plan, "export": export}
+    verbs = {"run": run, "resume": resume, "plan": plan, "replay": replay, "export": export}
     return verbs[args.verb](args)
 
 
@@ -89,6 +92,24 @@ def plan(args: argparse.Namespace) -> int:
     for line in lines(manifest, data=args.data, start_from=args.start_from):
         print(line)
     return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Say `equal`, or what differs first; 1 then.
+
+    Raises: ManifestError, Refused.
+    """
+    import sys
+
+    from infra.manifest import ManifestError
+    from training.replay import replay as again
+
+    first, dots, last = args.steps.partition("..")
+    if not (dots and first.isdigit() and last.isdigit()):
+        raise ManifestError("command line", [f"--steps {args.steps}: write A..B, like 100..120"])
+    found = again(args.stage, first=int(first), last=int(last), say=lambda line: print(line, file=sys.stderr))
+    print(f"steps {args.steps}: equal" if found is None else f"steps {args.steps}: {found}")
+    return 0 if found is None else 1
 
 
 def export(args: argparse.Namespace) -> int:

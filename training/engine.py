@@ -16,11 +16,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from training.checkpoint import Checkpoint, CheckpointWriter
+from training.checkpoint import Checkpoint, CheckpointError, CheckpointWriter
 from training.data.draw import Draw
 from training.manifest import Engine as EngineManifest
 from training.manifest import Optimizer
 from training.objectives import Player, Term
+from training.transfer import fill, fill_partition, whole_of
 from training.world import World
 
 
@@ -46,7 +47,18 @@ class Engine(Protocol):
         """Write this rank's part of the state under folder `name`. All ranks call it."""
 
     def load(self, checkpoint: Checkpoint, *, name: str) -> None:
-        """Take the state back, bit for bit."""
+        """Take the state back, bit for bit, as the same engine wrote it on as many workers."""
+
+    def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
+        """Take the state of another number of workers, or of another engine.
+
+        Raises: CheckpointError where its files or this engine do not allow it; nothing is changed then.
+        """
+
+
+def engine_name(manifest: EngineManifest) -> str:
+    """Engines of one name write the same files."""
+    return "plain" if manifest.name == "plain" else f"ZeRO-{manifest.zero_stage}"
 
 
 def make_engine(player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> Engine:
@@ -128,6 +140,11 @@ class PlainEngine:
         self.player.load_state_dict(state["player"])
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
+        whole = whole_of(checkpoint, name=name, parameters=self.parameters)
+        self.player.load_state_dict(whole.weights)
+        fill(self.optimizer, self.parameters, whole)
+
 
 class DeepSpeedEngine:
     """ZeRO 0 to 3 through `deepspeed.initialize`."""
@@ -182,6 +199,22 @@ class DeepSpeedEngine:
 
     def load(self, checkpoint: Checkpoint, *, name: str) -> None:
         self.engine.load_checkpoint(str(checkpoint.root), tag=name)
+
+    def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
+        stage = self.engine.zero_optimization_stage()
+        if stage == 3:
+            raise CheckpointError(
+                f"ZeRO-3 cannot take over the checkpoint of step {checkpoint.step}, which {checkpoint.engine} wrote on "
+                f"{checkpoint.world} workers: set engine and workers to that, or engine.zero_stage to 2 or less"
+            )
+        parameters = trainable(self.player)
+        whole = whole_of(checkpoint, name=name, parameters=parameters)
+        self.player.load_state_dict(whole.weights)
+        if stage == 0:
+            fill(self.engine.optimizer, parameters, whole)
+            return
+        self.engine.optimizer.refresh_fp32_params()
+        fill_partition(self.engine.optimizer.optimizer, whole, rank=self.world.rank)
 
 
 def through(writer: CheckpointWriter, *, own: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 import uuid
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from infra.log import clock
@@ -21,7 +23,8 @@ from pipelines.shards import CorpusError, open_corpus
 from training import report
 from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
-from training.loop import ERRAND, LOSSES, Errand, Worker, read_log
+from training.heaviest import DoesNotFit
+from training.loop import ERRAND, LOSSES, STOP, Errand, Halted, Worker, read_log
 from training.manifest import StageManifest, needs_text
 from training.manifest import identity as identity
 from training.update import NonFinite
@@ -47,7 +50,11 @@ NOTES = "worker.log"
 """What workers have to say, for the driver to pass on."""
 STOPPED = "stopped.json"
 """A worker's last words, for the person: written where a stage ends with a sentence and not by a crash."""
-SENTENCES = (NonFinite, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
+HALTED = "halted"
+"""Written by the workers where they have saved their state and ended because they were asked to."""
+GRACE_SECONDS = 25.0
+"""From SIGTERM until the stage ends with what it has: Kubernetes and most schedulers give 30."""
+SENTENCES = (DoesNotFit, NonFinite, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
 """Errors whose message is for a person, and which another start of the workers would not mend."""
 
 
@@ -59,16 +66,20 @@ def run(job: Job) -> Outcome:
     manifest = job.manifest
     assert isinstance(manifest, StageManifest)
     errand = errand_of(job, manifest)
-    (job.work / STOPPED).unlink(missing_ok=True)
+    for name in (STOPPED, STOP, HALTED):
+        (job.work / name).unlink(missing_ok=True)
     write_atomic(job.work / ERRAND, json.dumps(errand.to_dict()))
     write_atomic(job.work / "attempt", errand.token)
     began = time.monotonic()
-    with watching(job, manifest):
+    with watching(job, manifest), halting(job):
         if manifest.launcher == "in_process":
             work(errand, World(), job.say)
         else:
             job.connect()
             fit(errand, name=job.name)
+    if (job.work / HALTED).exists():
+        job.say((job.work / HALTED).read_text())
+        raise KeyboardInterrupt
     if (job.work / STOPPED).exists():
         raise Refused(json.loads((job.work / STOPPED).read_text())["sentence"])
     return finish(job, manifest, seconds=time.monotonic() - began)
@@ -126,9 +137,37 @@ def work(errand: Errand, world: World, say: Callable[[str], None]) -> None:
     """What every worker does. An end that deserves a sentence is written down for the driver; a crash is a crash."""
     try:
         Worker(errand, world, say).train()
+    except Halted as end:
+        if world.rank == 0:
+            write_atomic(Path(errand.work) / HALTED, f"{end}; run it again to go on")
     except SENTENCES as error:
         if world.rank == 0:
             write_atomic(Path(errand.work) / STOPPED, json.dumps({"sentence": str(error)}))
+
+
+@contextmanager
+def halting(job: Job) -> Iterator[None]:
+    """While it lasts, SIGTERM lets the workers end their step and save it; a second one, or the end of the grace, ends
+    all at once. Outside the main thread, where Python hands no signals out, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    timer = threading.Timer(GRACE_SECONDS, signal.raise_signal, [signal.SIGTERM])
+    timer.daemon = True
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, before if callable(before) else signal.default_int_handler)
+        write_atomic(job.work / STOP, "")
+        timer.start()
+        job.say("told to stop: saving after this step")
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)
 
 
 def fit(errand: Errand, *, name: str) -> None:

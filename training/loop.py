@@ -19,12 +19,13 @@ from infra.journal import JournalWriter
 from infra.manifest import resolve
 from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
-from training.checkpoint import CheckpointError, CheckpointWriter
+from training.checkpoint import Background, Checkpoint, CheckpointWriter
 from training.data.batching import Share, plan_of
 from training.data.collate import collate
 from training.data.draw import Draw
 from training.data.stream import open_sources
-from training.engine import Engine, make_engine
+from training.engine import Engine, engine_name, make_engine
+from training.heaviest import try_heaviest
 from training.manifest import StageManifest, needs_text
 from training.objectives import Batch, Objective, StepReport
 from training.schedule import lr_at
@@ -34,12 +35,18 @@ from training.world import World
 
 LOSSES = "losses.jsonl"
 ERRAND = "errand.json"
+STOP = "stop"
+"""A file that asks the workers to save what they have and end: the driver writes it when it is told to stop."""
 STATISTICS_SECONDS = 1800.0
 """Audio that `Objective.finish` may look at, for the statistics of the latents."""
 
 
 class Superseded(RuntimeError):  # noqa: N818 - reads as what happened
     """Another attempt of this stage has started: this worker must not write any more."""
+
+
+class Halted(RuntimeError):  # noqa: N818 - reads as what happened
+    """The stage was asked to stop, and has saved its state."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,17 @@ class Worker:
         sources = open_sources(manifest.data, folders=self.errand.folders, needs_text=with_text)
         self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
+        self.background = Background()
         self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
-        self.engines = self.make_engines()
-
-    def make_engines(self) -> dict[str, Engine]:
-        """An engine a player, everything on the worker's device."""
         for part in vars(self.objective).values():
             if isinstance(part, torch.nn.Module):
                 part.to(self.world.device)
+        if manifest.try_heaviest and self.world.first(not self.checkpoints.exists()):
+            try_heaviest(self)
+        self.engines = self.make_engines()
+
+    def make_engines(self) -> dict[str, Engine]:
+        """An engine a player."""
         return {
             name: make_engine(
                 player.to(self.world.device).train(),
@@ -115,12 +125,16 @@ class Worker:
     def train(self) -> None:
         """From the newest checkpoint to the last step, and the bundle."""
         first = self.resume()
-        if self.world.rank == 0:
-            every = self.manifest.log_every
-            with closing(StepLog(self.work / LOSSES, journal=self.errand.journal, first=first, every=every)) as log:
-                self.steps(first, log)
-        else:
-            self.steps(first, None)
+        try:
+            if self.world.rank == 0:
+                every = self.manifest.log_every
+                with closing(StepLog(self.work / LOSSES, journal=self.errand.journal, first=first, every=every)) as log:
+                    self.steps(first, log)
+            else:
+                self.steps(first, None)
+        finally:
+            self.background.finish()
+        self.world.wait()
         with ExitStack() as stack:
             for engine in self.engines.values():
                 stack.enter_context(engine.whole())
@@ -128,7 +142,10 @@ class Worker:
                 self.write_bundle()
 
     def steps(self, first: int, log: "StepLog | None") -> None:
-        """All updates that are left, with what comes due between them."""
+        """All updates that are left, with what comes due between them.
+
+        Raises: Halted when the stage was asked to stop.
+        """
         from training import validate
 
         manifest = self.manifest
@@ -144,8 +161,16 @@ class Worker:
                 self.validate(done, log)
             if done % manifest.sample_every == 0 or done == manifest.steps:
                 validate.write_samples(self, step=done)
-            if done % manifest.save_every == 0 or done == manifest.steps:
+            halt = done < manifest.steps and self.asked_to_stop()
+            if done % manifest.save_every == 0 or done == manifest.steps or halt:
                 self.save(done)
+            if halt:
+                raise Halted(f"stopped after step {done}, which is saved")
+
+    def asked_to_stop(self) -> bool:
+        """Does any worker see that the stage is to stop? All of them get the same answer."""
+        asked = torch.tensor(float((self.work / STOP).exists()), device=self.world.device)
+        return float(self.world.sum(asked)) > 0
 
     def validate(self, step: int, log: "StepLog | None") -> None:
         """Losses on the held-out samples after `step` updates."""
@@ -213,39 +238,47 @@ class Worker:
     # -- state
 
     def save(self, step: int) -> None:
-        """A checkpoint after `step` updates; all workers take part."""
-        writer = CheckpointWriter(
-            self.checkpoints, step=step, rank=self.world.rank, world=self.world.size, guard=self.errand.still_ours
-        )
-        for name, engine in self.engines.items():
-            engine.save(writer, name=name)
-        writer.done()
-        self.world.wait()
-        if self.world.rank == 0:
-            checkpoints.prune(self.checkpoints, keep=self.manifest.keep_checkpoints)
+        """A checkpoint after `step` updates, written while training goes on; all workers take part."""
+        world, engine = self.world, engine_name(self.manifest.engine)
+        writer = CheckpointWriter(self.checkpoints, step, world.rank, world.size, self.errand.still_ours, engine)
+        self.errand.still_ours()
+        for name, one in self.engines.items():
+            one.save(writer, name=name)
+
+        def write() -> None:
+            writer.write()
+            if world.rank == 0:
+                checkpoints.prune(self.checkpoints, keep=self.manifest.keep_checkpoints)
+
+        self.background.start(write)
 
     def resume(self) -> int:
         """Updates already done: those of the newest whole checkpoint, which is loaded.
 
-        Raises: CheckpointError when another number of workers wrote it.
+        Raises: CheckpointError when another engine or number of workers wrote it, and it does not fit this one.
         """
         found = None
         if self.world.rank == 0:
             self.errand.still_ours()
             found = checkpoints.newest(self.checkpoints, say=self.say)
-            checkpoints.discard_after(self.checkpoints, step=found.step if found else -1)
         found = self.world.first(found)
-        if found is None:
-            return 0
-        if found.world != self.world.size:
-            raise CheckpointError(
-                f"the checkpoint of step {found.step} was written by {found.world} workers, and there are now "
-                f"{self.world.size}: set workers: {found.world}, or `stipple train export` it and start from that"
-            )
+        if found is not None:
+            self.take(found)
+        if self.world.rank == 0:
+            checkpoints.discard_after(self.checkpoints, step=found.step if found else -1)
+        self.world.wait()
+        return int(found.step) if found else 0
+
+    def take(self, found: Checkpoint) -> None:
+        """Load a checkpoint: bit for bit where the same engine wrote it on as many workers.
+
+        Raises: CheckpointError
+        """
+        same = (engine_name(self.manifest.engine), self.world.size) == (found.engine, found.world)
         for name, engine in self.engines.items():
-            engine.load(found, name=name)
-        self.say(f"continuing after step {found.step}")
-        return int(found.step)
+            (engine.load if same else engine.adopt)(found, name=name)
+        wrote = "" if same else f", which {found.engine} wrote on {found.world} worker{'s' * (found.world > 1)}"
+        self.say(f"continuing after step {found.step}{wrote}")
 
     def write_bundle(self) -> None:
         """What the stage makes, from rank 0's weights."""

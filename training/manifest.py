@@ -117,6 +117,8 @@ class StageManifest(Manifest):
     """What each worker has; cuda gives it one GPU."""
     launcher: Literal["ray", "in_process"] = "ray"
     """`in_process` runs one plain worker here, without Ray: for tests and for looking."""
+    try_heaviest: bool = True
+    """Before the first step, go forward and back on the heaviest micro-batch of the plan, to see whether it fits."""
     max_failures: int = Field(default=3, ge=0)
     """Times that Ray Train starts the workers again after one died."""
     save_every: Count = 1000

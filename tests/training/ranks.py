@@ -66,6 +66,14 @@ def steps(world: World, *, corpus: str, folder: str, manifests: dict[str, dict[s
     return found
 
 
+def replay(world: World, *, folder: str, first: int, last: int) -> Any:
+    """A slice of a stage again: what differs, and what was said."""
+    from training.replay import replayed
+
+    said: list[str] = []
+    return {"difference": replayed(world, Path(folder), first=first, last=last, say=said.append), "said": said}
+
+
 class Interrupted(Exception):  # noqa: N818
     """Raised in place of a step: the worker goes no further, and saves nothing."""
 

@@ -1,5 +1,6 @@
 """Which samples a step sees does not depend on who reads them."""
 
+import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import pyarrow
 import pytest
 
 from pipelines.shards import open_corpus
+from pipelines.tombstones import FILE, Tombstone, append
 from training.data.batching import Pick, Plan, cut, deal
 from training.data.collate import PATCH, collate, patches_of
 from training.data.draw import Draw
@@ -273,3 +275,22 @@ def test_a_corpus_without_a_fitting_sample_is_a_sentence(corpus: Path) -> None:
         open_sources(Data(seconds_per_step=9, min_clip_seconds=20), folders={"data": corpus}, needs_text=True)
     with pytest.raises(DataError, match="role 'other'"):
         open_sources(Data(seconds_per_step=9, mixture=(Part(role="other"),)), folders={"data": corpus}, needs_text=True)
+
+
+def test_what_a_tombstone_hides_is_neither_trained_nor_validated_on(corpus: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(corpus, root)
+    data = Data(seconds_per_step=10, held_out=0.3)
+    (before,) = open_sources(data, folders={"data": root}, needs_text=False)
+    gone = [before.read(int(numbers[0])).key for numbers in (before.numbers, before.held_out)]
+    stone = Tombstone(
+        field="key", values=tuple(gone), corpus=None, why="asked to", who="me", when="2026-01-01T00:00:00+00:00"
+    )
+    append(root / FILE, [stone])
+    (after,) = open_sources(data, folders={"data": root}, needs_text=False)
+    plan = Plan([after], 0, 10.0)
+    read = {after.read(pick.number).key for step in range(plan.steps_in_epoch) for pick in plan.step(step)}
+    held = {after.read(int(number)).key for number in after.held_out}
+    assert len(read) == len(before.numbers) - 1
+    assert len(held) == len(before.held_out) - 1
+    assert not (read | held) & set(gone)

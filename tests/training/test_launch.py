@@ -1,6 +1,7 @@
 """A stage from manifest to bundle, in this process."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,30 @@ def test_a_finished_stage_run_again_only_writes_its_bundle(job: Callable[..., Jo
     again = run(job(TOY))
     assert again.digest == one.digest
     assert (job(TOY).work / "losses.jsonl").read_text() == lines
+
+
+def test_a_stage_told_to_end_saves_its_step_and_goes_on_from_there(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.loop import Worker
+
+    whole = run(job(TOY, work="whole"))
+    inner = Worker.step
+
+    def step(worker: Worker, number: int, micros: Any) -> Any:
+        if number == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return inner(worker, number, micros)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run(job(TOY, work="cut"))
+    assert signal.getsignal(signal.SIGTERM) is before
+    cut = job(TOY, work="cut")
+    assert [path.name for path in (cut.work / "checkpoints").iterdir()] == ["step-00000006"]
+    assert run(cut).digest == whole.digest
 
 
 def test_a_stage_starts_from_the_bundle_of_another(job: Callable[..., Job]) -> None:

@@ -45,18 +45,62 @@ def test_resumed_run_equals_uninterrupted_run(corpus: Path, ranks: Ranks, runs: 
             assert torch.equal(tensor, other["toy"][key]), key
 
 
-def test_another_number_of_workers_is_refused(corpus: Path, ranks: Ranks, runs: Any, tmp_path: Path) -> None:
-    shutil.copytree(runs.at("cut", "plain"), tmp_path / "plain")
-    asked = {"plain": runs.manifests["plain"]}
-    (told,) = ranks("train", world=1, corpus=corpus, folder=tmp_path, manifests=asked)
-    assert "step 6 was written by 2 workers, and there are now 1: set workers: 2" in told["plain"]
+@pytest.mark.system
+def test_other_numbers_of_workers_and_other_engines_go_on_with_the_same_samples(
+    corpus: Path, ranks: Ranks, tmp_path: Path
+) -> None:
+    base = {
+        "stage": "toy",
+        "model": "tiny",
+        "objective": {"name": "toy"},
+        "data": {"seconds_per_step": 12, "held_out": 0.1},
+        "optimizer": {"lr": 0.01, "clip": 0.5},
+        "schedule": {"shape": "cosine", "warmup_steps": 2},
+        "engine": {"name": "plain"},
+        "steps": 10,
+        "save_every": 1,
+        "validate_every": 5,
+    }
+    zero = [{**base, "engine": {"name": "deepspeed", "zero_stage": number}} for number in range(3)]
+    manifests = {
+        "plain": base,
+        "zero0": zero[0],
+        "zero2": zero[2],
+        "gan": {**zero[1], "objective": {"name": "toy_gan"}},
+    }
+    tasks = {"corpus": corpus, "folder": tmp_path / "moved"}
+    ranks("train", world=2, manifests=manifests, until=3, **tasks)
+    alone = {f"alone-{name}": {**manifests[name], "engine": {"name": "plain"}} for name in ("plain", "gan")}
+    ranks("train", world=1, manifests={**manifests, **alone}, until=6, **tasks)
+    ranks("train", world=1, manifests=alone, **tasks)
+    manifests["zero0"] = manifests["zero2"]  # another engine, too
+    ranks("train", world=4, manifests=manifests, **tasks)
+    for name in manifests:
+        found = losses(tmp_path / "moved" / name)
+        expected = losses(tmp_path / "moved" / ("alone-gan" if name == "gan" else "alone-plain"))
+        assert [line[0] for line in found] == [line[0] for line in expected]
+        for one, other in zip(found, expected, strict=True):
+            for kind in (kind for kind in (1, 2, 3) if other[kind] is not None):
+                assert one[kind] == pytest.approx(other[kind], rel=1e-5), f"{name}, step {one[0]}"
+
+
+def test_another_number_of_workers_is_refused_by_zero_3_and_nothing_is_touched(
+    corpus: Path, ranks: Ranks, runs: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(runs.at("cut", "zero3"), tmp_path / "zero3")
+    (tmp_path / "zero3" / "checkpoints" / "step-00000009").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "checkpoints" in str(path)}
+    (told,) = ranks("train", world=1, corpus=corpus, folder=tmp_path, manifests={"zero3": runs.manifests["zero3"]})
+    assert "checkpoint of step 6, which ZeRO-3 wrote on 2 workers: set engine and workers to that" in told["zero3"]
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert (tmp_path / "zero3" / "checkpoints" / "step-00000009").is_dir()
 
 
 def write(folder: Path, step: int, *, world: int = 2, ranks: tuple[int, ...] = (0, 1)) -> None:
     for rank in ranks:
         writer = CheckpointWriter(folder, step=step, rank=rank, world=world)
         writer.save(f"net/{rank}.pt", {"step": step, "rank": rank})
-        writer.done()
+        writer.write()
 
 
 @pytest.mark.parametrize(
@@ -103,3 +147,25 @@ def test_only_the_newest_whole_checkpoints_are_kept(tmp_path: Path) -> None:
         write(tmp_path, step)
     checkpoint.prune(tmp_path, keep=2)
     assert [path.name for path in checkpoint.folders(tmp_path)] == ["step-00000004", "step-00000003"]
+
+
+def test_a_checkpoint_holds_what_was_when_it_was_saved(tmp_path: Path) -> None:
+    weight = torch.ones(3)
+    writer = CheckpointWriter(tmp_path, step=1, rank=0, world=1)
+    writer.save("net.pt", {"a": weight, "tied": [weight], "part": torch.arange(100.0)[:2]})
+    weight += 1
+    writer.write()
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    state = found.load("net.pt")
+    assert state["a"].tolist() == [1, 1, 1]
+    assert state["a"].data_ptr() == state["tied"][0].data_ptr()
+    assert (found.root / "net.pt").stat().st_size < 4000
+
+
+def test_what_fails_behind_is_raised_at_the_next_call() -> None:
+    background = checkpoint.Background()
+    background.start(lambda: Path("/nowhere/at/all").write_text(""))  # type: ignore[arg-type, return-value]
+    with pytest.raises(FileNotFoundError):
+        background.finish()
+    background.finish()

@@ -1,0 +1,94 @@
+"""A slice of a stage, run again, is what it was; and where it is not, the first difference has a name."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.manifest import parse
+from infra.workflow.node import Refused
+from training import checkpoint as checkpoints
+from training.checkpoint import CheckpointWriter
+from training.loop import ERRAND, Errand, Worker
+from training.manifest import StageManifest
+from training.replay import replay
+from training.world import World
+
+Ranks = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def stage(corpus: Path, tmp_path: Path, toys: None) -> Path:
+    """A finished stage of ten steps, with checkpoints of steps 8 and 10."""
+    asked = {
+        "stage": "toy",
+        "model": "tiny",
+        "objective": {"name": "toy", "dropout": 0.2},
+        "data": {"seconds_per_step": 12, "held_out": 0},
+        "optimizer": {"lr": 0.01},
+        "engine": {"name": "plain"},
+        "steps": 10,
+        "save_every": 4,
+    }
+    work = tmp_path / "stage" / "work"
+    work.mkdir(parents=True)
+    (work / "attempt").write_text("a")
+    manifest = parse(StageManifest, asked, where="test")
+    errand = Errand(manifest, {"data": str(corpus)}, None, str(work), str(tmp_path / "stage" / "out"), token="a")
+    (work / ERRAND).write_text(json.dumps(errand.to_dict()))
+    Worker(errand, World(), print).train()
+    return tmp_path / "stage"
+
+
+def test_a_slice_run_again_is_equal_from_a_checkpoint_or_the_start(stage: Path) -> None:
+    said: list[str] = []
+    before = sorted((path, path.read_bytes()) for path in stage.rglob("*") if path.is_file())
+    assert replay(stage, first=9, last=10, say=said.append) is None
+    assert replay(stage, first=2, last=8, say=said.append) is None
+    assert "replayed from the checkpoint of step 8: held against 8 losses, norms and rates and 7 tensors" in said[1]
+    assert "replayed from the start: held against 32 losses, norms and rates and 7 tensors" in said[2]
+    assert sorted((path, path.read_bytes()) for path in stage.rglob("*") if path.is_file()) == before
+
+
+def test_what_differs_first_is_named(stage: Path) -> None:
+    log = stage / "work" / "losses.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (tenth,) = (line for line in lines if line["step"] == 10 and "losses" in line)
+    was = tenth["losses"]["toy/length"]
+    tenth["losses"]["toy/length"] = was * (1 + 1e-12)
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = replay(stage, first=9, last=10, say=print)
+    assert found is not None
+    assert found.startswith("step 10, losses toy/length: was ")
+    assert repr(was) in found
+
+    newest = checkpoints.newest(stage / "work" / "checkpoints")
+    assert newest is not None
+    state = newest.load("net/plain.pt")
+    state["player"]["guess.3.weight"][0, 0] += 1e-3
+    writer = CheckpointWriter(stage / "work" / "checkpoints", newest.step, 0, 1, engine="plain")
+    writer.save("net/plain.pt", state)
+    writer.write()
+    tenth["losses"]["toy/length"] = was
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = replay(stage, first=9, last=10, say=print)
+    assert found is not None
+    assert found.startswith("step 10, weight net.guess.3.weight: differs by up to 0.001")
+
+
+def test_steps_that_were_not_made_are_refused(stage: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"--steps 9\.\.11: the stage has steps 1\.\.10"):
+        replay(stage, first=9, last=11, say=print)
+    with pytest.raises(Refused, match="no training was begun"):
+        replay(tmp_path, first=1, last=2, say=print)
+
+
+def test_two_workers_replay_what_two_workers_did(corpus: Path, ranks: Ranks, runs: Any, tmp_path: Path) -> None:
+    shutil.copytree(runs.at("whole", "zero1"), tmp_path / "zero1")
+    one, other = ranks("replay", world=2, folder=tmp_path / "zero1", first=7, last=10)
+    assert one["difference"] is None
+    assert other["difference"] is None
+    assert "tensors of checkpoints" in one["said"][-1]

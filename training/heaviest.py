@@ -1,0 +1,107 @@
+"""The heaviest micro-batch of the plan, tried before the first step: what does not fit is known at once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from training.data.batching import Plan, Share
+from training.plan import WEIGHT, asked, memory
+
+if TYPE_CHECKING:
+    from training.loop import Worker
+
+LOTS = 20_000
+"""Lots that are looked at. All of a short stage; of a long one a part, spread evenly over it."""
+
+
+class DoesNotFit(RuntimeError):  # noqa: N818 - reads as what happened
+    """The heaviest micro-batch needs more memory than there is."""
+
+
+def heaviest(plan: Plan, *, steps: int, groups: int) -> Share:
+    """The micro-batch with the most audio after padding; of equals, the one with the longest sample."""
+    return max(
+        (
+            share
+            for step in looked_at(plan, steps=steps)
+            for share in plan.share(step, rank=0, world=1, accumulation=groups)
+        ),
+        key=lambda share: weight(plan, share),
+    )
+
+
+def weight(plan: Plan, share: Share) -> tuple[int, int]:
+    """Patches after padding, and the longest sample."""
+    longest = max(map(plan.lengths, share.picks))
+    return longest * len(share.picks), longest
+
+
+def looked_at(plan: Plan, *, steps: int) -> Iterator[int]:
+    """Steps of as many whole pools as LOTS allow, evenly spread: steps of one pool cost one sorting."""
+    own = plan.steps_in_pool
+    pools = -(-steps // own)
+    few = max(1, min(pools, LOTS // (own * plan.lots_in_step)))
+    every = (pool * own + step for number in range(few) for pool in [number * pools // few] for step in range(own))
+    return (step for step in islice(every, max(1, LOTS // plan.lots_in_step)) if step < steps)
+
+
+def try_heaviest(worker: "Worker") -> None:
+    """Forward and backward of every player on the heaviest micro-batch, with as much memory set aside as gradients and
+    optimizer will take; no weight, buffer or random number of the stage is changed by it.
+
+    Raises: DoesNotFit where a GPU runs out of memory; on a CPU the system ends the process, now and not later.
+    """
+    manifest, device = worker.manifest, worker.world.device
+    groups = worker.world.size * manifest.engine.accumulation
+    share = heaviest(worker.plan, steps=manifest.steps, groups=groups)
+    padded, longest = weight(worker.plan, share)
+    cast = torch.autocast(device.type, torch.bfloat16, enabled=manifest.engine.dtype == "bfloat16")
+    try:
+        prepared, draw = worker.prepare(worker.batch(share, step=0), step=0)
+        players = worker.objective.players
+        trained = sum(p.numel() for player in players.values() for p in player.parameters() if p.requires_grad)
+        size = memory(trained, frozen=0, workers=worker.world.size)[asked(manifest)] - trained * WEIGHT
+        aside = torch.empty(int(size), dtype=torch.uint8, device=device)
+        for name, player in players.items():
+            others = [other for key, other in players.items() if key != name]
+            with untouched(player, others), cast:
+                torch.manual_seed(manifest.seed)
+                terms = player.train()(prepared, draw)
+                torch.autograd.backward(
+                    torch.stack([terms[key].total.float() for key in worker.objective.weights[name]]).sum()
+                )
+        del aside
+    except torch.OutOfMemoryError:
+        raise DoesNotFit(
+            f"the heaviest micro-batch of the plan, {len(share.picks)} samples of up to {longest * 0.16:.1f} s, padded "
+            f"to {padded * 0.16:.0f} s, does not fit into the memory of {device}: raise workers or "
+            "engine.accumulation, or lower data.max_clip_seconds or data.lot_seconds"
+        ) from None
+
+
+@contextmanager
+def untouched(player: nn.Module, others: Sequence[nn.Module]) -> Iterator[None]:
+    """Freeze the others, drop gradients as they come, and put buffers back at the end."""
+    frozen = [p for other in others for p in other.parameters() if p.requires_grad]
+    buffers = [(buffer, buffer.clone()) for module in (player, *others) for buffer in module.buffers()]
+    hooks = [p.register_post_accumulate_grad_hook(dropped) for p in player.parameters() if p.requires_grad]  # type: ignore[no-untyped-call]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        for hook in hooks:
+            hook.remove()
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def dropped(parameter: torch.Tensor) -> None:
+    """A gradient that nobody will use."""
+    parameter.grad = None
