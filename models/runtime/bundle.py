@@ -90,10 +90,10 @@ def new_bundle(
     )
 
 
-def load_bundle(path: str | Path) -> Bundle:
-    """Load an official directory or ours; nothing is unpickled unsafely.
+def load_bundle(path: str | Path, *, download: bool = False, revision: str | None = None) -> Bundle:
+    """Load an official directory or ours, from a path or a hub id (see `find_bundle`); nothing is unpickled unsafely.
 
-    Raises: BundleError, naming every missing file, or every missing, unexpected or misshapen tensor.
+    Raises: BundleError, naming every missing file, or every missing, unexpected, misshapen or changed tensor.
     """
     from models.audiovae.config import OFFICIAL_DEFAULTS
     from models.audiovae.vae import AudioVAE
@@ -102,6 +102,8 @@ def load_bundle(path: str | Path) -> Bundle:
     from models.speaker.campplus import SpeakerEncoder
 
     root = Path(path)
+    if not root.exists() and hub.is_hub_id(str(path)):
+        root = hub.cached(str(path), download=download, revision=revision)
     card = files.read_card(root, CARD)
     present = check_files(root, card)
     tokenizer = files.read_tokenizer(root)

@@ -13,6 +13,7 @@ from models.backbone.config import SamplingConfig
 from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import Draws, Speech, generate
 from models.runtime.prompt import RequestError
+from models.runtime.request import longest_seconds
 from models.runtime.stream import generate_stream
 from tests.models.runtime.voices import voice
 from tests.small import CONFIG, small_bundle
@@ -143,6 +144,21 @@ def test_prompt_shorter_than_a_patch_can_be_continued(small: Bundle) -> None:
     assert speech.patches == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("A.", 1.6), ("\u4f60\u597d\u3002", 2.0), ("3", 2.0), ("Hello!", 3.2), ("Hello you", None), ("123456", None)],
+)
+def test_very_short_texts_have_a_longest_speech(text: str, seconds: float | None) -> None:
+    assert longest_seconds(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_very_short_text_is_cut_and_says_so_unless_the_guard_is_off(small: Bundle) -> None:
+    options = {"max_patches": 20, "stop_threshold": 1.0, "num_steps": 1}
+    guarded = generate(small, "A.", **options)  # type: ignore[arg-type]
+    assert (guarded.patches, guarded.finish_reason) == (10, "length")
+    assert generate(small, "A.", stop_guard=False, **options).patches == 20  # type: ignore[arg-type]
+
+
 BAD_REQUESTS = {
     "no text": ({"text": "  "}, "no text to speak"),
     "text without sound": ({"prompt_text": "hm"}, "without the prompt audio"),
@@ -159,6 +175,26 @@ BAD_REQUESTS = {
     "silence": ({"prompt_audio": (np.zeros(16000, np.float32), 16000)}, "silent"),
     "nothing": ({"prompt_audio": (np.zeros(0, np.float32), 16000)}, "silent"),
     "too short": ({"prompt_audio": (np.ones(800, np.float32), 16000)}, "only 0.05 s of sound"),
+    "too long": ({"prompt_audio": (np.ones(61 * 8000, np.float32), 8000)}, "has 61 s, and a prompt at most 60"),
+    "strange rate": ({"prompt_audio": (np.ones(800, np.float32), 100)}, "a rate of 100 Hz"),
+    "strange shape": ({"prompt_audio": (np.ones((2, 2, 2), np.float32), 16000)}, r"has shape \(2, 2, 2\)"),
+    "infinite": ({"prompt_audio": (np.full(9000, np.inf, np.float32), 16000)}, "NaN or infinite"),
+    "100,000 characters": ({"text": "a" * 100_000}, "the text has 100000 characters, and at most 4096 are taken"),
+    "control character": ({"text": "a\x00b"}, r"the text has the control character U\+0000 at position 1"),
+    "half a sign": ({"text": "a\ud800b"}, r"control character U\+D800"),
+    "control in prompt": (
+        {"prompt_audio": voice(), "prompt_text": "\x1b[0m"},
+        r"the prompt text has the control character U\+001B",
+    ),
+    "unknown mode": ({"mode": "sing"}, "unknown mode 'sing'; there are: continuation, xvector, none"),
+    "mode without prompt": ({"mode": "continuation"}, "mode continuation needs prompt audio; give it"),
+    "mode without text": (
+        {"mode": "continuation", "prompt_audio": voice(), "prompt_text": " "},
+        "mode continuation needs prompt text",
+    ),
+    "mode with a prompt": ({"mode": "none", "prompt_audio": voice()}, "mode none takes no prompt audio; leave it out"),
+    "template": ({"template": "song"}, "unknown template 'song'; there are: tts, instruction_tts"),
+    "infinite guidance": ({"guidance_scale": float("inf")}, "guidance must be a number"),
     "not numbers": ({"prompt_audio": (np.full(9000, np.nan, np.float32), 16000)}, "NaN"),
 }
 
