@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
+from pipelines.tombstones import FILE, Tombstone, append
 
 from pipelines.shards import open_corpus
-from pipelines.tombstones import FILE, Tombstone, append
 from training.data.batching import Pick, Plan, cut, deal
 from training.data.collate import PATCH, collate, patches_of
 from training.data.draw import Draw
