@@ -25,8 +25,8 @@ SHORTEST = 8000
 """Samples (0.5 s) up to which a shorter sound is repeated, as 3D-Speaker does."""
 LONGEST = 160_000
 """Samples (10 s) that one embedding is made of; a longer sound has the mean of several."""
-BATCH_SAMPLES = 1_600_000
-"""Samples (100 s) in a batch of windows."""
+BATCH_SAMPLES = 400_000
+"""Samples (25 s) in a batch of windows: its memory is a few hundred MB."""
 
 
 class CampPlus:
