@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.frozen import Heard, Wave, fingerprint_of, onnx_session, wheel_file
+from models.frozen import Heard, Wave, at_level, fingerprint_of, onnx_session, wheel_file
 from models.frozen.language import Guess
 
 SHORTEST = 1600
@@ -16,6 +16,12 @@ SILENCE = 1e-4
 """Peak below which there is nothing to hear."""
 WINDOW = 480_000
 """Samples that the network is given at a time: 30 s."""
+LEVEL_DBFS, MARGIN = -26.0, 8000
+"""Every window is brought to one level and gets half a second of silence on both sides.
+
+On 5 noisy clips that took the word error rate from 27 to 20 %, on 16 of dialect readers from 20 to 14 % (against what
+Whisper base writes); on 12 clean clips it cost one word.
+"""
 TOKENS_A_SECOND = 6.5
 """Faster than anybody speaks: a text that grows beyond is a loop, and cut."""
 EVEN_LOG_PROBABILITY, STEEPNESS = -0.4, 14.0
@@ -46,7 +52,7 @@ class Moonshine:
     def fingerprint(self) -> str:
         """Version, weights and tokens."""
         weights = [self.encoder, self.decoder, self.words]
-        return fingerprint_of("moonshine", package="moonshine-voice", weights=weights, decode="greedy")
+        return fingerprint_of("moonshine", package="moonshine-voice", weights=weights, level=LEVEL_DBFS, margin=MARGIN)
 
     def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None] = ()) -> list[Heard]:
         """One text a waveform (16 kHz), punctuated; `languages` is not needed: all is English."""
@@ -71,8 +77,9 @@ class Moonshine:
 
     def _decode(self, wave_S: Wave) -> tuple[str, list[float]]:
         """Text of a window and the log probability of each token, its end included."""
-        mask_BS = np.ones((1, len(wave_S)), dtype=np.int64)  # of samples, for the decoder too: it thins it out itself
-        sound = {"input_values": wave_S[None].astype(np.float32), "attention_mask": mask_BS}
+        level_S = np.pad(at_level(wave_S, dbfs=LEVEL_DBFS), MARGIN)
+        mask_BS = np.ones((1, len(level_S)), dtype=np.int64)  # of samples, for the decoder too: it thins it out itself
+        sound = {"input_values": level_S[None].astype(np.float32), "attention_mask": mask_BS}
         fixed = {"encoder_hidden_states": self._sessions[0].run(None, sound)[0], "encoder_attention_mask": mask_BS}
         past = {name: np.zeros((1, HEADS, 0, WIDTH), dtype=np.float32) for name in self._past}
         tokens, scores = [START], []
@@ -83,11 +90,11 @@ class Moonshine:
             tokens.append(int(logits.argmax()))
             scores.append(float(logits.max() - np.logaddexp.reduce(logits)))
             if tokens[-1] == END:
-                break
+                return self._text(tokens[1:]), scores
             for name, value in zip(self._past, present, strict=True):
                 if len(tokens) == 2 or ".decoder." in name:  # the encoder's part is made once
                     past[name] = value
-        return self._text(tokens[1:]), scores
+        return self._text(once(tokens[1:])), scores
 
     def _text(self, tokens: Sequence[int]) -> str:
         """Words of the tokens, marks left out."""
@@ -107,6 +114,13 @@ class Moonshine:
     @cached_property
     def _vocabulary(self) -> list[bytes]:
         return list(tokens_of(self.words.read_bytes()))
+
+
+def once(tokens: Sequence[int]) -> Sequence[int]:
+    """The part that a text without an end repeats; all of it where it repeats nothing."""
+    periods = range(1, len(tokens) // 2 + 1)
+    same = (period for period in periods if all(a == b for a, b in zip(tokens[period:], tokens, strict=False)))
+    return tokens[: next(same, len(tokens))]
 
 
 def tokens_of(data: bytes) -> Iterator[bytes]:

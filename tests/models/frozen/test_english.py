@@ -8,7 +8,7 @@ import soxr
 
 from models.frozen import Wave
 from models.frozen.espeak import Espeak, Utterance
-from models.frozen.moonshine import SHORTEST, WINDOW, Moonshine, tokens_of
+from models.frozen.moonshine import SHORTEST, WINDOW, Moonshine, once, tokens_of
 from models.frozen.pocketsphinx import PocketSphinx
 from pipelines.hearing.consistency import character_error_rate
 from tests.pipelines import quality_of_words as quality
@@ -43,6 +43,18 @@ def test_moonshine_hears_what_is_longer_than_its_window_in_parts(speech: Wave) -
     assert long.text == f"{alone[0].text} {alone[1].text}"
 
 
+def test_a_text_without_an_end_is_written_once() -> None:
+    assert list(once([5, 6, 7, 5, 6, 7, 5])) == [5, 6, 7]
+    assert list(once([5, 5, 5])) == [5]
+    assert list(once([5, 6, 7, 8, 5])) == [5, 6, 7, 8, 5]
+    assert list(once([])) == []
+
+
+def test_moonshine_hears_the_same_at_any_level(speech: Wave) -> None:
+    loud, low = Moonshine()([speech, speech * np.float32(0.03)])
+    assert loud.text == low.text
+
+
 def test_moonshine_stops_a_loop_at_the_pace_of_speech() -> None:
     noise = np.random.default_rng(0).normal(0, 0.05, size=32000).astype(np.float32)
     assert len(Moonshine()([noise])[0].text) < 100
@@ -59,8 +71,8 @@ def test_moonshine_reads_clean_english_as_measured(shared: Path) -> None:
     clips = [clip for clip in quality.spoken_english(shared / "audio") if clip.kind == "clean"]
     wer, cer = quality.error_rates(clips, Moonshine()([clip.wave for clip in clips]))
     assert len(clips) == 12
-    assert wer < 0.03, "measured: 0.011"
-    assert cer < 0.015, "measured: 0.002"
+    assert wer < 0.03, "measured: 0.016"
+    assert cer < 0.015, "measured: 0.004"
 
 
 @pytest.mark.shared
