@@ -16,7 +16,7 @@ Rotary = tuple[Tensor, Tensor]
 
 
 class KeyValues:
-    """Keys and values of what one attention layer has seen; the buffers grow by doubling.
+    """Keys and values of what one attention layer has seen; the buffers grow by a quarter.
 
     `copies`: how many histories lie one behind the other in the rows: one each network evaluation, say.
     """
@@ -49,7 +49,8 @@ class KeyValues:
         if buffer_BALE is not None and self.length + new <= buffer_BALE.shape[2]:
             return buffer_BALE
         rows = B * self.copies if alone else B
-        larger_BALE = like_BALE.new_empty(rows, A, max(64, 2 * (self.length + new)), E)
+        columns = -(-5 * (self.length + new) // 256) * 64  # a quarter more than is needed, in blocks of 64
+        larger_BALE = like_BALE.new_empty(rows, A, columns, E)
         if buffer_BALE is not None:
             larger_BALE[:, :, : self.length] = buffer_BALE[:, :, : self.length]
         return larger_BALE

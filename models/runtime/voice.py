@@ -57,6 +57,10 @@ class Prompts:
     hearers: tuple[object, ...] = ()
     """The networks that heard them, and the state of their weights."""
 
+    def __reduce__(self) -> tuple[type["Prompts"], tuple[int]]:
+        """A copy has heard nothing: what was heard belongs to these networks."""
+        return Prompts, (self.most,)
+
     def find(self, wave_1S: Tensor, bundle: "Bundle") -> Heard:
         """What is known of a recording by these networks: empty where nothing is."""
         weights = chain(bundle.audiovae.parameters(), bundle.speaker.parameters(), bundle.speaker.buffers())

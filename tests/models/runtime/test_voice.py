@@ -1,5 +1,6 @@
 """What was heard of a recording is remembered by its content, for so many of them, and never when it is stale."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,15 @@ def test_what_was_heard_is_forgotten_when_the_weights_change(bundle: Bundle) -> 
     after = say(bundle, voice())
     assert not torch.equal(before.latent_FD, after.latent_FD)
     assert len(bundle.prompts.heard) == 1
+
+
+def test_copied_bundle_has_heard_nothing_and_says_the_same(bundle: Bundle) -> None:
+    before = say(bundle, voice())
+    twin = copy.deepcopy(bundle)
+    assert len(twin.prompts.heard) == 0
+    listening = Listening(twin)
+    assert torch.equal(say(twin, voice()).wave_S, before.wave_S)
+    assert listening.times == (1, 1)
 
 
 def test_silence_at_the_edges_is_not_part_of_the_content(bundle: Bundle) -> None:
