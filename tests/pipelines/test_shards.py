@@ -176,7 +176,7 @@ def test_rows_and_columns_of_many_shards_are_those_that_were_written(tmp_path: P
 
 
 def test_corpus_of_many_packs_is_one_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("index", "shards", "writer"):
+    for module in ("packing.index", "shards", "packing.writer"):
         monkeypatch.setattr(f"pipelines.{module}.PACK", 2)
     made = items(tmp_path, 5)
     build(tmp_path / "toy", made, soft_bytes=40_000)
