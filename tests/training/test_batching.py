@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from pipelines.tombstones import FILE, Tombstone, append
 
+from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import open_corpus
 from training.data.batching import Pick, Plan, cut, deal
 from training.data.collate import PATCH, collate, patches_of
