@@ -42,7 +42,7 @@ step "types" "$venv/bin/mypy"
 step "layers" "$venv/bin/lint-imports"
 step "manifests" "$venv/bin/stipple" check
 step "tests" "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -m "not system"
-step "system tests" "$venv/bin/python" -m pytest -q -m system
+step "system tests" "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -m system
 step "the road, tiny" "$venv/bin/stipple" run manifests/workflows/tiny.yaml --set "store=.stipple/test/store"
 say "== all of it: $((SECONDS - began)) s"
 if [ ${#failed[@]} -gt 0 ]; then
