@@ -99,9 +99,9 @@ def first_difference(report: Any, line: Mapping[str, Any]) -> tuple[str | None, 
 
 
 def against(worker: Worker, checkpoint: Checkpoint) -> tuple[str | None, int]:
-    """The first weight or moment of AdamW that is not what a checkpoint holds; how many were looked at.
+    """The first weight that is not what a checkpoint holds; how many were looked at.
 
-    The pieces of ZeRO-3 are not compared: their losses are.
+    The moments of AdamW are not compared, nor the pieces of ZeRO-3: the losses that follow from them are.
     """
     if checkpoint.engine == "ZeRO-3":
         return None, 0

