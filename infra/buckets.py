@@ -13,6 +13,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from infra.objects import CHUNK, Stored
+from infra.storage import Seekable
 
 T = TypeVar("T")
 
@@ -176,23 +177,11 @@ class Bucket:
         return StorageError(f"{where}: {endpoint} answers {status} {code or ''} ({first_line(told)})")
 
 
-class Ranged(io.RawIOBase):
+class Ranged(Seekable):
     """An object as a file that seeks: each read is one request for a range."""
 
     def __init__(self, bucket: Bucket, name: str, size: int) -> None:
-        self.bucket, self.name, self.size, self.at = bucket, name, size, 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self.at
+        self.bucket, self.name, self.size = bucket, name, size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go there."""

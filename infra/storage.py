@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -147,6 +148,24 @@ def os_error_sentence(error: OSError) -> str | None:
     if error.errno == errno.EMFILE:
         return "too many open files: raise the limit (ulimit -n 4096) and run the same command again"
     return None
+
+
+class Seekable(io.RawIOBase):
+    """A file for reading that knows where it is: what reads at `at` need not say so again."""
+
+    at = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self.at
 
 
 @contextlib.contextmanager

@@ -1,12 +1,31 @@
 """What tests share: where the recordings beside the checkout are, and that they are not skipped in silence."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.s3 import Server, running
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 skipped_though_there: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[Server]:
+    """An S3 server on loopback, for the tests of a file."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The server, with credentials for it, and no fault left over."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    yield shared_server
+    shared_server.fault = None
 
 
 @pytest.fixture(scope="session")

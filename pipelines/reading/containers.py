@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from infra.storage import Seekable
 from pipelines.reading.cells import Cells
 from pipelines.reading.gzips import GzipStream
 from pipelines.reading.inside import PROTOCOL
@@ -77,20 +78,11 @@ def file_of(uri: str) -> Path:
     return place_of(uri).path
 
 
-class Window(io.RawIOBase):
+class Window(Seekable):
     """A part of a file, as a file."""
 
     def __init__(self, file: BinaryIO, *, start: int, length: int) -> None:
-        self.file, self.start, self.length, self.at = file, start, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.at
+        self.file, self.start, self.length = file, start, length
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self.at = max(offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.length}[whence], 0)

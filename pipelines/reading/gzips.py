@@ -5,6 +5,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from infra.storage import Seekable
+
 CHUNK = 1 << 16
 KEPT_STATES = 256
 """States of the decompressor that are kept, about 40 kB each; where there are more, every second one is let go."""
@@ -29,7 +31,7 @@ class State:
     inflate: Any
 
 
-class GzipStream(io.RawIOBase):
+class GzipStream(Seekable):
     """The decompressed bytes of `file`, of one gzip member or of several in a row."""
 
     forward = True
@@ -40,17 +42,7 @@ class GzipStream(io.RawIOBase):
         self.states: list[State] = []
         self.spacing = FIRST_SPACING
         self.ended = False
-        self.at = 0
         self.now = State(0, 0, zlib.decompressobj(wbits=31))
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """To `offset` from the start (or from here); from the end, nothing is known.

@@ -11,21 +11,7 @@ from infra.manifest import load
 from infra.mistakes import sentence_of
 from infra.objects import Folder, Place, place_of
 from infra.storage import ROOT
-from tests.s3 import Server, first, running, slow
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    yield shared_server
-    shared_server.fault = None
+from tests.s3 import Server, first, slow
 
 
 @pytest.fixture(params=["folder", "bucket"])

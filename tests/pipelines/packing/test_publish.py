@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,9 @@ from pipelines.packing.verify import verify
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import CorpusError, open_corpus, read_card
 from tests.pipelines.test_shards import SHARD, build, items
-from tests.s3 import Server, first, running
+from tests.s3 import Server, first
 
 STEPS = ("stored", "put", "create")
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    yield shared_server
-    shared_server.fault = None
 
 
 @pytest.fixture
