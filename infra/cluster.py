@@ -8,6 +8,8 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
+import zipfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +30,10 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 """Ray reads these from the environment alone. The health check paces `ray.train.report` (2 s by default)."""
+
+
+SHIPPED = ("infra", "models", "pipelines", "training", "manifests")
+"""What a joined cluster is given of this checkout."""
 
 
 class ClusterManifest(Manifest):
@@ -72,7 +78,8 @@ class Cluster:
                 return
             began = time.monotonic()
             on_terminate = signal.getsignal(signal.SIGTERM)
-            context = ray.init(**options(self.manifest))
+            with tempfile.TemporaryDirectory(prefix="stipple-code-") as scratch:
+                context = ray.init(**options(self.manifest, scratch=Path(scratch)))
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
             self.ours = True
@@ -94,8 +101,11 @@ class Cluster:
                 shutil.rmtree(self.session, ignore_errors=True)
 
 
-def options(manifest: ClusterManifest) -> dict[str, Any]:
-    """Keyword arguments of `ray.init` for a cluster; a joined one may be told neither CPUs nor folders."""
+def options(manifest: ClusterManifest, *, scratch: Path) -> dict[str, Any]:
+    """Keyword arguments of `ray.init` for a cluster; a joined one may be told neither CPUs nor folders.
+
+    What a joined cluster is given of the code is packed in `scratch`.
+    """
     chosen: dict[str, Any] = {
         "address": manifest.address,
         "log_to_driver": manifest.worker_output,
@@ -110,8 +120,24 @@ def options(manifest: ClusterManifest) -> dict[str, Any]:
         if manifest.object_store_mb is not None:
             chosen["object_store_memory"] = manifest.object_store_mb * 2**20
     elif INSIDE_A_JOB not in os.environ:
-        chosen["runtime_env"] = {"working_dir": str(ROOT)}
+        chosen["runtime_env"] = {"working_dir": str(package(scratch))}
     return chosen
+
+
+def package(folder: Path) -> Path:
+    """`folder`/code.zip: the packages of this project, and nothing else that lies beside them.
+
+    No two are alike. Ray unpacks a package under its hash and takes any folder of that name for a whole one, so that a
+    machine killed while it unpacked would import half of the code in every later run.
+    """
+    path = folder / "code.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in SHIPPED:
+            for file in sorted((ROOT / name).rglob("*")):
+                if file.is_file() and "__pycache__" not in file.parts:
+                    packed.write(file, file.relative_to(ROOT))
+        packed.writestr("shipped", uuid.uuid4().hex)
+    return path
 
 
 def sweep(folder: Path) -> None:

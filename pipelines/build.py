@@ -260,6 +260,8 @@ def ray_statuses(
             for row in data.iter_rows():
                 yield json.loads(row["status"])
         except ray.exceptions.RayActorError as error:
+            if "creation task" in str(error):  # Ray has no other mark of it
+                raise Refused(f"a worker could not start: {str(error).strip().splitlines()[-1]}") from None
             raise Refused(
                 f"a unit killed more workers than errors.max_worker_deaths = {deaths} allows; "
                 f"run again to go on from there ({str(error).splitlines()[0]})"

@@ -1,30 +1,41 @@
 """Where Ray may run, and what it is told; starting it is for the system tests."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from infra.cluster import INSIDE_A_JOB, Cluster, ClusterManifest, options, sweep
-from infra.storage import ROOT
+from infra.cluster import INSIDE_A_JOB, SHIPPED, Cluster, ClusterManifest, options, package, sweep
 
 
 def test_a_local_cluster_is_quiet_and_small(tmp_path: Path) -> None:
-    told = options(ClusterManifest(temp_dir=tmp_path, cpus=2))
+    told = options(ClusterManifest(temp_dir=tmp_path, cpus=2), scratch=tmp_path)
     assert told["include_dashboard"] is False
     assert told["num_cpus"] == 2
     assert told["object_store_memory"] == 200 * 2**20
     assert "runtime_env" not in told
 
 
-def test_a_joined_cluster_gets_the_code_unless_it_already_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_joined_cluster_gets_the_code_unless_it_already_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv(INSIDE_A_JOB, raising=False)
-    told = options(ClusterManifest(address="ray://head:10001"))
-    assert told["runtime_env"] == {"working_dir": str(ROOT)}
+    told = options(ClusterManifest(address="ray://head:10001"), scratch=tmp_path)
+    with zipfile.ZipFile(told["runtime_env"]["working_dir"]) as packed:
+        shipped = packed.namelist()
+    assert {"infra/cluster.py", "pipelines/build.py", "training/loop.py", "models/runtime/generate.py"} <= set(shipped)
+    assert {name.partition("/")[0] for name in shipped} == {*SHIPPED, "shipped"}
+    assert not any("__pycache__" in name for name in shipped)
     assert not {"num_cpus", "_temp_dir"} & set(told)
     monkeypatch.setenv(INSIDE_A_JOB, "{}")
-    assert "runtime_env" not in options(ClusterManifest(address="auto"))
+    assert "runtime_env" not in options(ClusterManifest(address="auto"), scratch=tmp_path)
+
+
+def test_no_two_packages_share_a_name_under_which_half_of_one_could_lie(tmp_path: Path) -> None:
+    first = package(tmp_path).read_bytes()
+    assert package(tmp_path).read_bytes() != first
 
 
 def test_sessions_of_dead_processes_are_swept(tmp_path: Path) -> None:

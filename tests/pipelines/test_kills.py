@@ -64,10 +64,16 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(2):
-                cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+                add_machine(cluster, Path(place))
             yield cluster
         finally:
             cluster.shutdown()
+
+
+def add_machine(cluster: Cluster, place: Path, *, wait: bool = True) -> None:
+    """One with a processor and a disk of its own: no machine finds what another one left half unpacked."""
+    disk = tempfile.mkdtemp(dir=place)
+    cluster.add_node(wait=wait, num_cpus=1, object_store_memory=80 * 2**20, temp_dir=disk)
 
 
 class Nemesis:
@@ -75,6 +81,7 @@ class Nemesis:
 
     def __init__(self, cluster: Cluster, whole: Path, catalog: Path) -> None:
         self.cluster, self.whole, self.catalog = cluster, whole, catalog
+        self.place = Path(cluster.head_node.get_temp_dir_path())
         self.chance = random.Random(SEED)
         self.kills: Counter[str] = Counter()
         self.right = {path.name: file_digest(path) for path in (whole / "out").rglob("*.tar")}
@@ -132,7 +139,7 @@ class Nemesis:
         """A machine is gone, with all its workers; another one comes."""
         node = self.chance.choice(sorted(self.cluster.worker_nodes, key=lambda node: node.node_ip_address))
         self.cluster.remove_node(node, allow_graceful=False)
-        self.cluster.add_node(wait=False, num_cpus=1, object_store_memory=80 * 2**20)
+        add_machine(self.cluster, self.place, wait=False)
         return True
 
     def look(self, folder: Path) -> None:
