@@ -1,6 +1,7 @@
 """Where the spectrum of speech ends, and how: at a cliff (a low-pass), or in a mirror image (a poor resampler's)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,15 +166,25 @@ def mirrored(frames: NDArray[np.float32], *, rate_hz: int, fold_hz: float) -> fl
     distances from the fold rise and fall together, which they do in no real sound. Of both, what each bin and each
     frame has on average is taken off first. On real wideband sound at most 0.35, on images 0.7 up.
     """
+    turns = turns_around(fold_hz, rate_hz=rate_hz, size=frames.shape[1])
+    if not len(frames) or not turns.shape[1]:
+        return 0.0
+    parts = (frames @ turns).reshape(len(frames), 2, 2, -1)  # below, above; cosines, sines
+    power = np.square(parts, dtype=np.float64).sum(axis=2)
+    return correlation(centered(power[:, 0]), centered(power[:, 1]))
+
+
+@lru_cache(maxsize=64)
+def turns_around(fold_hz: float, *, rate_hz: int, size: int) -> NDArray[np.float32]:
+    """What a frame is multiplied by for its parts at equal distances around the fold.
+
+    Shapes: [size, 2 x 2 x distances]: below and above, each cosines and then sines.
+    """
     distance = np.arange(*IMAGE_BINS) / IMAGE_FFT_SECONDS
     distance = distance[distance < min(fold_hz, rate_hz / 2 - fold_hz)]
-    if not len(frames) or not len(distance):
-        return 0.0
-    at_hz = fold_hz + np.concatenate([-distance, distance])
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(frames.shape[1]), at_hz) / rate_hz).astype(np.complex64)
-    power = np.square(np.abs(frames @ turns)).astype(np.float64)
-    below, above = power[:, : len(distance)], power[:, len(distance) :]
-    return correlation(centered(below), centered(above))
+    angle = 2 * np.pi / rate_hz * np.arange(size)[:, np.newaxis]
+    both = [turn(angle * at_hz) for at_hz in (fold_hz - distance, fold_hz + distance) for turn in (np.cos, np.sin)]
+    return np.concatenate(both, axis=1).astype(np.float32)
 
 
 def centered(power: Axis) -> Axis:

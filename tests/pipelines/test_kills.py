@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,21 @@ class Nemesis:
         return False
 
     def kill_worker(self) -> bool:
-        """One that has a chain in hand, if there is any."""
+        """One that has a chain in hand, if there is any; whatever is looked at may just be ending."""
         found = []
         for node in self.cluster.worker_nodes:
             (raylet,) = node.all_processes["raylet"]
-            for child in psutil.Process(raylet.process.pid).children(recursive=True):
-                if "MapWorker" in " ".join(child.cmdline() if child.is_running() else ()):
-                    found.append(child)
+            with suppress(psutil.Error):
+                for child in psutil.Process(raylet.process.pid).children(recursive=True):
+                    with suppress(psutil.Error):
+                        if "MapWorker" in " ".join(child.cmdline()):
+                            found.append(child)
         if not found:
             return False
-        self.chance.choice(sorted(found, key=lambda process: process.pid)).kill()
-        return True
+        with suppress(psutil.NoSuchProcess):
+            self.chance.choice(sorted(found, key=lambda process: process.pid)).kill()
+            return True
+        return False
 
     def kill_raylet(self) -> bool:
         """A machine is gone, with all its workers; another one comes."""
