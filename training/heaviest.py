@@ -51,7 +51,7 @@ def looked_at(plan: Plan, *, steps: int) -> Iterator[int]:
 
 def try_heaviest(worker: "Worker") -> None:
     """Forward and backward of every player on the heaviest micro-batch, with as much memory set aside as gradients and
-    optimizer will take; no weight, buffer or random number of the stage is changed by it.
+    optimizer will take; no weight or buffer is changed by it.
 
     Raises: DoesNotFit where a GPU runs out of memory; on a CPU the system ends the process, now and not later.
     """
@@ -69,7 +69,6 @@ def try_heaviest(worker: "Worker") -> None:
         for name, player in players.items():
             others = [other for key, other in players.items() if key != name]
             with untouched(player, others), cast:
-                torch.manual_seed(manifest.seed)
                 terms = player.train()(prepared, draw)
                 torch.autograd.backward(
                     torch.stack([terms[key].total.float() for key in worker.objective.weights[name]]).sum()

@@ -24,6 +24,7 @@ from training.data.batching import Share, plan_of
 from training.data.collate import collate
 from training.data.draw import Draw
 from training.data.stream import open_sources
+from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine
 from training.heaviest import try_heaviest
 from training.manifest import StageManifest, needs_text
@@ -101,6 +102,7 @@ class Worker:
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.background = Background()
         self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
+        refuse_dropout(self.objective.players, stage=manifest.stage)
         for part in vars(self.objective).values():
             if isinstance(part, torch.nn.Module):
                 part.to(self.world.device)
@@ -189,7 +191,7 @@ class Worker:
             settings = manifest.optimizer.of(player)
             rates[player] = lr_at(step, schedule=manifest.schedule, lr=manifest.optimizer.lr, steps=manifest.steps)
             rates[player] *= settings.lr / manifest.optimizer.lr
-            at = Moment(stage=manifest.stage, step=step, player=player, seed=manifest.seed)
+            at = Moment(stage=manifest.stage, step=step, player=player)
             with only(player, self.engines):
                 found, norms[player] = update(
                     engine, micros, weights=self.objective.weights[player], lr=rates[player], world=self.world, at=at

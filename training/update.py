@@ -1,6 +1,5 @@
 """One update of one player: losses over all workers and micro-batches, the guard, the gradient, the step."""
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,12 +31,11 @@ class Micro:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in the run we are, for seeds and for messages."""
+    """Where in the run we are, for messages."""
 
     stage: str
     step: int
     player: str
-    seed: int
 
 
 Table = Mapping[str, tuple[float, float]]
@@ -55,11 +53,11 @@ def update(
 
     Raises: NonFinite before the update, on every worker.
     """
-    first = [call(engine, micro, at=at, world=world, number=n, grad=len(micros) == 1) for n, micro in enumerate(micros)]
+    first = [call(engine, micro, grad=len(micros) == 1) for micro in micros]
     table = reduced(first, world=world)
     stop_unless_finite(first, micros, table=table, world=world, at=at)
-    for number, micro in enumerate(micros):
-        terms = first[0] if len(micros) == 1 else call(engine, micro, at=at, world=world, number=number, grad=True)
+    for micro in micros:
+        terms = first[0] if len(micros) == 1 else call(engine, micro, grad=True)
         engine.backward(weighted(terms, table=table, weights=weights))
     norm = engine.step(lr=lr)
     if not math.isfinite(norm):
@@ -67,10 +65,8 @@ def update(
     return {name: total / count for name, (total, count) in table.items() if count > 0}, norm
 
 
-def call(engine: Engine, micro: Micro, *, at: Moment, world: World, number: int, grad: bool = False) -> dict[str, Term]:
-    """The terms of a micro-batch. torch's global generator (dropout) is seeded by the place of the call."""
-    text = f"{at.seed}:{at.step}:{at.player}:{world.rank}:{number}"
-    torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little"))
+def call(engine: Engine, micro: Micro, *, grad: bool = False) -> dict[str, Term]:
+    """The terms of a micro-batch; those of one that stands in for a missing one are zero."""
     with torch.set_grad_enabled(grad):
         terms = engine(micro.prepared, micro.draw)
     if not micro.idle:

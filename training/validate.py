@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from training.data.draw import Draw
-from training.update import Micro, Moment, call, reduced
+from training.update import Micro, call, reduced
 
 if TYPE_CHECKING:
     from training.loop import Worker
@@ -27,9 +27,8 @@ def losses(worker: "Worker") -> dict[str, float]:
     for share in own:
         prepared, draw = worker.prepare(worker.batch(share, step=STEP), step=STEP)
         for player, engine in worker.engines.items():
-            at = Moment(stage=manifest.stage, step=STEP, player=player, seed=manifest.seed)
             engine.player.eval()
-            tables[player].append(call(engine, Micro(prepared, draw, idle=share.idle), at=at, world=world, number=0))
+            tables[player].append(call(engine, Micro(prepared, draw, idle=share.idle)))
             engine.player.train()
     found = {}
     for terms in tables.values():

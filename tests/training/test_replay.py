@@ -26,7 +26,7 @@ def stage(corpus: Path, tmp_path: Path, toys: None) -> Path:
     asked = {
         "stage": "toy",
         "model": "tiny",
-        "objective": {"name": "toy", "dropout": 0.2},
+        "objective": {"name": "toy"},
         "data": {"seconds_per_step": 12, "held_out": 0},
         "optimizer": {"lr": 0.01},
         "engine": {"name": "plain"},

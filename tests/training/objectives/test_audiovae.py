@@ -104,7 +104,7 @@ def step_all(
     micro = Micro(objective.prepare(batch, draw), draw)
     for name, mover in movers.items():
         with only(name, movers):
-            at = Moment(stage="test", step=step, player=name, seed=0)
+            at = Moment(stage="test", step=step, player=name)
             found, _ = update(mover, [micro], weights=objective.weights[name], lr=lr, world=World(), at=at)
         losses.update(found)
     return losses
