@@ -4,9 +4,8 @@ What an earlier chain has found out about the unit, and this one would find out 
 only transforms whose fingerprint differs run, on the stored sound, which is bit for bit what they would have heard.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,82 +13,19 @@ import numpy as np
 
 from infra.manifest import resolve
 from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
+from pipelines.blame import Transform, blamed, outcomes_of
+from pipelines.held import Held, quantized, settle, taken_over
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, load, result_path, save
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import flac_of, npy_of
+from pipelines.packing.writer import flac_of
 from pipelines.recipe import Step, fingerprint_of, recipe
-from pipelines.reuse import Earlier, Known, reusable
-from pipelines.row import Clip, Decoded, Recording, Rejected, Segment, Unusable, Wave, as_row
+from pipelines.reuse import Earlier, reusable
+from pipelines.row import Clip, Recording, Rejected, Unusable
 from pipelines.units import Unit
+from pipelines.work import Work, fate_of, rest_of
 
-BLAMED = (ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError)
-"""Errors that a clip may cause; all others are ours, and stop the job."""
 BATCH_SECONDS = 300.0
 """Audio that is worked on at a time: bounds the memory of a worker."""
-LEAST_BATCH_SECONDS = 1.0
-
-Transform = Callable[[Sequence[Clip]], list[Clip | Rejected]]
-
-
-@dataclass
-class Held:
-    """A segment on its way through the chain, with every waveform that it has had."""
-
-    segment: Segment
-    made: list[tuple[str, Wave]] = field(default_factory=list)
-    """Transform -> the waveform that it made, in this run."""
-    stored: tuple[Sound, ...] = ()
-    """Waveforms that an earlier chain has stored, of the transforms in `taken_over`."""
-    arrays: dict[str, "Array | tuple[str, bytes]"] = field(default_factory=dict)
-    """Name -> an array that is stored, or who made it now and its .npy."""
-    known: Known | None = None
-    """What an earlier chain has found out about it."""
-    views: dict[int, Wave] = field(default_factory=dict)
-
-    def hear(self, wave_S: Wave, *, by: str) -> None:
-        """It has another waveform now."""
-        self.made.append((by, wave_S))
-        self.views = {}
-
-    def wave(self) -> Wave:
-        """The waveform as it is now."""
-        if not self.made:
-            assert self.known is not None
-            self.made.append((self.stored[-1].by, self.known.wave(self.stored[-1])))
-        return self.made[-1][1]
-
-    def clip_for(self, step: Step) -> Clip:
-        """What the transform may see: fields of others that it does not read are hidden."""
-        hidden: dict[str, Any] = dict.fromkeys(step.hides)
-        return Clip(replace(self.segment, **hidden), self.wave(), self.views)
-
-
-@dataclass
-class Work:
-    """What a unit has given so far, while its chain runs."""
-
-    result: UnitResult
-    attempts: Attempts
-    sound: bytearray = field(default_factory=bytearray)
-    earlier: Earlier | None = None
-    batches: int = 0
-
-    def put(self, data: bytes) -> int:
-        """Append to the unit's sound; returns where. What an earlier chain has stored keeps its place before it."""
-        if self.earlier is not None and not self.sound:
-            self.sound += self.earlier.sound.read_bytes()
-        self.sound += data
-        return len(self.sound) - len(data)
-
-    def fate(self, fate: Fate) -> None:
-        """Note what became of something, under the transform that decided it."""
-        self.result.fates.append(fate)
-        self.count(fate.transform, fate.status)
-
-    def count(self, transform: str, status: str) -> None:
-        """One item left the transform."""
-        counts = self.result.counts.setdefault(transform, {"ok": 0, "dropped": 0, "failed": 0})
-        counts[status if status in counts else "ok"] += 1
 
 
 class Chain:
@@ -164,7 +100,7 @@ class Chain:
         mark = f"decode {number}"
         if doing.attempts.strikes[mark] >= GIVE_UP_RECORDING:
             why = "failed:crash: it killed workers again and again while it was decoded or cut"
-            self.give_up(Unusable(recording=recording, reason=why, seconds=0.0), "probe", doing)
+            doing.give_up(Unusable(recording=recording, reason=why, seconds=0.0), transform="probe")
             return []
         with doing.attempts.mark(mark):
             return self.cut(recording, doing)
@@ -173,17 +109,17 @@ class Chain:
         """Decode, find who speaks when, and cut."""
         decoded = self.timed("probe", doing, lambda: blamed(lambda: self.probe([recording])[0], recording))
         if isinstance(decoded, Unusable):
-            self.give_up(decoded, "probe", doing)
+            doing.give_up(decoded, transform="probe")
             return []
         doing.count("probe", "ok")
         seconds = len(decoded.wave_S) / decoded.rate_hz
-        self.heard("probe", seconds, doing)
+        doing.heard("probe", seconds)
         for name in ("diarize", "segment") if self.diarize else ("segment",):
             call = self.diarize if name == "diarize" else self.segment
             found = self.timed(name, doing, lambda c=call, d=decoded: blamed(lambda: c(d), recording, seconds))  # type: ignore[misc]
-            self.heard(name, seconds, doing)
+            doing.heard(name, seconds)
             if isinstance(found, Unusable):
-                self.give_up(found, name, doing)
+                doing.give_up(found, transform=name)
                 return []
             if name == "diarize":
                 decoded = found
@@ -237,9 +173,9 @@ class Chain:
             batch, deadly = self.without_deadly(step, transform, batch, mark, doing)
             yield from deadly
             clips = [item.clip_for(step) for item in batch]
-            self.heard(step.name, sum(item.segment.seconds for item in batch), doing)
+            doing.heard(step.name, sum(item.segment.seconds for item in batch))
             with doing.attempts.mark(mark):
-                done = self.timed(step.name, doing, lambda c=clips: self.apply(step.name, transform, c))  # type: ignore[misc]
+                done = self.timed(step.name, doing, lambda c=clips: self.apply(step, transform, c))  # type: ignore[misc]
             yield from zip(batch, done, strict=True)
 
     def without_deadly(
@@ -259,30 +195,9 @@ class Chain:
                 deadly.append((item, Rejected(segment=item.segment, reason=why)))
                 continue
             with doing.attempts.mark(alone):
-                self.apply(step.name, transform, [item.clip_for(step)])
+                self.apply(step, transform, [item.clip_for(step)])
             fine.append(item)
         return fine, deadly
-
-    def apply(self, name: str, transform: Transform, clips: list[Clip]) -> list[Clip | Rejected]:
-        """The transform over the clips; where it raises, over parts of them, to find the guilty.
-
-        Where memory does not suffice, batches are half as long from then on.
-        """
-        if not clips:
-            return []
-        try:
-            outcomes = transform(clips)
-        except BLAMED as error:
-            short = out_of_memory(error)
-            if len(clips) == 1:
-                why = "memory: not enough for this clip alone" if short else sentence(error)
-                return [Rejected(segment=clips[0].segment, reason=f"failed:{why}")]
-            if short:
-                seconds = sum(clip.segment.seconds for clip in clips)
-                self.most_seconds[name] = max(min(self.most_seconds[name], seconds) / 2, LEAST_BATCH_SECONDS)
-            return [outcome for part in parts(clips, halve=short) for outcome in self.apply(name, transform, part)]
-        assert len(outcomes) == len(clips), f"{name} returned {len(outcomes)} results for {len(clips)} clips"
-        return outcomes
 
     def keep(self, item: Held, doing: Work, fate: Fate) -> None:
         """Encode the waveforms of a segment into the unit's sound, and note where they lie."""
@@ -309,149 +224,11 @@ class Chain:
             for name, held in sorted(item.arrays.items())
         )
 
-    def give_up(self, unusable: Unusable, transform: str, doing: Work) -> None:
-        """A recording that gives nothing."""
-        status, reason = split(unusable.reason)
-        recording = unusable.recording
-        doing.result.recordings.append(RecordingFact(recording.name, unusable.seconds, 0))
-        doing.fate(
-            Fate(
-                recording=recording.name,
-                seconds=unusable.seconds,
-                status=status,
-                transform=transform,
-                reason=reason,
-                language=recording.language,
-                license=recording.license,
-                source=recording.source,
-            )
-        )
-
-    def heard(self, name: str, seconds: float, doing: Work) -> None:
-        """The transform was run on so much audio."""
-        doing.result.audio_seconds[name] = doing.result.audio_seconds.get(name, 0.0) + seconds
+    def apply(self, step: Step, transform: Transform, clips: list[Clip]) -> list[Clip | Rejected]:
+        """One outcome a clip, in order, whatever one of them makes the transform raise."""
+        return outcomes_of(transform, clips, name=step.name, limits=self.most_seconds)
 
     def timed(self, name: str, doing: Work, call: Callable[[], Any]) -> Any:
-        """What `call` returns, its time added to the costs of `name`."""
-        wall, cpu = time.monotonic(), time.process_time()
-        try:
-            return call()
-        finally:
-            result, spent = doing.result, time.monotonic() - wall
-            result.wall_seconds[name] = result.wall_seconds.get(name, 0.0) + spent
-            result.cpu_seconds[name] = result.cpu_seconds.get(name, 0.0) + time.process_time() - cpu
-            if "cuda" in str(self.steps[name].settings.get("device", "") if name in self.steps else ""):
-                result.gpu_seconds[name] = result.gpu_seconds.get(name, 0.0) + spent
-
-
-def settle(item: Held, outcome: Clip | Rejected, step: Step) -> str | None:
-    """Take from an outcome what its transform may say; the reason where it rejects the segment."""
-    item.segment = replace(item.segment, **{name: getattr(outcome.segment, name) for name in step.sets})
-    if isinstance(outcome, Rejected):
-        return outcome.reason
-    item.arrays |= {name: (step.name, npy_of(array)) for name, array in outcome.arrays.items()}
-    before = item.wave()
-    if outcome.wave_S is not before:
-        assert step.changes_wave, f"{step.name} changed a waveform, but does not say CHANGES_WAVE"
-        assert len(outcome.wave_S) == len(before), f"{step.name} changed the length of a clip"
-        item.hear(quantized(outcome.wave_S), by=step.name)
-    return None
-
-
-def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dict[int, str | None]:
-    """Segments (by id) for which an earlier chain has run this very transform -> the reason where it rejected them.
-
-    A transform may look at the clips of a recording together, so a recording is taken over whole or not at all: only
-    where the segments that reach the transform are those that reached it then.
-    """
-    if earlier is None or step.name not in earlier.same:
-        return {}
-    groups: dict[str, list[Held]] = {}
-    for item in held:
-        groups.setdefault(item.segment.recording_sha256, []).append(item)
-    found: dict[int, str | None] = {}
-    for sha256, group in groups.items():
-        if {item.segment.key for item in group} != earlier.reached(step.name, sha256):
-            continue
-        for item in group:
-            assert item.known is not None
-            item.segment = replace(item.segment, **item.known.facts(step.sets))
-            made = [sound for sound in item.known.sounds if sound.by == step.name]
-            if made:
-                item.stored, item.made, item.views = (*item.stored, *made), [], {}
-            item.arrays |= {array.name: array for array in item.known.fate.arrays if array.by == step.name}
-            found[id(item)] = item.known.reason_by(step.name)
-    return found
-
-
-def quantized(wave_S: Wave) -> Wave:
-    """The waveform as 16-bit FLAC will give it back: what is measured is what is stored, to the last bit."""
-    whole = np.clip(np.rint(wave_S * np.float32(32768)), -32768, 32767)
-    return np.asarray(whole, dtype=np.float32) / np.float32(32768)
-
-
-def parts(clips: list[Clip], *, halve: bool) -> list[list[Clip]]:
-    """Smaller batches: halves, or the first recording and the rest, or single clips."""
-    if halve:
-        return [clips[: len(clips) // 2], clips[len(clips) // 2 :]]
-    first = [clip for clip in clips if clip.segment.recording == clips[0].segment.recording]
-    if len(first) == len(clips):
-        return [[clip] for clip in clips]
-    assert clips[: len(first)] == first, "the clips of a recording come together"
-    return [first, clips[len(first) :]]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Is it the machine's memory, or the accelerator's, that does not suffice?"""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
-def blamed(call: Callable[[], Any], recording: Recording, seconds: float = 0.0) -> Any:
-    """What `call` returns; `Unusable` where the recording makes it raise."""
-    try:
-        return call()
-    except BLAMED as error:
-        why = "memory: not enough for this recording" if out_of_memory(error) else sentence(error)
-        return Unusable(recording=recording, reason=f"failed:{why}", seconds=seconds)
-
-
-def sentence(error: BaseException) -> str:
-    """`error: ValueError: what it says`, on one line and not too long."""
-    return f"error: {type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def split(reason: str) -> tuple[str, str]:
-    """`dropped:no_speech: why` -> status and reason."""
-    status, _, detail = reason.partition(":")
-    assert status in ("dropped", "failed"), f"a reason begins with dropped: or failed:, but is {reason!r}"
-    return status, detail
-
-
-def rest_of(decoded: Decoded, seconds: float) -> Fate:
-    """The part of a recording that is in no segment: pauses, and what is not speech."""
-    return Fate(
-        recording=decoded.recording.name,
-        seconds=seconds,
-        status="dropped",
-        transform="segment",
-        reason="between: not speech, or the pauses around it",
-        language=decoded.recording.language,
-        license=decoded.recording.license,
-        source=decoded.recording.source,
-    )
-
-
-def fate_of(segment: Segment, *, transform: str, reason: str | None) -> Fate:
-    """What became of a segment: ready to be selected, or the reason why not."""
-    status, why = split(reason) if reason else ("ready", None)
-    return Fate(
-        recording=segment.recording,
-        seconds=segment.seconds,
-        status=status,
-        transform=transform,
-        reason=why,
-        language=segment.language or segment.given_language,
-        license=segment.license,
-        source=segment.source,
-        segment=as_row(segment),
-    )
+        """What `call` returns, its time added to the costs of `name`, also to those on a GPU where it runs on one."""
+        step = self.steps.get(name)
+        return doing.timed(name, call, on_gpu=step is not None and "cuda" in str(step.settings.get("device", "")))

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,10 +43,12 @@ MANIFEST = {
 
 
 def worker_pids() -> list[int]:
-    """Processes of Ray Train workers that this driver started."""
-    found = [
-        one.pid for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(one.cmdline())
-    ]
+    """Processes of Ray Train workers that this driver started; others may just be ending."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(one.cmdline()):
+                found.append(one.pid)
     return sorted(found)
 
 

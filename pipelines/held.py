@@ -1,0 +1,92 @@
+"""A segment on its way through the chain: every waveform that it has had, and what an earlier chain knows of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from pipelines.ledger import Array, Sound
+from pipelines.packing.writer import npy_of
+from pipelines.recipe import Step
+from pipelines.reuse import Earlier, Known
+from pipelines.row import Clip, Rejected, Segment, Wave
+
+
+@dataclass
+class Held:
+    """A segment on its way through the chain, with every waveform that it has had."""
+
+    segment: Segment
+    made: list[tuple[str, Wave]] = field(default_factory=list)
+    """Transform -> the waveform that it made, in this run."""
+    stored: tuple[Sound, ...] = ()
+    """Waveforms that an earlier chain has stored, of the transforms in `taken_over`."""
+    arrays: dict[str, Array | tuple[str, bytes]] = field(default_factory=dict)
+    """Name -> an array that is stored, or who made it now and its .npy."""
+    known: Known | None = None
+    """What an earlier chain has found out about it."""
+    views: dict[int, Wave] = field(default_factory=dict)
+
+    def hear(self, wave_S: Wave, *, by: str) -> None:
+        """It has another waveform now."""
+        self.made.append((by, wave_S))
+        self.views = {}
+
+    def wave(self) -> Wave:
+        """The waveform as it is now."""
+        if not self.made:
+            assert self.known is not None
+            self.made.append((self.stored[-1].by, self.known.wave(self.stored[-1])))
+        return self.made[-1][1]
+
+    def clip_for(self, step: Step) -> Clip:
+        """What the transform may see: fields of others that it does not read are hidden."""
+        hidden: dict[str, Any] = dict.fromkeys(step.hides)
+        return Clip(replace(self.segment, **hidden), self.wave(), self.views)
+
+
+def settle(item: Held, outcome: Clip | Rejected, step: Step) -> str | None:
+    """Take from an outcome what its transform may say; the reason where it rejects the segment."""
+    item.segment = replace(item.segment, **{name: getattr(outcome.segment, name) for name in step.sets})
+    if isinstance(outcome, Rejected):
+        return outcome.reason
+    item.arrays |= {name: (step.name, npy_of(array)) for name, array in outcome.arrays.items()}
+    before = item.wave()
+    if outcome.wave_S is not before:
+        assert step.changes_wave, f"{step.name} changed a waveform, but does not say CHANGES_WAVE"
+        assert len(outcome.wave_S) == len(before), f"{step.name} changed the length of a clip"
+        item.hear(quantized(outcome.wave_S), by=step.name)
+    return None
+
+
+def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dict[int, str | None]:
+    """Segments (by id) for which an earlier chain has run this very transform -> the reason where it rejected them.
+
+    A transform may look at the clips of a recording together, so a recording is taken over whole or not at all: only
+    where the segments that reach the transform are those that reached it then.
+    """
+    if earlier is None or step.name not in earlier.same:
+        return {}
+    groups: dict[str, list[Held]] = {}
+    for item in held:
+        groups.setdefault(item.segment.recording_sha256, []).append(item)
+    found: dict[int, str | None] = {}
+    for sha256, group in groups.items():
+        if {item.segment.key for item in group} != earlier.reached(step.name, sha256):
+            continue
+        for item in group:
+            assert item.known is not None
+            item.segment = replace(item.segment, **item.known.facts(step.sets))
+            made = [sound for sound in item.known.sounds if sound.by == step.name]
+            if made:
+                item.stored, item.made, item.views = (*item.stored, *made), [], {}
+            item.arrays |= {array.name: array for array in item.known.fate.arrays if array.by == step.name}
+            found[id(item)] = item.known.reason_by(step.name)
+    return found
+
+
+def quantized(wave_S: Wave) -> Wave:
+    """The waveform as 16-bit FLAC will give it back: what is measured is what is stored, to the last bit."""
+    whole = np.clip(np.rint(wave_S * np.float32(32768)), -32768, 32767)
+    return np.asarray(whole, dtype=np.float32) / np.float32(32768)
