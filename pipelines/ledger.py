@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import canonical
-from infra.storage import write_atomic
+from infra.storage import replacing, write_atomic
 from pipelines.shards import CorpusError
 
 LEDGER_COLUMNS = ("unit", "transform", "fingerprint", "status", "reason", "reasons", "tier", "item_seconds")
@@ -121,13 +121,15 @@ def sound_path(work: Path, *, unit: str, chain: str) -> Path:
 PLAIN = ("unit", "chain", "fingerprints", "wall_seconds", "cpu_seconds", "gpu_seconds", "audio_seconds", "counts")
 
 
-def save(work: Path, result: UnitResult, sound: "bytes | bytearray | Path") -> None:
+def save(work: Path, result: UnitResult, sound: bytes | bytearray | Path) -> None:
     """Make the unit final: first its sound (bytes, or a file to share), then its result, each whole or not at all."""
     path = sound_path(work, unit=result.unit, chain=result.chain)
     if isinstance(sound, Path):
         share(sound, path)
     else:
-        write_atomic(path, bytes(sound))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:  # its name is made durable with that of the result, after it
+            file.write(sound)
     head: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
     head["fingerprints"] = list(result.fingerprints.items())  # a list, since it tells the order
     head["recordings"] = [asdict(fact) for fact in result.recordings]
@@ -149,7 +151,10 @@ def share(source: Path, target: Path) -> None:
 
 def written(fate: Fate) -> dict[str, Any]:
     """A fate as plain data, without what is empty."""
-    facts = {name: value for name, value in asdict(fate).items() if value not in (None, "", ()) and name != "place"}
+    facts = {name: value for name, value in vars(fate).items() if value not in (None, "", ()) and name != "place"}
+    for name in ("sounds", "arrays"):
+        if name in facts:
+            facts[name] = [vars(stored) for stored in facts[name]]
     if fate.segment is not None:
         facts["segment"] = {name: value for name, value in fate.segment.items() if value is not None}
     return facts

@@ -1,5 +1,6 @@
 """How fast is the chain through Ray? Side by side in one run, in turn: a bare pool of processes, the corpus job, a Ray
-graph with one operator a step (waveforms travel between them), and lhotse (cuts into SharWriter).
+graph with one operator a step (waveforms travel between them), and lhotse (cuts into SharWriter), by itself in one
+process and dealt out by hand to as many as the others have.
 
     python tests/benchmarks/annotate.py [--minutes 60] [--rounds 3] [--workers 2]
 
@@ -11,6 +12,7 @@ import argparse
 import io
 import json
 import multiprocessing
+import os
 import statistics
 import tarfile
 import tempfile
@@ -190,6 +192,11 @@ def shar_part(paths: Sequence[str], work: str) -> None:
 
 
 def by_lhotse(recordings: Sequence[Recording], work: Path, workers: int) -> None:
+    """Cuts into one SharWriter, as `CutSet.to_shar` does it by itself."""
+    shar_part([item.uri for item in recordings], str(work / "shar"))
+
+
+def by_lhotse_dealt(recordings: Sequence[Recording], work: Path, workers: int) -> None:
     """The recordings dealt out to processes, each with a SharWriter."""
     spawn = multiprocessing.get_context("spawn")
     parts = [[item.uri for item in recordings[number::workers]] for number in range(workers)]
@@ -202,6 +209,7 @@ VARIANTS: dict[str, Callable[[Sequence[Recording], Path, int], None]] = {
     "corpus job": by_job,
     "one operator a step": by_graph,
     "lhotse SharWriter": by_lhotse,
+    "the same, dealt out": by_lhotse_dealt,
 }
 
 
@@ -230,7 +238,9 @@ def main() -> None:
                 spent[name].append(time.monotonic() - began)
                 print(f"round {number + 1}: {name:<20} {spent[name][-1]:7.1f} s", flush=True)
     pool, graph = spent["bare pool"], spent["one operator a step"]
-    print(f"\n{args.minutes} minutes of 48 kHz audio, {args.workers} workers, {args.rounds} rounds in turn")
+    print(
+        f"\n{args.minutes} minutes of 48 kHz audio, {args.workers} workers, {args.rounds} rounds in turn, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"{'':<22}{'x real time':>12}{'spread':>16}{'of the pool':>14}{'x one op a step':>17}")
     for name, seconds in spent.items():
         speeds = [args.minutes * 60 / value for value in seconds]
