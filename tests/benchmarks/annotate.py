@@ -238,9 +238,8 @@ def main() -> None:
                 spent[name].append(time.monotonic() - began)
                 print(f"round {number + 1}: {name:<20} {spent[name][-1]:7.1f} s", flush=True)
     pool, graph = spent["bare pool"], spent["one operator a step"]
-    print(
-        f"\n{args.minutes} minutes of 48 kHz audio, {args.workers} workers, {args.rounds} rounds in turn, load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"\n{args.minutes} minutes of 48 kHz audio, {args.workers} workers, {args.rounds} rounds in turn")
+    print(f"load at the end {os.getloadavg()[0]:.1f}")
     print(f"{'':<22}{'x real time':>12}{'spread':>16}{'of the pool':>14}{'x one op a step':>17}")
     for name, seconds in spent.items():
         speeds = [args.minutes * 60 / value for value in seconds]

@@ -8,7 +8,6 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from annotate import make, manifest_for
@@ -19,11 +18,15 @@ from pipelines.ledger import load, result_path, save, sound_path
 from pipelines.units import plan_units
 
 
-def spent(call: Callable[[], None]) -> tuple[float, float]:
-    """Seconds of wall time, and of this process."""
-    wall, cpu = time.monotonic(), time.process_time()
-    call()
-    return time.monotonic() - wall, time.process_time() - cpu
+class Spent:
+    """Seconds of wall time, and of this process, within it."""
+
+    def __enter__(self) -> "Spent":
+        self.wall, self.cpu = time.monotonic(), time.process_time()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wall, self.cpu = time.monotonic() - self.wall, time.process_time() - self.cpu
 
 
 def main() -> None:
@@ -42,16 +45,21 @@ def main() -> None:
         print(f"{args.minutes} minutes of 48 kHz audio in {len(units)} units; load {os.getloadavg()[0]:.1f}")
         for number in range(args.rounds):
             work, again = Path(place) / f"work{number}", Path(place) / f"again{number}"
-            whole = spent(lambda: [chain.run_unit(unit, work) for unit in units] and None)
+            with Spent() as whole:
+                for unit in units:
+                    chain.run_unit(unit, work)
             results = [load(result_path(work, unit=unit.id, chain=chain.fingerprint)) for unit in units]
             sounds = [sound_path(work, unit=unit.id, chain=chain.fingerprint).read_bytes() for unit in units]
-            pairs = list(zip(results, sounds, strict=True))
-            hashing = spent(lambda: [file_digest(Path(item.uri)) for item in recordings] and None)
-            sealing = spent(lambda: [save(again, result, sound) for result, sound in pairs] and None)
-            shares = [100 * (hashing[clock] + sealing[clock]) / whole[clock] for clock in (0, 1)]
+            with Spent() as hashing:
+                for recording in recordings:
+                    file_digest(Path(recording.uri))
+            with Spent() as sealing:
+                for result, sound in zip(results, sounds, strict=True):
+                    save(again, result, sound)
             print(
-                f"round {number + 1}: chain {whole[0]:.2f} s (cpu {whole[1]:.2f}), hashing {hashing[0]:.3f} s, "
-                f"ledger {sealing[0]:.3f} s: {shares[0]:.1f} % of wall time, {shares[1]:.1f} % of processor time",
+                f"round {number + 1}: chain {whole.wall:.2f} s (cpu {whole.cpu:.2f}), hashing {hashing.wall:.3f} s, "
+                f"ledger {sealing.wall:.3f} s: {100 * (hashing.wall + sealing.wall) / whole.wall:.1f} % of wall time, "
+                f"{100 * (hashing.cpu + sealing.cpu) / whole.cpu:.1f} % of processor time",
                 flush=True,
             )
 
