@@ -1,0 +1,120 @@
+"""Each of the seven tiny stages, interrupted and resumed, is the stage that was not: losses, weights, optimizer."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from infra.manifest import parse
+from models.runtime.bundle import save_bundle
+from training import checkpoint as checkpoints
+from training.loop import LOSSES, Errand, Worker, read_log
+from training.manifest import StageManifest
+from training.objectives.backbone import new_backbone
+from training.start import starting_bundle
+from training.world import World
+
+TINY = Path(__file__).parents[2] / "manifests" / "train" / "tiny"
+STAGES = sorted(path.stem for path in TINY.glob("*.yaml"))
+STEPS, SAVED = 3, 1
+FEWER: dict[str, Any] = {
+    "audiovae": {"adversarial_from_step": 1, "kl_ramp_steps": 3, "crop_frames": 4},
+    "audiovae_semantic": {"adversarial_from_step": 1, "kl_ramp_steps": 3, "crop_frames": 4},
+}
+"""What lets every term of a stage take part within three short steps."""
+
+
+def few_steps(stage: str) -> StageManifest:
+    """The tiny manifest of a stage, on one plain worker, with little audio a step."""
+    asked = yaml.safe_load((TINY / f"{stage}.yaml").read_text())
+    asked["objective"] |= FEWER.get(asked["objective"]["name"], {})
+    asked["data"] |= {"seconds_per_step": 3, "held_out": 0}
+    asked["data"]["max_clip_seconds"] = min(2.0, asked["data"]["max_clip_seconds"])
+    asked |= {"engine": {"name": "plain"}, "workers": 1, "launcher": "in_process", "try_heaviest": False}
+    asked |= {"steps": STEPS, "save_every": SAVED, "sample_every": 1000}
+    if "schedule" in asked:
+        asked["schedule"]["warmup_steps"] = min(1, asked["schedule"].get("warmup_steps", 0))
+    return parse(StageManifest, asked, where=stage)
+
+
+@pytest.fixture(scope="module")
+def bundle(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that each stage after the first can start from: untrained, with a backbone and statistics."""
+    made = starting_bundle(few_steps("audiovae_stage1"), start_from=None)
+    width = made.config.latent_dim
+    made.latent_mean_D, made.latent_var_D = torch.zeros(width), torch.ones(width)
+    made.backbone = new_backbone(made, seed=0)
+    folder = tmp_path_factory.mktemp("start") / "bundle"
+    save_bundle(made, folder, card={})
+    return folder
+
+
+def go(folder: Path, stage: str, corpus: Path, bundle: Path, *, killed: Path | None = None) -> None:
+    """Train a stage in `folder` from where it was left; `killed`: a copy of the folder as it was before the last update
+    and its checkpoint, which is what a kill would leave there."""
+    folder.mkdir(exist_ok=True)
+    (folder / "attempt").write_text("a")
+    start = None if stage == "audiovae_stage1" else str(bundle)
+    words = {"start_from": start, "work": str(folder), "out": str(folder / "out"), "token": "a"}
+    worker = Worker(Errand(few_steps(stage), {"data": str(corpus)}, **words), World(), print)
+    worker.write_bundle = lambda: None  # type: ignore[method-assign]  # statistics of latents cost more than the steps
+    worker.objective.samples = None  # type: ignore[attr-defined]  # nor is a voice part of the state
+    inner = worker.step
+
+    def step(number: int, micros: Any) -> Any:
+        if number == STEPS - 1 and killed is not None:
+            worker.background.finish()
+            shutil.copytree(folder, killed)
+            shutil.rmtree(killed / "checkpoints" / f"step-{STEPS - 1:08d}")
+        return inner(number, micros)
+
+    worker.step = step  # type: ignore[method-assign]
+    worker.train()
+
+
+def lines(folder: Path) -> list[Any]:
+    kept = ("step", "losses", "grad_norms", "lr", "audio_seconds")
+    return [{key: line[key] for key in kept} for line in read_log(folder / LOSSES)]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """The last checkpoint, file by file."""
+    found = checkpoints.newest(folder / "checkpoints")
+    assert found is not None
+    assert found.step == STEPS
+    return {name: found.load(name) for name in sorted(found.names)}
+
+
+def count_equal(one: Any, other: Any, where: str) -> int:
+    """Tensors in two nested states that are the same, bit for bit; fails at the first that is not."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+        return 1
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        return sum(count_equal(one[key], other[key], f"{where}.{key}") for key in one)
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        return sum(count_equal(a, b, f"{where}.{n}") for n, (a, b) in enumerate(zip(one, other, strict=True)))
+    assert one == other, where
+    return 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupted_stage_ends_as_one_that_was_not(stage: str, corpus: Path, bundle: Path, tmp_path: Path) -> None:
+    go(tmp_path / "whole", stage, corpus, bundle, killed=tmp_path / "cut")
+    found = checkpoints.newest(tmp_path / "cut" / "checkpoints")
+    assert found is not None
+    assert found.step == SAVED
+    torch.manual_seed(77)  # nothing may be drawn from the global generator
+    go(tmp_path / "cut", stage, corpus, bundle)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert [line["step"] for line in lines(tmp_path / "cut")] == list(range(1, STEPS + 1))
+    whole, cut = state(tmp_path / "whole"), state(tmp_path / "cut")
+    assert set(whole) == {f"{player}/plain.pt" for player in lines(tmp_path / "cut")[0]["grad_norms"]}
+    assert count_equal(whole, cut, stage) > 30
+    moments = [entry for file in whole.values() for entry in file["optimizer"]["state"].values()]
+    assert any(float(entry["exp_avg_sq"].abs().max()) > 0 for entry in moments)
