@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from infra.storage import file_digest, replacing, sync_folder
+from infra.storage import file_digest, read_json, replacing, sync_folder, write_json
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
 
 CHUNK = 8 * 2**20
 """Bytes that are read and sent at a time."""
+
+
+POINTER = "published.json"
+"""In a folder that stands for what lies in an object store: its URL, and how the store is reached."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +127,25 @@ class Folder:
 
 
 def place_of(where: str | Path, storage: "Storage | None" = None) -> Place:
-    """The place that a path, or a URL as `s3://bucket/prefix`, stands for.
+    """The place that a path, or a URL as `s3://bucket/prefix`, stands for; a folder may point to a store.
 
     Raises: StorageError for a URL that nobody can read.
     """
+    told = None
     if isinstance(where, Path) or "://" not in where:
-        return Folder(Path(where))
+        told = read_json(Path(where) / POINTER)
+        if told is None:
+            return Folder(Path(where))
     from infra.buckets import Bucket, Storage
 
-    return Bucket(where.rstrip("/"), storage or Storage())
+    if told is not None:
+        return Bucket(told["url"], storage or Storage(**told["storage"]))
+    return Bucket(str(where).rstrip("/"), storage or Storage())
+
+
+def point(folder: Path, url: str, storage: "Storage | None" = None) -> None:
+    """Make `folder` stand for what lies at a URL."""
+    from infra.buckets import Storage
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / POINTER, {"url": url, "storage": (storage or Storage()).model_dump(exclude_defaults=True)})

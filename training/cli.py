@@ -2,6 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.buckets import Storage
 
 SUMMARY = "run one training stage"
 
@@ -16,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         sub = verbs.add_parser(verb, help=told, description=told)
         sub.add_argument("manifest", type=Path, help="a manifest in manifests/train/")
-        sub.add_argument("--data", type=Path, required=verb != "plan", metavar="CORPUS", help="folder of a corpus")
+        sub.add_argument("--data", required=verb != "plan", metavar="CORPUS", help="folder of a corpus, or its URL")
+        sub.add_argument("--storage", type=Path, metavar="MANIFEST", help="how the object store of the URL is reached")
         sub.add_argument(
             "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
         )
@@ -51,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         "train",
         args.manifest,
         inputs=inputs_of(args),
+        storage=storage_of(args),
         overrides=settings_of(args.set),
         force=getattr(args, "force", False),
     )
@@ -76,7 +82,18 @@ def resume(args: argparse.Namespace) -> int:
     return run(args)
 
 
-def inputs_of(args: argparse.Namespace) -> dict[str, Path]:
+def storage_of(args: argparse.Namespace) -> "Storage | None":
+    """How the object store is reached, where a manifest says it.
+
+    Raises: ManifestError.
+    """
+    from infra.buckets import Storage
+    from infra.manifest import load
+
+    return load(Storage, args.storage) if args.storage else None
+
+
+def inputs_of(args: argparse.Namespace) -> dict[str, str | Path]:
     """Roles and the folders that were given for them."""
     return {role: place for role, place in (("data", args.data), ("start_from", args.start_from)) if place is not None}
 
@@ -89,7 +106,7 @@ def plan(args: argparse.Namespace) -> int:
     from training.plan import lines
 
     manifest = load(StageManifest, args.manifest, settings_of(args.set))
-    for line in lines(manifest, data=args.data, start_from=args.start_from):
+    for line in lines(manifest, data=args.data, start_from=args.start_from, storage=storage_of(args)):
         print(line)
     return 0
 

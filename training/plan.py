@@ -2,19 +2,26 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.manifest import ManifestError
+from infra.objects import Place, place_of
 from training.data.batching import plan_of
 from training.data.stream import open_sources, seconds_of
 from training.manifest import StageManifest, load_model, needs_text, players_of
+
+if TYPE_CHECKING:
+    from infra.buckets import Storage
 
 GIB = 2**30
 WEIGHT, GRADIENT, STATE = 4, 4, 8
 """Bytes a trained parameter: float32 weight, float32 gradient, two float32 moments of AdamW."""
 
 
-def lines(manifest: StageManifest, *, data: Path | None, start_from: Path | None) -> Iterator[str]:
-    """The plan, a line at a time."""
+def lines(
+    manifest: StageManifest, *, data: str | Path | None, start_from: Path | None, storage: "Storage | None" = None
+) -> Iterator[str]:
+    """The plan, a line at a time. `data`: the folder of a corpus, or its URL in a store that `storage` describes."""
     seconds = manifest.data.seconds_per_step
     share = seconds / manifest.workers / manifest.engine.accumulation
     players = ", ".join(players_of(manifest.objective.name))
@@ -25,7 +32,7 @@ def lines(manifest: StageManifest, *, data: Path | None, start_from: Path | None
         f"{manifest.engine.accumulation} micro-batches of about {share:.1f} s on each"
     )
     if data is not None:
-        yield from about_data(manifest, data=data)
+        yield from about_data(manifest, data=place_of(data, storage))
     counts = parameters(manifest, start_from=start_from)
     if not counts:
         yield "parameters  unknown: give --from, or set `model`"
@@ -38,7 +45,7 @@ def lines(manifest: StageManifest, *, data: Path | None, start_from: Path | None
         yield f"memory      {stage:7} {size / GIB:8.2f} GiB a worker, before activations{mark}"
 
 
-def about_data(manifest: StageManifest, *, data: Path) -> Iterator[str]:
+def about_data(manifest: StageManifest, *, data: Place) -> Iterator[str]:
     """Samples, hours and epochs of the mixture."""
     folders = {part.role: data for part in manifest.data.mixture}
     sources = open_sources(manifest.data, folders=folders, needs_text=needs_text(manifest.objective.name))

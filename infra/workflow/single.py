@@ -1,12 +1,15 @@
 """One job outside a workflow, by the same rules: fingerprint, store, resume, lineage. Also `stipple recordings`."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.ancestry import slot_of_path
 from infra.cluster import Cluster, ClusterManifest
 from infra.manifest import ManifestError, load
+from infra.objects import place_of, point
 from infra.shipping import Shipping, default_tracking
 from infra.storage import ROOT, tree_digest
 from infra.workflow.graph import build
@@ -15,6 +18,9 @@ from infra.workflow.node import KINDS, Made, Refused
 from infra.workflow.run import Run
 from infra.workflow.store import Store
 
+if TYPE_CHECKING:
+    from infra.buckets import Storage
+
 SUMMARY = "catalog a folder of recordings, or make synthetic ones"
 
 STORE = ROOT / ".stipple" / "store"
@@ -22,7 +28,7 @@ CLUSTER = ROOT / "manifests" / "clusters" / "laptop.yaml"
 
 
 ELSEWHERE = "_elsewhere"
-"""The store's folder of links to bundles that it did not make."""
+"""The store's folder of links to bundles and corpora that it did not make."""
 
 
 def single(
@@ -30,6 +36,7 @@ def single(
     manifest_path: str | Path,
     *,
     inputs: Mapping[str, str | Path] | None = None,
+    storage: "Storage | None" = None,
     overrides: Mapping[str, str] | None = None,
     name: str | None = None,
     store: Path = STORE,
@@ -38,7 +45,8 @@ def single(
     force: bool = False,
     kinds: Mapping[str, str] = KINDS,
 ) -> Made:
-    """Make one artifact, or find it made. `inputs`: role -> an artifact's folder (or anything in it), or a bare folder.
+    """Make one artifact, or find it made. `inputs`: role -> an artifact's folder (or anything in it), a bare folder, or
+    the URL of a published corpus, in a store that `storage` says how to reach.
 
     Raises: ManifestError and Refused, sentences for a person; KeyboardInterrupt when stopped.
     """
@@ -47,7 +55,7 @@ def single(
     if not NAME.fullmatch(name):
         raise ManifestError(str(manifest_path), [f"its file name {path.name!r} is no node name: letters, digits and _"])
     kept = Store(Path(store).resolve())
-    given = {role: artifact_at(Path(place), kept) for role, place in (inputs or {}).items()}
+    given = {role: artifact_at(place, kept, storage=storage) for role, place in (inputs or {}).items()}
     one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
     nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
     machines = load(ClusterManifest, cluster)
@@ -60,11 +68,14 @@ def single(
     return row.made
 
 
-def artifact_at(path: Path, store: Store) -> Made:
+def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None) -> Made:
     """The artifact that a path lies in; a bare folder (a bundle from elsewhere) is known by the digest of its files.
 
     Raises: Refused where there is nothing.
     """
+    if "://" in str(place):
+        return published_at(str(place), store, storage=storage)
+    path = Path(place)
     if not path.exists():
         raise Refused(
             f"{path}: no such file or folder; give the folder of an artifact, or the path of one of its files"
@@ -85,6 +96,21 @@ def artifact_at(path: Path, store: Store) -> Made:
         (out / "bundle").unlink(missing_ok=True)
         (out / "bundle").symlink_to(path)
     return Made(kind=kind, name=path.name, out=out, digest=digest, fingerprint=digest, run="")
+
+
+def published_at(url: str, store: Store, *, storage: "Storage | None") -> Made:
+    """A corpus in an object store: a folder of the store stands for it.
+
+    Raises: Refused where there is none, or the store does not answer.
+    """
+    try:
+        card = json.loads(place_of(url, storage).read("corpus.json"))
+        digest, name = str(card["digest"]), str(card["name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{url}: no published corpus ({error})") from None
+    out = store.root / ELSEWHERE / digest[:16]
+    point(out, url, storage)
+    return Made(kind="corpus", name=name, out=out, digest=digest, fingerprint=digest, run="")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

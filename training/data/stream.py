@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from infra.objects import Place
 from pipelines.shards import Corpus, Sample, open_corpus
 from training.data.collate import PATCH, RATE_HZ, Utterance, patches_of
 from training.data.permutation import mixed
@@ -66,7 +67,7 @@ def stored_of(sample: Sample) -> Stored | None:
     return Stored(by, *(torch.from_numpy(np.array(half, dtype=np.float32)) for half in (mean_FD, log_std_FD)))
 
 
-def open_sources(data: Data, *, folders: Mapping[str, str | Path], needs_text: bool) -> list[Source]:
+def open_sources(data: Data, *, folders: Mapping[str, str | Path | Place], needs_text: bool) -> list[Source]:
     """The parts of the mixture, opened and filtered; `folders` maps roles to corpora.
 
     Raises: DataError when a part has no sample left; CorpusError.

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,9 @@ import pytest
 from infra.buckets import Bucket, Storage, StorageError
 from infra.cli import main
 from infra.objects import Folder, Place
+from infra.storage import ROOT
+from infra.workflow.single import artifact_at
+from infra.workflow.store import Store
 from pipelines.packing.publish import publish
 from pipelines.packing.verify import verify
 from pipelines.policy.tombstones import FILE, Tombstone, append
@@ -255,3 +259,25 @@ def test_verify_reads_a_published_corpus_where_the_environment_says(
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     assert main(["corpus", "verify", "s3://corpora/env"]) == 0
     assert "6 samples in 2 shards, as written" in capsys.readouterr().out
+
+
+def test_published_corpus_is_what_a_stage_trains_on(
+    corpus: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket = server.bucket("corpora/trained")
+    publish(corpus, bucket)
+    made = artifact_at(bucket.url, Store(tmp_path / "store"), storage=bucket.storage)
+    assert (made.kind, made.name, made.digest) == ("corpus", "toy", open_corpus(corpus).digest)
+    there = open_corpus(made.out)
+    assert np.array_equal(there.sample(4).wave_S, open_corpus(corpus).sample(4).wave_S)
+    assert there.place.inside("x") == open_corpus(bucket).place.inside("x")
+    manifest = tmp_path / "storage.yaml"
+    manifest.write_text(f"endpoint: {server.url}\nregion: us-east-1\nretries: 0\n")
+    stage = ROOT / "manifests" / "train" / "tiny" / "audiovae_stage1.yaml"
+    assert main(["train", "plan", str(stage), "--data", bucket.url, "--storage", str(manifest)]) == 0
+    said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("data"))
+    known = re.match(r"data +(\d+) samples, .* (\d+) held out", said)
+    assert known is not None, said
+    assert int(known[1]) + int(known[2]) == 6
+    assert main(["train", "run", str(stage), "--data", "s3://corpora/nothing", "--storage", str(manifest)]) == 1
+    assert "s3://corpora/nothing: no published corpus" in capsys.readouterr().err

@@ -30,6 +30,7 @@ from pipelines.policy.withheld import withholding
 from pipelines.row import as_row
 from pipelines.shards import CorpusError, open_corpus
 from tests.pipelines.corpora import corpus_of, segment
+from tests.s3 import Server
 
 FACTS = {"why": "asked to", "who": "me", "when": "2026-01-02T00:00:00+00:00"}
 SEGMENTS = [
@@ -138,8 +139,12 @@ def test_row_by_row_and_column_by_column_agree() -> None:
     assert set(numbers.tolist()) == {-1, 0, 2}
 
 
-def test_published_corpus_hides_what_was_taken_down_after_it_was_sent(tmp_path: Path) -> None:
-    root, target = corpus_of(tmp_path / "toy", SEGMENTS), Folder(tmp_path / "published")
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_published_corpus_hides_what_was_taken_down_after_it_was_sent(
+    tmp_path: Path, server: Server, kind: str
+) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    target = Folder(tmp_path / "published") if kind == "folder" else server.bucket("corpora/taken_down")
     publish(root, target)
     made = tombstone_for(root, field="speaker", values=["s1"], why="asked to", who="me")
     stones = [made, *(replace(made, values=(name,)) for name in ("s0", "nobody"))]
