@@ -1,27 +1,17 @@
-"""What moves a player: DeepSpeed ZeRO, or plain torch. One interface, the same update up to the order of sums.
+"""What moves a player: plain torch, or DeepSpeed (zero.py). One interface, the same update up to the order of sums."""
 
-DeepSpeed is told three things that its defaults get wrong for us: the optimizer is torch's AdamW, so that no kernel is
-compiled at run time; the shared-memory op is off, since it is compiled too and serves only inference; and its files go
-through our own checkpoint layer, since it writes in place.
-"""
-
-import importlib
-import logging
-import os
-import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from training.checkpoint import Checkpoint, CheckpointError, CheckpointWriter
+from training.checkpoint import Checkpoint, CheckpointWriter
 from training.data.draw import Draw
 from training.manifest import Engine as EngineManifest
 from training.manifest import Optimizer
 from training.objectives import Player, Term
-from training.transfer import fill, fill_partition, whole_of
+from training.transfer import fill, whole_of
 from training.world import World
 
 
@@ -66,8 +56,11 @@ def make_engine(player: Player, *, manifest: EngineManifest, optimizer: Optimize
     if manifest.dtype == "bfloat16":
         cast = torch.autocast(world.device.type, torch.bfloat16)
         player.forward = cast(player.forward)  # type: ignore[method-assign]
-    kind = DeepSpeedEngine if manifest.name == "deepspeed" else PlainEngine
-    return kind(player, manifest=manifest, optimizer=optimizer, world=world)
+    if manifest.name == "plain":
+        return PlainEngine(player, manifest=manifest, optimizer=optimizer, world=world)
+    from training.zero import DeepSpeedEngine
+
+    return DeepSpeedEngine(player, manifest=manifest, optimizer=optimizer, world=world)
 
 
 def adamw(player: Player, *, optimizer: Optimizer) -> torch.optim.AdamW:
@@ -144,118 +137,3 @@ class PlainEngine:
         whole = whole_of(checkpoint, name=name, parameters=self.parameters)
         self.player.load_state_dict(whole.weights)
         fill(self.optimizer, self.parameters, whole)
-
-
-class DeepSpeedEngine:
-    """ZeRO 0 to 3 through `deepspeed.initialize`."""
-
-    def __init__(self, player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> None:
-        deepspeed = import_deepspeed(world)
-        self.player, self.world = player, world
-        self.scale = world.size * manifest.accumulation
-        config = {
-            "train_micro_batch_size_per_gpu": 1,  # what a micro-batch holds is our affair: losses come summed
-            "gradient_accumulation_steps": manifest.accumulation,
-            "gradient_clipping": optimizer.clip or 0.0,
-            "zero_optimization": {"stage": manifest.zero_stage},
-            "zero_allow_untested_optimizer": True,
-            "steps_per_print": 1 << 40,
-        }
-        self.engine, _, _, _ = deepspeed.initialize(
-            model=player, optimizer=adamw(player, optimizer=optimizer), config=config, dist_init_required=False
-        )
-
-    def __call__(self, prepared: Any, draw: Draw) -> dict[str, Term]:
-        terms: dict[str, Term] = self.engine(prepared, draw)
-        return terms
-
-    def backward(self, loss: Tensor) -> None:
-        self.engine.backward(loss * self.scale)  # it divides by workers and micro-batches; we want the sum
-        if not self.engine.is_gradient_accumulation_boundary():
-            self.engine.step()  # only counts the micro-batch
-
-    def step(self, *, lr: float) -> float:
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = lr
-        own = float(norm_of(trainable(self.player))) if self.engine.zero_optimization_stage() == 0 else None
-        self.engine.step()
-        return float(self.engine.get_global_grad_norm()) if own is None else own
-
-    def whole(self) -> AbstractContextManager[None]:
-        if self.engine.zero_optimization_stage() < 3:
-            return nullcontext()
-        from deepspeed.runtime.zero import GatheredParameters
-
-        gathered: AbstractContextManager[None] = GatheredParameters(list(self.player.parameters()))
-        return gathered
-
-    def save(self, writer: CheckpointWriter, *, name: str) -> None:
-        own = self.engine.checkpoint_engine
-        self.engine.checkpoint_engine = through(writer, own=own)
-        try:
-            self.engine.save_checkpoint(str(writer.root), tag=name, save_latest=False)
-        finally:
-            self.engine.checkpoint_engine = own
-
-    def load(self, checkpoint: Checkpoint, *, name: str) -> None:
-        self.engine.load_checkpoint(str(checkpoint.root), tag=name)
-
-    def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
-        stage = self.engine.zero_optimization_stage()
-        if stage == 3:
-            raise CheckpointError(
-                f"ZeRO-3 cannot take over the checkpoint of step {checkpoint.step}, which {checkpoint.engine} wrote on "
-                f"{checkpoint.world} workers: set engine and workers to that, or engine.zero_stage to 2 or less"
-            )
-        parameters = trainable(self.player)
-        whole = whole_of(checkpoint, name=name, parameters=parameters)
-        self.player.load_state_dict(whole.weights)
-        if stage == 0:
-            fill(self.engine.optimizer, parameters, whole)
-            return
-        self.engine.optimizer.refresh_fp32_params()
-        fill_partition(self.engine.optimizer.optimizer, whole, rank=self.world.rank)
-
-
-def through(writer: CheckpointWriter, *, own: Any) -> Any:
-    """DeepSpeed's checkpoint engine, with every write going through our layer."""
-    from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
-
-    class Through(TorchCheckpointEngine):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.__dict__.update(own.__dict__)
-
-        def save(self, state_dict: Any, path: str) -> None:
-            writer.save(str(Path(path).relative_to(writer.root)), state_dict)
-
-    return Through()
-
-
-def import_deepspeed(world: World) -> Any:
-    """DeepSpeed, quiet, with the accelerator that we use and without the op that it would compile."""
-    if world.device.type == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"  # noqa: TID251 - read at import; otherwise it searches, and warns
-    os.environ.setdefault("LOCAL_RANK", str(world.device.index or 0))  # noqa: TID251 - it insists on a launcher's word
-    import deepspeed
-
-    without_compiling("deepspeed.runtime.zero.muon.muon_optimizer")
-    from deepspeed.ops import __compatible_ops__
-
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    __compatible_ops__["deepspeed_shm_comm"] = False
-    if not deepspeed.comm.is_initialized():
-        backend = "nccl" if world.device.type == "cuda" else "gloo"
-        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
-    return deepspeed
-
-
-def without_compiling(module: str) -> None:
-    """Import a module that decorates its functions with torch.compile, without loading the compiler (1 s of a core)."""
-    if module in sys.modules:
-        return
-    compiler = torch.compile
-    torch.compile = lambda model=None, **_: model if model is not None else (lambda f: f)  # type: ignore[assignment]
-    try:
-        importlib.import_module(module)
-    finally:
-        torch.compile = compiler

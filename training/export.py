@@ -8,7 +8,8 @@ from infra.workflow.node import Refused
 from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint
-from training.loop import ERRAND, Errand, Worker
+from training.errand import ERRAND, Errand
+from training.loop import Worker
 from training.world import World
 
 

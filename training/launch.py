@@ -23,10 +23,12 @@ from pipelines.shards import CorpusError, open_corpus
 from training import report
 from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
+from training.errand import ERRAND, STOP, Errand
 from training.heaviest import DoesNotFit
-from training.loop import ERRAND, LOSSES, STOP, Errand, Halted, Worker, read_log
+from training.loop import Halted, Worker
 from training.manifest import StageManifest, needs_text
 from training.manifest import identity as identity
+from training.steplog import LOSSES, read_log
 from training.update import NonFinite
 from training.world import World
 

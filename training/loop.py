@@ -4,18 +4,16 @@ What a worker remembers between steps are its engines and the number of the step
 its learning rate are functions of that number. So resuming needs nothing else, and is exact.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from infra.journal import JournalWriter
 from infra.manifest import resolve
 from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
@@ -26,61 +24,22 @@ from training.data.draw import Draw
 from training.data.stream import open_sources
 from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine
+from training.errand import STOP, Errand
 from training.heaviest import try_heaviest
-from training.manifest import StageManifest, needs_text
+from training.manifest import needs_text
 from training.objectives import Batch, Objective, StepReport
 from training.schedule import lr_at
 from training.start import starting_bundle
+from training.steplog import LOSSES, StepLog
 from training.update import Micro, Moment, only, update
 from training.world import World
 
-LOSSES = "losses.jsonl"
-ERRAND = "errand.json"
-STOP = "stop"
-"""A file that asks the workers to save what they have and end: the driver writes it when it is told to stop."""
 STATISTICS_SECONDS = 1800.0
 """Audio that `Objective.finish` may look at, for the statistics of the latents."""
 
 
-class Superseded(RuntimeError):  # noqa: N818 - reads as what happened
-    """Another attempt of this stage has started: this worker must not write any more."""
-
-
 class Halted(RuntimeError):  # noqa: N818 - reads as what happened
     """The stage was asked to stop, and has saved its state."""
-
-
-@dataclass(frozen=True)
-class Errand:
-    """What a worker is told: plain data, so that it can be sent to another machine."""
-
-    manifest: StageManifest
-    folders: Mapping[str, str]
-    """Role -> folder of a corpus."""
-    start_from: str | None
-    """Folder of a bundle."""
-    work: str
-    """Kept between attempts: checkpoints and losses."""
-    out: str
-    """Where the bundle goes."""
-    token: str
-    """The attempt. Checkpoints are written only while `work/attempt` says the same."""
-    journal: str | None = None
-    card: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For Ray Train's `train_loop_config`."""
-        return {**self.__dict__, "manifest": self.manifest.model_dump(mode="json")}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Errand":
-        """What `to_dict` gave."""
-        return cls(**{**data, "manifest": StageManifest.model_validate(data["manifest"])})
-
-    def still_ours(self) -> None:
-        """Raises: Superseded."""
-        if (Path(self.work) / "attempt").read_text() != self.token:
-            raise Superseded("another attempt of this stage has started")
 
 
 @dataclass
@@ -143,7 +102,7 @@ class Worker:
             if self.world.rank == 0:
                 self.write_bundle()
 
-    def steps(self, first: int, log: "StepLog | None") -> None:
+    def steps(self, first: int, log: StepLog | None) -> None:
         """All updates that are left, with what comes due between them.
 
         Raises: Halted when the stage was asked to stop.
@@ -174,7 +133,7 @@ class Worker:
         asked = torch.tensor(float((self.work / STOP).exists()), device=self.world.device)
         return float(self.world.sum(asked)) > 0
 
-    def validate(self, step: int, log: "StepLog | None") -> None:
+    def validate(self, step: int, log: StepLog | None) -> None:
         """Losses on the held-out samples after `step` updates."""
         from training import validate
 
@@ -310,54 +269,3 @@ class Worker:
                 batch.wave_BS = batch.wave_BS.to(self.world.device)
                 seconds += float(batch.length_B.sum()) / 48_000
                 yield batch
-
-
-class StepLog:
-    """losses.jsonl: one line a step, written at once; and every few steps the same in the journal of the run."""
-
-    def __init__(self, path: Path, *, journal: str | None, first: int, every: int) -> None:
-        self.every = every
-        kept = [line for line in read_log(path) if line["step"] <= first]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self.file = path.open("a", encoding="utf-8", buffering=1)
-        self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
-
-    def write(self, report: StepReport, *, seconds: float, waited: float, audio_seconds: float) -> None:
-        """One step."""
-        line = {
-            "step": report.step,
-            "losses": report.losses,
-            "grad_norms": report.grad_norms,
-            "lr": report.lr,
-            "seconds": round(seconds, 4),
-            "waited": round(waited, 4),
-            "audio_seconds": round(audio_seconds, 3),
-        }
-        self.file.write(json.dumps(line) + "\n")
-        if self.journal is not None and report.step % self.every == 0:
-            values = {f"loss/{name}": value for name, value in report.losses.items()}
-            values |= {f"grad_norm/{name}": value for name, value in report.grad_norms.items()}
-            values |= {f"lr/{name}": value for name, value in report.lr.items()}
-            values |= {"speed/audio_seconds_per_second": audio_seconds / seconds, "speed/waited": waited / seconds}
-            self.journal.metrics(values, step=report.step)
-
-    def close(self) -> None:
-        """No more."""
-        self.file.close()
-        if self.journal is not None:
-            self.journal.sync()
-            self.journal.close()
-
-    def validation(self, step: int, found: Mapping[str, float]) -> None:
-        """Losses on the held-out samples."""
-        self.file.write(json.dumps({"step": step, "validation": dict(found)}) + "\n")
-        if self.journal is not None:
-            self.journal.metrics({f"validation/{name}": value for name, value in found.items()}, step=step)
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of losses.jsonl; a torn last one is left out."""
-    if not path.exists():
-        return []
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in whole]

@@ -14,7 +14,9 @@ from infra.workflow.node import Refused
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint
 from training.engine import trainable
-from training.loop import ERRAND, LOSSES, Errand, Worker, read_log
+from training.errand import ERRAND, Errand
+from training.loop import Worker
+from training.steplog import LOSSES, read_log
 from training.transfer import whole_of
 from training.world import World, world_of_process_group
 

@@ -21,6 +21,7 @@ from torch import distributed as dist
 import training.loop
 from training import checkpoint
 from training.start import starting_bundle
+from training.steplog import read_log
 from training.world import World, world_of_process_group
 
 STEPS, EVERY = 12, 3
@@ -126,14 +127,14 @@ def lives(folder: Path, *, world: int, corpus: str, seed: int | None, deaths: in
                 os._exit(0)
             pids.append(pid)
         ends = [os.waitpid(pid, 0)[1] for pid in pids]
-        done = max((line["step"] for line in training.loop.read_log(folder / "losses.jsonl")), default=0)
+        done = max((line["step"] for line in read_log(folder / "losses.jsonl")), default=0)
         lost = max(lost, done - worker_step(folder))
         killed += any(os.WIFSIGNALED(end) for end in ends)
         if not any(ends):
             break
     lines = [
         {key: value for key, value in line.items() if key in ("step", "losses", "grad_norms")}
-        for line in training.loop.read_log(folder / "losses.jsonl")
+        for line in read_log(folder / "losses.jsonl")
     ]
     end = folder / "end.json"
     return {

@@ -12,7 +12,8 @@ from torch import distributed as dist
 import training.objectives
 from infra.manifest import parse
 from training.checkpoint import CheckpointError
-from training.loop import ERRAND, Errand, Worker
+from training.errand import ERRAND, Errand
+from training.loop import Worker
 from training.manifest import StageManifest
 from training.world import World, world_of_process_group
 

@@ -12,7 +12,8 @@ from models.backbone.backbone import Backbone
 from models.backbone.config import ModelConfig
 from tests.small import CONFIG, LLM
 from training.dropout import dropping, refuse_dropout
-from training.loop import Errand, Worker
+from training.errand import Errand
+from training.loop import Worker
 from training.manifest import StageManifest, load_model, model_names
 from training.world import World
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from infra.manifest import parse
-from training.loop import Errand, Worker
+from training.errand import Errand
+from training.loop import Worker
 from training.manifest import StageManifest
 from training.update import Micro, only
 from training.world import World

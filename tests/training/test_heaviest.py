@@ -8,8 +8,9 @@ import torch
 
 from infra.manifest import parse
 from training import heaviest as trying
+from training.errand import Errand
 from training.heaviest import DoesNotFit, heaviest, weight
-from training.loop import Errand, Worker
+from training.loop import Worker
 from training.manifest import StageManifest
 from training.world import World
 

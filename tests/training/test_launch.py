@@ -142,8 +142,9 @@ def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None
 
 
 def test_a_worker_of_an_earlier_attempt_cannot_write(job: Callable[..., Job]) -> None:
+    from training.errand import Superseded
     from training.launch import errand_of
-    from training.loop import Superseded, Worker
+    from training.loop import Worker
     from training.world import World
 
     toy = job(TOY)

@@ -12,7 +12,8 @@ from infra.manifest import parse
 from infra.workflow.node import Refused
 from training import checkpoint as checkpoints
 from training.checkpoint import CheckpointWriter
-from training.loop import ERRAND, Errand, Worker
+from training.errand import ERRAND, Errand
+from training.loop import Worker
 from training.manifest import StageManifest
 from training.replay import replay
 from training.world import World

@@ -11,10 +11,12 @@ import yaml
 from infra.manifest import parse
 from models.runtime.bundle import save_bundle
 from training import checkpoint as checkpoints
-from training.loop import LOSSES, Errand, Worker, read_log
+from training.errand import Errand
+from training.loop import Worker
 from training.manifest import StageManifest
 from training.objectives.backbone import new_backbone
 from training.start import starting_bundle
+from training.steplog import LOSSES, read_log
 from training.world import World
 
 TINY = Path(__file__).parents[2] / "manifests" / "train" / "tiny"

@@ -1,0 +1,49 @@
+"""What the workers of a stage are told, and the files by which driver and workers speak to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.manifest import StageManifest
+
+ERRAND = "errand.json"
+STOP = "stop"
+"""A file that asks the workers to save what they have and end: the driver writes it when it is told to stop."""
+
+
+class Superseded(RuntimeError):  # noqa: N818 - reads as what happened
+    """Another attempt of this stage has started: this worker must not write any more."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a worker is told: plain data, so that it can be sent to another machine."""
+
+    manifest: StageManifest
+    folders: Mapping[str, str]
+    """Role -> folder of a corpus."""
+    start_from: str | None
+    """Folder of a bundle."""
+    work: str
+    """Kept between attempts: checkpoints and losses."""
+    out: str
+    """Where the bundle goes."""
+    token: str
+    """The attempt. Checkpoints are written only while `work/attempt` says the same."""
+    journal: str | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For Ray Train's `train_loop_config`."""
+        return {**self.__dict__, "manifest": self.manifest.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Errand":
+        """What `to_dict` gave."""
+        return cls(**{**data, "manifest": StageManifest.model_validate(data["manifest"])})
+
+    def still_ours(self) -> None:
+        """Raises: Superseded."""
+        if (Path(self.work) / "attempt").read_text() != self.token:
+            raise Superseded("another attempt of this stage has started")

@@ -1,0 +1,62 @@
+"""losses.jsonl: what every step and every validation of a stage came to, and the same in the journal of its run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.journal import JournalWriter
+from training.objectives import StepReport
+
+LOSSES = "losses.jsonl"
+
+
+class StepLog:
+    """losses.jsonl: one line a step, written at once; and every few steps the same in the journal of the run."""
+
+    def __init__(self, path: Path, *, journal: str | None, first: int, every: int) -> None:
+        self.every = every
+        kept = [line for line in read_log(path) if line["step"] <= first]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
+
+    def write(self, report: StepReport, *, seconds: float, waited: float, audio_seconds: float) -> None:
+        """One step."""
+        line = {
+            "step": report.step,
+            "losses": report.losses,
+            "grad_norms": report.grad_norms,
+            "lr": report.lr,
+            "seconds": round(seconds, 4),
+            "waited": round(waited, 4),
+            "audio_seconds": round(audio_seconds, 3),
+        }
+        self.file.write(json.dumps(line) + "\n")
+        if self.journal is not None and report.step % self.every == 0:
+            values = {f"loss/{name}": value for name, value in report.losses.items()}
+            values |= {f"grad_norm/{name}": value for name, value in report.grad_norms.items()}
+            values |= {f"lr/{name}": value for name, value in report.lr.items()}
+            values |= {"speed/audio_seconds_per_second": audio_seconds / seconds, "speed/waited": waited / seconds}
+            self.journal.metrics(values, step=report.step)
+
+    def close(self) -> None:
+        """No more."""
+        self.file.close()
+        if self.journal is not None:
+            self.journal.sync()
+            self.journal.close()
+
+    def validation(self, step: int, found: Mapping[str, float]) -> None:
+        """Losses on the held-out samples."""
+        self.file.write(json.dumps({"step": step, "validation": dict(found)}) + "\n")
+        if self.journal is not None:
+            self.journal.metrics({f"validation/{name}": value for name, value in found.items()}, step=step)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Lines of losses.jsonl; a torn last one is left out."""
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in whole]
