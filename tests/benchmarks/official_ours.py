@@ -1,0 +1,126 @@
+"""Our side of the benchmark; see official.py.
+
+python official_ours.py CHECKPOINT THREADS
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from official_side import (
+    SEED,
+    TEXT,
+    Clock,
+    counted,
+    matrix_rate,
+    read_rate,
+    serve,
+    timed_each,
+    training_batch,
+    vae_latents,
+)
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.audiovae.streaming import StreamingDecoder
+from models.backbone.flow import interpolate, path_velocity
+from models.runtime.batch import steps
+from models.runtime.bundle import load_bundle
+from models.runtime.draws import Draws
+from models.runtime.request import Request
+from models.runtime.stream import generate_stream
+
+
+class Side:
+    """The tasks, on one checkpoint."""
+
+    def __init__(self, folder: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.bundle = load_bundle(folder)
+
+    def latents(self, count: int, nfe: int, guidance: float) -> Iterator[Tensor]:
+        """Raw patches."""
+        request = Request(
+            text=TEXT,
+            num_steps=nfe,
+            guidance_scale=guidance or None,
+            max_patches=count,
+            stop_threshold=1.0,
+            draws=Draws(seed=SEED),
+        )
+        for step in steps(self.bundle, request):
+            yield step.latent_KD
+
+    def patches(self, count: int, steps: int, guidance: float, cached: bool, out: str) -> dict[str, Any]:
+        """Time of every patch of one generation, cached in any case."""
+        times, made = timed_each(self.latents(count, steps, guidance))
+        save_file({"latents": torch.cat(made).contiguous()}, out)
+        return {"times": times}
+
+    def flops(self, count: int, steps: int, guidance: float, cached: bool) -> dict[str, Any]:
+        """Operations of patch `count`."""
+        found: dict[str, Any] = {}
+        made = self.latents(count, steps, guidance)
+        for _ in range(count - 1):
+            next(made)
+        with counted(found):
+            next(made)
+        return found
+
+    def vae(self, count: int, out: str) -> dict[str, Any]:
+        """Time of every step of a decoded stream."""
+        config = self.bundle.config
+        latent = vae_latents(patches=count, patch=config.patch_size, latent=config.latent_dim)
+        decoder = StreamingDecoder(self.bundle.audiovae)
+        times, made = timed_each(decoder.push(part) for part in latent.split(config.patch_size, dim=1))
+        save_file({"audio": torch.cat(made, dim=-1).flatten()}, out)
+        return {"times": times}
+
+    def first_audio(self, steps: int, out: str) -> dict[str, Any]:
+        """Time from the request to the first samples."""
+        clock = Clock()
+        stream = generate_stream(self.bundle, TEXT, num_steps=steps, draws=Draws(seed=SEED))
+        first = next(chunk for chunk in stream if len(chunk.wave_S))
+        times = [clock.read()]
+        save_file({"audio": first.wave_S.contiguous()}, out)
+        return {"times": times}
+
+    def train(self, seconds: float, out: str) -> dict[str, Any]:
+        """Forward and backward of the head over one utterance."""
+        backbone, config = self.bundle.backbone, self.bundle.config
+        assert backbone is not None
+        batch = training_batch(
+            seconds=seconds, patch=config.patch_size, latent=config.latent_dim, hidden=config.hidden_size
+        )
+        backbone.zero_grad()
+        hidden_BPH = batch["hidden"].requires_grad_()
+        clock = Clock()
+        said_BFD = backbone.velocity(
+            hidden_BPH,
+            batch["clean"],
+            interpolate(batch["noise"], batch["clean"], time=batch["time"]),
+            time_B=batch["time"],
+            speaker_BH=backbone.speaker(batch["xvector"]),
+        )
+        loss = nn.functional.mse_loss(said_BFD, path_velocity(batch["noise"], batch["clean"]))
+        loss.backward()
+        spent = clock.read()
+        head = backbone.velocity_field_predictor
+        grads = {name: p.grad for name, p in head.named_parameters() if p.grad is not None}
+        assert hidden_BPH.grad is not None
+        save_file({"loss": loss.detach().reshape(1), "hidden": hidden_BPH.grad, **grads}, out)
+        return {"times": [spent]}
+
+    def machine(self) -> dict[str, Any]:
+        """What the machine can do with these threads; bytes of the head's weights."""
+        backbone = self.bundle.backbone
+        assert backbone is not None
+        head = sum(p.numel() * 4 for p in backbone.velocity_field_predictor.blocks.parameters())
+        steered = sum(p.numel() * 4 for n, p in backbone.named_parameters() if "blocks" in n and "adaLN" in n)
+        return {"flops_s": matrix_rate(), "bytes_s": read_rate(), "head_bytes": head - steered}
+
+
+if __name__ == "__main__":
+    side = Side(sys.argv[1], int(sys.argv[2]))
+    serve({name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "machine")})
