@@ -31,7 +31,18 @@ from pipelines.packing.index import PACK, CorpusError, Rows, index_name
 if TYPE_CHECKING:
     from infra.buckets import Storage
 
-__all__ = ["FORMAT", "PACK", "PLACE", "Corpus", "CorpusError", "Rows", "Sample", "index_name", "open_corpus"]
+__all__ = [
+    "FORMAT",
+    "PACK",
+    "PLACE",
+    "Corpus",
+    "CorpusError",
+    "Rows",
+    "Sample",
+    "index_name",
+    "open_corpus",
+    "version_of",
+]
 
 FORMAT = "stipple-corpus/2"
 PLACE = ("shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes", "tier")
@@ -296,3 +307,19 @@ def open_corpus(
     licenses = tuple(map(str, card["licenses"]))
     corpus = Corpus(place=files, name=card["name"], digest=card["digest"], licenses=licenses, rows=rows)
     return corpus if whole else seen(corpus, place, selection=None if selection is None else Path(selection))
+
+
+def version_of(root: str | Path | Place, *, storage: "Storage | None" = None) -> str:
+    """What `open_corpus` shows of `root`, as 32 hex digits that change with the corpus, the selection, and what
+    tombstones hide. No row of the index is read.
+
+    Raises: CorpusError
+    """
+    from pipelines.policy.views import corpus_and_selection, version_in
+
+    place = place_of(root, storage) if isinstance(root, str | Path) else root
+    selection = None
+    if isinstance(place, Folder):
+        folder, selection = corpus_and_selection(place.root, None)
+        place = Folder(folder)
+    return version_in(place, digest=read_card(place)["digest"], selection=selection)

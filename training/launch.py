@@ -25,7 +25,7 @@ from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
 from training.errand import ERRAND, STOP, Errand
 from training.heaviest import DoesNotFit
-from training.loop import Halted, Worker
+from training.loop import FOUND, Halted, Worker
 from training.manifest import StageManifest, needs_text
 from training.manifest import identity as identity
 from training.steplog import LOSSES, read_log
@@ -97,7 +97,12 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
     if parent is None and manifest.model is None:
         raise Refused(f"{job.name}: give it a bundle (start_from), or set `model` to a name in manifests/models")
     try:
-        sources = open_sources(manifest.data, folders=folders, needs_text=needs_text(manifest.objective.name))
+        sources = open_sources(
+            manifest.data,
+            folders=folders,
+            needs_text=needs_text(manifest.objective.name),
+            memory=job.work / FOUND,
+        )
     except (DataError, CorpusError) as error:
         raise Refused(str(error)) from None
     hours = seconds_of(sources) / 3600

@@ -19,8 +19,8 @@ from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
 from training.checkpoint import Background, Checkpoint, CheckpointWriter
 from training.data.batching import Share, plan_of
-from training.data.collate import collate
 from training.data.draw import Draw
+from training.data.reading import Hears, read_batch
 from training.data.stream import open_sources
 from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine
@@ -34,6 +34,8 @@ from training.steplog import LOSSES, StepLog
 from training.update import Micro, Moment, only, update
 from training.world import World
 
+FOUND = "found"
+"""A folder of the stage's work: what was found in the index (training.data.memory)."""
 STATISTICS_SECONDS = 1800.0
 """Audio that `Objective.finish` may look at, for the statistics of the latents."""
 
@@ -56,7 +58,9 @@ class Worker:
         self.checkpoints = self.work / "checkpoints"
         module = resolve("training.objectives", manifest.objective.name)
         with_text = needs_text(manifest.objective.name)
-        sources = open_sources(manifest.data, folders=self.errand.folders, needs_text=with_text)
+        sources = open_sources(
+            manifest.data, folders=self.errand.folders, needs_text=with_text, memory=self.work / FOUND
+        )
         self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.background = Background()
@@ -166,11 +170,12 @@ class Worker:
     def batches(self, first: int) -> Iterator[tuple[int, list[Micro], float, float]]:
         """(step, prepared micro-batches, seconds waited for data, audio seconds of the step); reads one step ahead."""
         accumulation = self.manifest.engine.accumulation
+        hears: Hears | None = getattr(self.objective, "hears", None)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
 
             def read(step: int) -> list[tuple[Batch, bool]]:
                 shares = self.plan.share(step, rank=self.world.rank, world=self.world.size, accumulation=accumulation)
-                return [(self.batch(share, step=step), share.idle) for share in shares]
+                return [(self.batch(share, step=step, hears=hears), share.idle) for share in shares]
 
             ahead = reader.submit(read, first) if first < self.manifest.steps else None
             for step in range(first, self.manifest.steps):
@@ -183,11 +188,10 @@ class Worker:
                 micros = [Micro(*self.prepare(batch, step=step), idle=idle) for batch, idle in batches]
                 yield step, micros, waited, sum(map(self.plan.lengths, self.plan.step(step))) * 0.16
 
-    def batch(self, share: Share, *, step: int) -> Batch:
+    def batch(self, share: Share, *, step: int, hears: Hears | None = None) -> Batch:
         """Read and collate the samples of one micro-batch."""
-        utterances = [self.plan.sources[pick.part].read(pick.number) for pick in share.picks]
-        draw = Draw(self.manifest.seed, step, [one.key for one in utterances])
-        return collate(utterances, max_clip_seconds=self.manifest.data.max_clip_seconds, draw=draw)
+        longest, seed = self.manifest.data.max_clip_seconds, self.manifest.seed
+        return read_batch(self.plan.sources, share.picks, max_clip_seconds=longest, seed=seed, step=step, hears=hears)
 
     def prepare(self, batch: Batch, *, step: int) -> tuple[Any, Draw]:
         """What the objective makes of a batch, and the randomness that goes with it."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.manifest import digest as canonical_digest
 from infra.objects import Folder, Place
 from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
 from pipelines.shards import CorpusError
@@ -92,16 +93,28 @@ def read_selection(folder: Path) -> tuple[dict[str, Any], Any]:
     import pyarrow
     from pyarrow import parquet
 
+    card = selection_card(folder)
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         table = parquet.read_table(folder / TABLE)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise CorpusError(f"{folder}: cannot be read as a selection ({error})") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise CorpusError(f"{folder / CARD}: not the card of a selection in format {FORMAT}")
     if selection_digest(card["corpus"]["digest"], table) != card["digest"]:
         raise CorpusError(f"{folder}: {TABLE} is not what {CARD} says; make the selection again")
     return card, table
+
+
+def selection_card(folder: Path) -> dict[str, Any]:
+    """selection.json alone.
+
+    Raises: CorpusError
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{folder}: cannot be read as a selection ({error})") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CorpusError(f"{folder / CARD}: not the card of a selection in format {FORMAT}")
+    return card
 
 
 def selection_digest(corpus: str, table: Any) -> str:
@@ -119,7 +132,7 @@ def corpus_and_selection(root: Path, selection: str | Path | None) -> tuple[Path
     """
     if selection is not None or not (root / CARD).is_file():
         return root, None if selection is None else Path(selection)
-    card, _ = read_selection(root)
+    card = selection_card(root)
     place = (root / str(card["corpus"]["path"])).resolve()
     if not (place / "corpus.json").is_file():
         raise CorpusError(f"{root}: selects from {card['corpus']['name']}, which is not at {place} any more")
@@ -131,19 +144,36 @@ def seen(corpus: "Corpus", place: Place, *, selection: Path | None) -> "Corpus":
 
     Raises: CorpusError
     """
-    stones = {stone.id: stone for stone in published_tombstones(place)}
-    stones |= {stone.id: stone for stone in (tombstones_of(place.root) if isinstance(place, Folder) else [])}
     view = view_of(
         corpus.rows.columns,
         name=corpus.name,
         digest=corpus.digest,
-        tombstones=list(stones.values()),
+        tombstones=stones_in(place),
         selection=selection,
     )
     if view is None:
         return corpus
     rows = corpus.rows.only(view.numbers, tiers=view.tiers)
     return replace(corpus, digest=view.digest, licenses=view.licenses, rows=rows)
+
+
+def stones_in(place: Place) -> list[Tombstone]:
+    """All tombstones that may concern the corpus in `place`, each once.
+
+    Raises: CorpusError
+    """
+    stones = {stone.id: stone for stone in published_tombstones(place)}
+    stones |= {stone.id: stone for stone in (tombstones_of(place.root) if isinstance(place, Folder) else [])}
+    return list(stones.values())
+
+
+def version_in(place: Place, *, digest: str, selection: Path | None) -> str:
+    """See `pipelines.shards.version_of`.
+
+    Raises: CorpusError
+    """
+    facts = [digest, None if selection is None else selection_card(selection)["digest"]]
+    return canonical_digest([facts, sorted((stone.id, stone.spans) for stone in stones_in(place))])[:32]
 
 
 def hidden_in(root: Path) -> int:

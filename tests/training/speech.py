@@ -1,12 +1,17 @@
 """A small corpus in the real on-disk format: procedural speech, four voices, a few syllables with their text."""
 
 import hashlib
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
-from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
+from models.runtime.latents import LatentEncoder
+from pipelines.packing.writer import Item, finish, flac_of, npy_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key
 
 RATE_HZ = 24_000
@@ -42,8 +47,10 @@ def clip(number: int, *, shortest: int = 4, longest: int = 14) -> tuple[NDArray[
     return wave.astype(np.float32), " ".join(f"m{v}" for v in vowels), f"voice{voice}"
 
 
-def build_corpus(root: Path, *, samples: int = 24, untexted: int = 2, longest: int = 14) -> Path:
-    """Write the corpus into `root`; the last `untexted` samples have no text."""
+def build_corpus(
+    root: Path, *, samples: int = 24, untexted: int = 2, longest: int = 14, encoder: LatentEncoder | None = None
+) -> Path:
+    """Write the corpus into `root`; the last `untexted` samples have no text. With an encoder, its latents, too."""
     items = []
     spool = root.parent / f"{root.name}.spool"
     spool.mkdir(parents=True)
@@ -71,12 +78,19 @@ def build_corpus(root: Path, *, samples: int = 24, untexted: int = 2, longest: i
             mos_overall=2.0 + number % 3,
         )
         flac = flac_of(wave_S, rate_hz=RATE_HZ)
-        (spool / f"{number}.flac").write_bytes(flac)
+        stored = b""
+        if encoder is not None:
+            read_S = soundfile.read(io.BytesIO(flac), dtype="float32")[0]
+            latent_2FD = encoder(soxr.resample(read_S, RATE_HZ, encoder.rate_hz))
+            stored = npy_of(latent_2FD)
+            segment = replace(segment, latents_by=encoder.digest, latent_frames=latent_2FD.shape[1])
+        (spool / f"{number}.flac").write_bytes(flac + stored)
         tier = "gold" if number % 2 else "silver"
-        items.append(
-            Item(row=as_row(segment), tier=tier, file=spool / f"{number}.flac", offset=0, flac_bytes=len(flac))
-        )
-    shards = [write_shard(root, number, part) for number, part in enumerate(plan(items, soft_bytes=400_000))]
+        arrays = {"latent": (len(flac), len(stored))} if stored else {}
+        file = spool / f"{number}.flac"
+        items.append(Item(as_row(segment), tier, file, 0, len(flac), arrays))
+    parts = plan(items, soft_bytes=400_000)
+    shards = [write_shard(root, number, part, members=("latent",)) for number, part in enumerate(parts)]
     finish(root, name="mini", shards=shards, facts={})
     return root
 

@@ -14,6 +14,8 @@ from training.objectives import Batch, Stored
 RATE_HZ = 48_000
 PATCH = 7680
 """Waveform samples of a patch: 160 ms, one autoregressive unit."""
+FRAME = 1920
+"""Waveform samples of a latent frame: 40 ms."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,18 @@ class Utterance:
 
     key: str
     wave_S: NDArray[np.float32]
+    """Empty where it was not read, because its stored latents will do."""
     rate_hz: int
     text: str
     language: str | None
     speaker: str | None
     stored: Stored | None = None
     """Its latents, where its shard has them."""
+
+    @property
+    def stored_samples(self) -> int:
+        """Its length at 48 kHz in whole patches, by its latents; 0 without them."""
+        return 0 if self.stored is None else len(self.stored.mean_FD) * FRAME
 
 
 def patches_of(seconds_N: ArrayLike) -> NDArray[np.int64]:
@@ -39,12 +47,17 @@ def patches_of(seconds_N: ArrayLike) -> NDArray[np.int64]:
 def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: Draw) -> Batch:
     """A batch of the utterances in their order; `draw` has their keys and places the crops.
 
-    A cropped utterance loses its text, since it no longer says all of it, and its latents.
+    A cropped utterance loses its text, since it no longer says all of it, and its latents. One that was read without
+    its waveform, which must be no longer than a clip, is silent, and as long as its latents.
     """
     longest = int(max_clip_seconds * RATE_HZ) // PATCH * PATCH or PATCH
     waves = [resampled(one) for one in utterances]
     where_B = draw.uniform("crop") if any(len(wave) > longest for wave in waves) else None
-    lengths = [min(math.ceil(max(1, len(wave)) / PATCH) * PATCH, longest) for wave in waves]
+    heard = [len(wave) > 0 or one.stored is None for one, wave in zip(utterances, waves, strict=True)]
+    lengths = [
+        min(math.ceil(max(1, len(wave)) / PATCH) * PATCH, longest) if there else one.stored_samples
+        for one, wave, there in zip(utterances, waves, heard, strict=True)
+    ]
     wave_BS = torch.zeros(len(waves), max(lengths))
     for number, wave in enumerate(waves):
         if where_B is not None and len(wave) > longest:
@@ -59,12 +72,13 @@ def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: D
         stored=[None if len(wave) > longest else one.stored for one, wave in zip(utterances, waves, strict=True)],
         languages=[one.language for one in utterances],
         speakers=[one.speaker for one in utterances],
+        heard=heard,
     )
 
 
 def resampled(utterance: Utterance) -> NDArray[np.float32]:
     """The waveform at 48 kHz (soxr, high quality)."""
-    if utterance.rate_hz == RATE_HZ:
+    if utterance.rate_hz == RATE_HZ or not len(utterance.wave_S):
         return utterance.wave_S
     import soxr
 

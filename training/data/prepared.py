@@ -15,8 +15,9 @@ from models.runtime.bundle import Bundle, BundleError
 from models.runtime.latents import encoder_digest
 from models.text.language import tagged
 from models.text.tokens import Example, Layout, training_example
+from training.data.collate import Utterance
 from training.data.draw import Draw
-from training.objectives import Batch
+from training.objectives import Batch, Stored
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -94,8 +95,16 @@ class Frontend(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def prepare(self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float) -> Prepared:
-        """Posterior samples, x-vectors, and token ids of a batch."""
+    def prepare(
+        self,
+        batch: Batch,
+        draw: Draw,
+        *,
+        layouts: Mapping[Layout, float],
+        language_tag: float,
+        keep_speaker_B: Tensor | None = None,
+    ) -> Prepared:
+        """Posterior samples, x-vectors, and token ids of a batch; zeros for voices that are not kept."""
         device = batch.wave_BS.device
         patches_B = (batch.length_B // self.config.patch_samples).to(device)
         latent_BFD = self.latents(batch, draw)
@@ -108,7 +117,7 @@ class Frontend(nn.Module):
             latent_BFD=latent_BFD,
             clean_BFD=(latent_BFD - self.mean_D) / self.std_D,
             patches_B=patches_B,
-            xvector_BE=self.xvectors(batch, draw),
+            xvector_BE=self.xvectors(batch, draw, keep_B=keep_speaker_B),
         )
 
     def latents(self, batch: Batch, draw: Draw) -> Tensor:
@@ -123,6 +132,7 @@ class Frontend(nn.Module):
         for number, (key, count) in enumerate(zip(batch.keys, frames, strict=True)):
             found = self.posteriors.get((key, count)) or self.stored(batch, number, count=count)
             if found is None:
+                assert is_heard(batch, number), f"{key}: neither its sound nor its latents are there"
                 found = self.audiovae.encode(batch.wave_BS[number : number + 1, : count * hop])
                 if self.remembered + found.mean_BFD.numel() <= REMEMBERED_LATENTS:
                     self.remembered += found.mean_BFD.numel()
@@ -133,26 +143,41 @@ class Frontend(nn.Module):
     def stored(self, batch: Batch, number: int, *, count: int) -> Posterior | None:
         """The posterior that the shard has of an utterance, where this very encoder made it; None otherwise."""
         kept = batch.stored[number] if batch.stored else None
-        if kept is None or kept.by != self.encoder or len(kept.mean_FD) != count:
+        if kept is None or not self.own(kept, count=count):
             return None
         device = batch.wave_BS.device
         return Posterior(kept.mean_FD[None].to(device), kept.log_std_FD[None].to(device))
+
+    def own(self, kept: Stored, *, count: int) -> bool:
+        """Did this very encoder make these latents, of as many frames?"""
+        return kept.by == self.encoder and len(kept.mean_FD) == count
+
+    def hears(self, one: Utterance, *, voice: bool) -> bool:
+        """Must an utterance with stored latents be heard, for them or for its `voice`? Asked while a batch is read,
+        beside `prepare`: what is remembered by then is never forgotten."""
+        count = one.stored_samples // self.config.audiovae.hop
+        known = (one.key, count) in self.posteriors or (one.stored is not None and self.own(one.stored, count=count))
+        return not known or (voice and (one.key, one.stored_samples) not in self.heard)
 
     @cached_property
     def encoder(self) -> str:
         """Digest of the AudioVAE's encoder."""
         return encoder_digest(self.audiovae)
 
-    def xvectors(self, batch: Batch, draw: Draw) -> Tensor:
-        """The voice of each utterance, from a random crop where it is long."""
+    def xvectors(self, batch: Batch, draw: Draw, *, keep_B: Tensor | None = None) -> Tensor:
+        """The voice of each utterance that keeps it, from a random crop where it is long; zeros for the others."""
         limit = self.config.xvec_max_audio_seconds
         where_B = draw.uniform("crop_xvector")
         rows = []
         for number, key in enumerate(batch.keys):
+            if keep_B is not None and not keep_B[number]:
+                rows.append(self.mean_D.new_zeros(self.config.campplus_embedding_size))
+                continue
             length = int(batch.length_B[number])
             spare = max(0, -(-length // 3) - int(limit * 16_000)) if limit > 0 else 0
             found = self.heard.get((key, length))
             if found is None:
+                assert is_heard(batch, number), f"{key}: its voice is asked for, but not its sound"
                 start_B = (where_B[number : number + 1] * (spare + 1)).long()
                 wave_1S = batch.wave_BS[number : number + 1, :length]
                 found = self.speaker.embed(wave_1S, crop_start_B=start_B, max_seconds=limit)[0]
@@ -176,6 +201,11 @@ class Frontend(nn.Module):
             layout = names[min(int(pick_B[number]), len(names) - 1)]
             found.append(training_example(self.tokenizer, words, patches=patches, layout=layout))
         return found
+
+
+def is_heard(batch: Batch, number: int) -> bool:
+    """Is the waveform of an utterance in the batch?"""
+    return not batch.heard or batch.heard[number]
 
 
 def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:

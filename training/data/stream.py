@@ -1,7 +1,7 @@
 """Corpora as one numbered set of utterances: filters of the mixture, held-out split, text and waveform of each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from infra.manifest import digest
 from infra.objects import Place
-from pipelines.shards import Corpus, Sample, open_corpus
+from pipelines.shards import Corpus, Sample, open_corpus, version_of
 from training.data.collate import PATCH, RATE_HZ, Utterance, patches_of
+from training.data.memory import recall, remember
 from training.data.permutation import mixed
 from training.manifest import Bound, Data, Part
 from training.objectives import Stored
+
+FOUND = 1
+"""Raised when other samples are found by the same manifest: what was kept before is then no longer taken."""
 
 
 class DataError(ValueError):
@@ -34,15 +39,17 @@ class Source:
     """Validated on."""
     patches: NDArray[np.int32]
     """Length of every sample of the corpus in patches of 160 ms, after cropping."""
+    latents: bool = False
+    """Do any samples have stored latents?"""
 
     @cached_property
     def seconds(self) -> float:
         """Audio that is trained on, after cropping."""
         return float(self.patches[self.numbers].sum(dtype=np.int64)) * PATCH / RATE_HZ
 
-    def read(self, number: int) -> Utterance:
-        """Utterance `number` of the corpus."""
-        sample = self.corpus.sample(number)
+    def read(self, number: int, *, wave: bool = True) -> Utterance:
+        """Utterance `number` of the corpus; without `wave`, its FLAC is not decoded."""
+        sample = self.corpus.sample(number, wave=wave)
         return Utterance(
             key=sample.key,
             wave_S=sample.wave_S,
@@ -67,8 +74,13 @@ def stored_of(sample: Sample) -> Stored | None:
     return Stored(by, *(torch.from_numpy(np.array(half, dtype=np.float32)) for half in (mean_FD, log_std_FD)))
 
 
-def open_sources(data: Data, *, folders: Mapping[str, str | Path | Place], needs_text: bool) -> list[Source]:
+def open_sources(
+    data: Data, *, folders: Mapping[str, str | Path | Place], needs_text: bool, memory: Path | None = None
+) -> list[Source]:
     """The parts of the mixture, opened and filtered; `folders` maps roles to corpora.
+
+    In the folder `memory` is kept what was found, and taken from there where nothing has changed since: then no row of
+    an index is read.
 
     Raises: DataError when a part has no sample left; CorpusError.
     """
@@ -79,9 +91,41 @@ def open_sources(data: Data, *, folders: Mapping[str, str | Path | Place], needs
             raise DataError(
                 f"data.mixture names the role {part.role!r}, but the inputs are: {', '.join(folders) or 'none'}"
             )
-        corpus = opened.setdefault(part.role, open_corpus(folders[part.role]))
-        sources.append(source_of(corpus, part, data=data, needs_text=needs_text))
+        folder = folders[part.role]
+        place = None if memory is None else memory / found_by(folder, part, data=data, needs_text=needs_text)
+        found = None if place is None else recall(place)
+        if found is not None:
+            corpus = opened.get(part.role) or as_seen(open_corpus(folder, whole=True), found)
+            latents = bool(found["latents"])
+            source = Source(corpus, part.weight, found["numbers"], found["held_out"], found["patches"], latents)
+        else:
+            corpus = opened.get(part.role) or open_corpus(folder)
+            source = source_of(corpus, part, data=data, needs_text=needs_text)
+            if place is not None:
+                remember(place, arrays_of(source))
+        opened[part.role] = corpus
+        sources.append(source)
     return sources
+
+
+def found_by(folder: str | Path | Place, part: Part, *, data: Data, needs_text: bool) -> str:
+    """All that decides which samples a part has, as 32 hex digits; no row of the index is read."""
+    facts = data.model_dump(mode="json", include={"min_clip_seconds", "max_clip_seconds", "held_out"})
+    facts |= part.model_dump(mode="json", include={"tiers", "where"})
+    return digest([FOUND, version_of(folder), facts, needs_text])[:32]
+
+
+def arrays_of(source: Source) -> dict[str, NDArray[Any]]:
+    """What is kept of a source: as much as 12 bytes a sample."""
+    arrays: dict[str, NDArray[Any]] = {"numbers": source.numbers, "held_out": source.held_out}
+    arrays |= {"patches": source.patches, "latents": np.array(source.latents)}
+    seen = source.corpus.rows.numbers
+    return arrays if seen is None else {**arrays, "seen": seen}
+
+
+def as_seen(corpus: Corpus, found: Mapping[str, NDArray[Any]]) -> Corpus:
+    """The whole corpus, without what tombstones and selections hide."""
+    return replace(corpus, rows=corpus.rows.only(found["seen"])) if "seen" in found else corpus
 
 
 def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> Source:
@@ -104,6 +148,7 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> So
         numbers=used[~held],
         held_out=used[held],
         patches=patches_of(np.minimum(seconds_N, data.max_clip_seconds)).astype(np.int32),
+        latents=corpus.rows.columns("latents_by")["latents_by"].null_count < len(corpus),
     )
 
 

@@ -47,6 +47,8 @@ class Batch:
     speakers: list[str | None]
     stored: list[Stored | None] = field(default_factory=list)
     """Latents that need not be encoded; empty where nobody has looked for them."""
+    heard: list[bool] = field(default_factory=list)
+    """Whose waveform is there; empty means all. The row of the others is silent."""
 
 
 class Player(nn.Module):

@@ -17,6 +17,7 @@ from models.backbone.flow import interpolate, path_velocity
 from models.backbone.llm import load_pretrained
 from models.runtime.bundle import Bundle, BundleError
 from models.text.tokens import Layout
+from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import over_patches, patch_error
@@ -75,9 +76,14 @@ class Noise:
             ),
             time_B=draw.uniform("time"),
             keep_hidden_B=draw.uniform("drop_hidden") >= hidden_drop,
-            keep_speaker_B=draw.uniform("drop_speaker") >= speaker_drop,
+            keep_speaker_B=keeps_speaker(draw, drop=speaker_drop),
         )
         return placed(found, like.clean_BFD.device)
+
+
+def keeps_speaker(draw: Draw, *, drop: float) -> Tensor:
+    """True for utterances that keep their voice: (B,)."""
+    return draw.uniform("drop_speaker") >= drop
 
 
 class BackbonePlayer(Player):
@@ -165,7 +171,17 @@ class Objective:
 
     def prepare(self, batch: Batch, draw: Draw) -> Prepared:
         """See `Frontend.prepare`."""
-        return self.frontend.prepare(batch, draw, layouts=self.cfg.layouts, language_tag=self.cfg.language_tag)
+        return self.frontend.prepare(
+            batch,
+            draw,
+            layouts=self.cfg.layouts,
+            language_tag=self.cfg.language_tag,
+            keep_speaker_B=keeps_speaker(draw, drop=self.bundle.config.xvec_drop_rate),
+        )
+
+    def hears(self, one: Utterance, draw: Draw) -> bool:
+        """Is the sound of an utterance needed? Not where its latents are known, and its voice too, or dropped."""
+        return self.frontend.hears(one, voice=bool(keeps_speaker(draw, drop=self.bundle.config.xvec_drop_rate)))
 
     def samples(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         """The texts of a batch, spoken as the networks are now."""

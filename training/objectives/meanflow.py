@@ -17,6 +17,7 @@ from models.backbone.layout import valid_patches
 from models.backbone.meanflow import adaptive_weight, intervals, mean_velocity
 from models.runtime.bundle import Bundle, BundleError
 from models.text.tokens import Layout
+from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, placed
 from training.losses.flow import over_patches, patch_error
@@ -202,6 +203,11 @@ class Objective:
         self.bundle = replace(bundle, config=config, backbone=self.backbone)
         self.players: Mapping[str, Player] = {"backbone": MeanFlowPlayer(self.backbone, cfg)}
         self.weights: Mapping[str, Mapping[str, float]] = {"backbone": {"meanflow/loss": 1.0}}
+
+    def hears(self, one: Utterance, draw: Draw) -> bool:
+        """Is the sound of an utterance needed? Not where its latents and its voice are known."""
+        del draw
+        return self.frontend.hears(one, voice=True)
 
     def prepare(self, batch: Batch, draw: Draw) -> Lesson:
         """Frozen features, and the teacher's answers."""

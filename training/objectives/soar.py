@@ -19,6 +19,7 @@ from models.backbone.flow import interpolate, path_velocity, wide
 from models.backbone.layout import valid_patches
 from models.runtime.bundle import Bundle, BundleError
 from models.text.tokens import Layout
+from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import over_patches, patch_error
@@ -246,6 +247,11 @@ class Objective:
         self.backbone.velocity_field_predictor.requires_grad_(True)
         self.players: Mapping[str, Player] = {"backbone": SoarPlayer(self.backbone, cfg)}
         self.weights: Mapping[str, Mapping[str, float]] = {"backbone": {"flow/soar": 1.0}}
+
+    def hears(self, one: Utterance, draw: Draw) -> bool:
+        """Is the sound of an utterance needed? Not where its latents and its voice are known."""
+        del draw
+        return self.frontend.hears(one, voice=True)
 
     def prepare(self, batch: Batch, draw: Draw) -> Heard:
         """What the frozen parts make of a batch."""
