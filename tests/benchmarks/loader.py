@@ -31,8 +31,10 @@ from pipelines.packing.writer import PACKED
 from pipelines.shards import FORMAT, corpus_digest, shard_name
 from training.data.batching import Plan, plan_of
 from training.data.stream import Source, open_sources
-from training.loop import LOSSES, Errand, Worker, read_log
+from training.errand import Errand
+from training.loop import Worker
 from training.manifest import Data, StageManifest
+from training.steplog import LOSSES, read_log
 from training.world import World
 
 ROOT = Path(__file__).parents[2]
