@@ -142,7 +142,7 @@ class Worker:
         from training import validate
 
         found = validate.losses(self)
-        if log is not None and found:
+        if log is not None and found is not None:
             log.validation(step, found)
 
     def step(self, step: int, micros: Sequence[Micro]) -> StepReport:

@@ -47,7 +47,7 @@ def first_to_last(summary: Mapping[str, Any]) -> str:
 
 
 def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Curves of every term (and its value on held-out samples) into a PNG."""
+    """Curves of every term (and its value on held-out samples), and of what is minimized by corpus and by language."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -55,11 +55,14 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
 
     steps = [line for line in lines if "losses" in line]
     names = list(dict.fromkeys(name for line in steps for name in line["losses"]))
-    columns = min(3, max(1, len(names)))
-    rows = -(-len(names) // columns)
+    groups = [kind for kind in ("by_corpus", "by_language") if any(len(line.get(kind, {})) > 1 for line in lines)]
+    columns = min(3, max(1, len(names) + len(groups)))
+    rows = -(-(len(names) + len(groups)) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
-    for axis in axes.flat[len(names) :]:
+    for axis in axes.flat[len(names) + len(groups) :]:
         axis.set_axis_off()
+    for axis, kind in zip(axes.flat[len(names) :], groups, strict=False):
+        draw_groups(axis, lines, kind=kind)
     for axis, name in zip(axes.flat, names, strict=False):
         own = [(line["step"], line["losses"][name]) for line in steps if name in line["losses"]]
         axis.plot(*zip(*own, strict=True), linewidth=0.9)
@@ -73,6 +76,17 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
+
+
+def draw_groups(axis: Any, lines: Sequence[Mapping[str, Any]], *, kind: str, most: int = 10) -> None:
+    """What is minimized on held-out samples, a curve a corpus or a language; of many, those with most samples."""
+    held = [line for line in lines if kind in line]
+    for name in list(dict.fromkeys(name for line in held for name in line[kind]))[:most]:
+        own = [(line["step"], line[kind][name]["loss"]) for line in held if name in line[kind]]
+        axis.plot(*zip(*own, strict=True), "o-", markersize=3, linewidth=0.9, label=name)
+    axis.legend(fontsize=6)
+    axis.set_title(f"held out, {kind.replace('_', ' ')}", fontsize=9)
+    axis.tick_params(labelsize=8)
 
 
 def bundle_digest(folder: Path) -> str:

@@ -1,14 +1,16 @@
 """losses.jsonl: what every step and every validation of a stage came to, and the same in the journal of its run."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from infra.journal import JournalWriter
 from training.objectives import StepReport
+from training.validate import LOSS, Held
 
 LOSSES = "losses.jsonl"
+GROUPS = 12
+"""Corpora, and languages, that have a curve of their own: a run has at most 60. losses.jsonl has all of them."""
 
 
 class StepLog:
@@ -47,11 +49,16 @@ class StepLog:
             self.journal.sync()
             self.journal.close()
 
-    def validation(self, step: int, found: Mapping[str, float]) -> None:
-        """Losses on the held-out samples."""
-        self.file.write(json.dumps({"step": step, "validation": dict(found)}) + "\n")
+    def validation(self, step: int, found: Held) -> None:
+        """Losses on the held-out samples; in the journal, of groups only what is minimized, of the largest ones."""
+        line = {"step": step, "validation": found.terms, "by_corpus": found.by_corpus, "by_language": found.by_language}
+        self.file.write(json.dumps(line) + "\n")
         if self.journal is not None:
-            self.journal.metrics({f"validation/{name}": value for name, value in found.items()}, step=step)
+            values = {f"validation/{name}": value for name, value in found.terms.items()}
+            for kind, groups in (("corpus", found.by_corpus), ("language", found.by_language)):
+                largest = list(groups.items())[:GROUPS]
+                values |= {f"validation_{kind}/{name}": terms[LOSS] for name, terms in largest}
+            self.journal.metrics(values, step=step)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def build_corpus(
             text=text if known else None,
             text_by="given" if known else "untranscribed",
             text_tts=text if known else None,
-            language="en",
+            language="zh" if number % 5 == 0 else "en",
             speaker=speaker,
             mos_overall=2.0 + number % 3,
         )

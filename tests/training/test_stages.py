@@ -8,6 +8,8 @@ import pytest
 import torch
 import yaml
 
+from infra.journal import read_from
+from infra.lineage import MAX_KEYS
 from infra.manifest import parse
 from models.runtime.bundle import save_bundle
 from training import checkpoint as checkpoints
@@ -16,7 +18,7 @@ from training.loop import Worker
 from training.manifest import StageManifest
 from training.objectives.backbone import new_backbone
 from training.start import starting_bundle
-from training.steplog import LOSSES, read_log
+from training.steplog import GROUPS, LOSSES, read_log
 from training.world import World
 
 TINY = Path(__file__).parents[2] / "manifests" / "train" / "tiny"
@@ -61,6 +63,7 @@ def go(folder: Path, stage: str, corpus: Path, bundle: Path, *, killed: Path | N
     (folder / "attempt").write_text("a")
     start = None if stage == "audiovae_stage1" else str(bundle)
     words = {"start_from": start, "work": str(folder), "out": str(folder / "out"), "token": "a"}
+    words["journal"] = str(folder / "journal")
     worker = Worker(Errand(few_steps(stage), {"data": str(corpus)}, **words), World(), print)
     worker.write_bundle = lambda: None  # type: ignore[method-assign]  # statistics of latents cost more than the steps
     worker.objective.samples = None  # type: ignore[attr-defined]  # nor is a voice part of the state
@@ -80,6 +83,15 @@ def go(folder: Path, stage: str, corpus: Path, bundle: Path, *, killed: Path | N
 def lines(folder: Path) -> list[Any]:
     kept = ("step", "losses", "grad_norms", "lr", "audio_seconds")
     return [{key: line[key] for key in kept} for line in read_log(folder / LOSSES)]
+
+
+def metric_keys(folder: Path) -> set[str]:
+    """Of the journal, as MLflow would get them; and those of the most that a validation can add."""
+    records, _ = read_from(folder / "journal" / "worker-0.jsonl", 0)
+    keys = {key for record in records for key in record["v"]}
+    terms = {f"validation/{term}" for line in read_log(folder / LOSSES) for term in line["losses"]}
+    groups = {f"validation_{kind}/{n}" for kind in ("corpus", "language") for n in range(GROUPS)}
+    return keys | terms | groups
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -115,6 +127,8 @@ def test_an_interrupted_stage_ends_as_one_that_was_not(stage: str, corpus: Path,
     go(tmp_path / "cut", stage, corpus, bundle)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
     assert [line["step"] for line in lines(tmp_path / "cut")] == list(range(1, STEPS + 1))
+    keys = metric_keys(tmp_path / "whole")
+    assert len(keys) <= MAX_KEYS, sorted(keys)
     whole, cut = state(tmp_path / "whole"), state(tmp_path / "cut")
     assert set(whole) == {f"{player}/plain.pt" for player in lines(tmp_path / "cut")[0]["grad_norms"]}
     assert count_equal(whole, cut, stage) > 30

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.collate import PATCH, RATE_HZ
 from training.data.mixture import shares
 from training.data.permutation import Permutation, seed_of
 from training.data.stream import Source
@@ -89,15 +88,6 @@ class Plan:
     def lengths(self, pick: Pick) -> int:
         """Patches of a sample."""
         return int(self.sources[pick.part].patches[pick.number])
-
-    def held_out(self, *, groups: int) -> list[Share]:
-        """The held-out samples in `groups` micro-batches, or more where they hold more audio than so many steps."""
-        picks = [Pick(part, int(n)) for part, source in enumerate(self.sources) for n in source.held_out]
-        if not picks:
-            return []
-        picks.sort(key=lambda pick: (-self.lengths(pick), pick))
-        seconds = sum(map(self.lengths, picks)) * PATCH / RATE_HZ
-        return deal([picks], self.lengths, groups=max(groups, round(seconds / self.seconds_per_step)))
 
     @cached_property
     def takes(self) -> list[int]:

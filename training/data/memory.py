@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,13 @@ def remember(place: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def recall(place: Path) -> dict[str, NDArray[Any]] | None:
-    """What `remember` wrote there, mapped and not read; None where nothing is, or what is there is damaged."""
+def recall(place: Path, *, names: Collection[str]) -> dict[str, NDArray[Any]] | None:
+    """What `remember` wrote there, mapped and not read; None where nothing is, or what is there is damaged or has not
+    all `names`."""
     try:
         found = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in place.iterdir()}
     except (OSError, ValueError):
         return None
-    return {name: np.asarray(array) for name, array in found.items()} if len(found) >= ARRAYS else None
-
-
-ARRAYS = 4
-"""A source has no fewer."""
+    if not found.keys() >= set(names):
+        return None
+    return {name: np.asarray(array) for name, array in found.items()}

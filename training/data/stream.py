@@ -19,7 +19,9 @@ from training.data.permutation import mixed
 from training.manifest import Bound, Data, Part
 from training.objectives import Stored
 
-FOUND = 1
+KEPT = ("numbers", "held_out", "patches", "latents", "languages")
+"""What of a source is looked up in the index."""
+FOUND = 2
 """Raised when other samples are found by the same manifest: what was kept before is then no longer taken."""
 
 
@@ -39,8 +41,10 @@ class Source:
     """Validated on."""
     patches: NDArray[np.int32]
     """Length of every sample of the corpus in patches of 160 ms, after cropping."""
-    latents: bool = False
+    latents: bool
     """Do any samples have stored latents?"""
+    languages: NDArray[np.str_]
+    """Of the held-out samples; empty where nobody knows."""
 
     @cached_property
     def seconds(self) -> float:
@@ -93,11 +97,11 @@ def open_sources(
             )
         folder = folders[part.role]
         place = None if memory is None else memory / found_by(folder, part, data=data, needs_text=needs_text)
-        found = None if place is None else recall(place)
+        found = None if place is None else recall(place, names=KEPT)
         if found is not None:
             corpus = opened.get(part.role) or as_seen(open_corpus(folder, whole=True), found)
-            latents = bool(found["latents"])
-            source = Source(corpus, part.weight, found["numbers"], found["held_out"], found["patches"], latents)
+            known: dict[str, Any] = {**found, "latents": bool(found["latents"])}
+            source = Source(corpus=corpus, weight=part.weight, **{name: known[name] for name in KEPT})
         else:
             corpus = opened.get(part.role) or open_corpus(folder)
             source = source_of(corpus, part, data=data, needs_text=needs_text)
@@ -117,8 +121,7 @@ def found_by(folder: str | Path | Place, part: Part, *, data: Data, needs_text: 
 
 def arrays_of(source: Source) -> dict[str, NDArray[Any]]:
     """What is kept of a source: as much as 12 bytes a sample."""
-    arrays: dict[str, NDArray[Any]] = {"numbers": source.numbers, "held_out": source.held_out}
-    arrays |= {"patches": source.patches, "latents": np.array(source.latents)}
+    arrays: dict[str, NDArray[Any]] = {name: np.asarray(getattr(source, name)) for name in KEPT}
     seen = source.corpus.rows.numbers
     return arrays if seen is None else {**arrays, "seen": seen}
 
@@ -141,6 +144,7 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> So
             f"corpus {corpus.name} has {len(corpus)} samples and none fits ({asked}"
             f"{', and the filters of the mixture' if part.tiers or part.where else ''})"
         )
+    facts = corpus.rows.columns("latents_by", "language")
     held = held_out_of(corpus.rows.columns("key")["key"].take(used), share=data.held_out)
     return Source(
         corpus=corpus,
@@ -148,7 +152,8 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> So
         numbers=used[~held],
         held_out=used[held],
         patches=patches_of(np.minimum(seconds_N, data.max_clip_seconds)).astype(np.int32),
-        latents=corpus.rows.columns("latents_by")["latents_by"].null_count < len(corpus),
+        latents=facts["latents_by"].null_count < len(corpus),
+        languages=np.array([word or "" for word in facts["language"].take(used[held]).to_pylist()], dtype=np.str_),
     )
 
 
