@@ -1,12 +1,14 @@
 """Attention and feed-forward blocks of the semantic encoder and of the head; keys and values kept for streaming."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from models.backbone.linear import Activation, Linear, project
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -113,7 +115,7 @@ def rotate(x_BALE: Tensor, turn: Rotary) -> Tensor:
     """Turn queries or keys by the angles of their positions."""
     cos, sin = (part.to(x_BALE.dtype).unsqueeze(-3) for part in turn)
     low, high = x_BALE.chunk(2, dim=-1)
-    return x_BALE * cos + torch.cat([-high, low], dim=-1) * sin
+    return torch.addcmul(x_BALE * cos, torch.cat([-high, low], dim=-1), sin)
 
 
 def norm_layer(name: str, width: int) -> nn.Module:
@@ -129,18 +131,18 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj = nn.Linear(width, width, bias=qkv_bias)
-        self.k_proj = nn.Linear(width, width, bias=qkv_bias)
-        self.v_proj = nn.Linear(width, width, bias=qkv_bias)
-        self.o_proj = nn.Linear(width, width)
+        self.q_proj = Linear(width, width, bias=qkv_bias)
+        self.k_proj = Linear(width, width, bias=qkv_bias)
+        self.v_proj = Linear(width, width, bias=qkv_bias)
+        self.o_proj = Linear(width, width)
         self.q_norm = norm_layer(qk_norm, width // heads) if qk_norm else nn.Identity()
         self.k_norm = norm_layer(qk_norm, width // heads) if qk_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
-    def split(self, x_BLH: Tensor) -> Tensor:
-        """(B, L, H) -> (B, A, L, E)."""
-        B, L, H = x_BLH.shape
-        return x_BLH.reshape(B, L, self.heads, H // self.heads).transpose(1, 2)
+    def split(self, projected_BLH: Tensor) -> tuple[Tensor, ...]:
+        """Projections side by side, (B, L, n * H), to n times (B, A, L, E)."""
+        (B, L, _), head_dim = projected_BLH.shape, self.q_proj.out_features // self.heads
+        return projected_BLH.view(B, L, -1, self.heads, head_dim).transpose(1, 3).unbind(2)
 
     def forward(
         self,
@@ -157,10 +159,10 @@ class Attention(nn.Module):
 
         Shapes: mask, true where a row may look at a column: broadcasts to (B, A, L, past + L).
         """
-        query = self.q_norm(self.split(self.q_proj(x_BLH)))
-        key, value = self.keys_and_values(x_BLH, turn)
+        query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
+        query, key = self.q_norm(query), self.k_norm(key)
         if turn is not None:
-            query = rotate(query, turn)
+            query, key = rotate(query, turn), rotate(key, turn)
         if past is not None:
             key, value = past.join(key, value, keep=keep, copy=copy)
         if mask is None or isinstance(mask, Tensor):
@@ -171,8 +173,9 @@ class Attention(nn.Module):
 
     def keys_and_values(self, x_BLH: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
         """What others see of these tokens, (B, A, L, E) each."""
-        key = self.k_norm(self.split(self.k_proj(x_BLH)))
-        return key if turn is None else rotate(key, turn), self.split(self.v_proj(x_BLH))
+        key, value = self.split(project(x_BLH, [self.k_proj, self.v_proj]))
+        key = self.k_norm(key)
+        return key if turn is None else rotate(key, turn), value
 
     def remember(self, x_BLH: Tensor, *, turn: Rotary | None, past: KeyValues) -> None:
         """Put all tokens into the past."""
@@ -198,16 +201,16 @@ def compiled_flex_attention() -> Any:
 class FeedForward(nn.Module):
     """Two linear layers with `activation` between them."""
 
-    def __init__(self, width: int, inner: int, activation: Callable[[Tensor], Tensor], *, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, inner: int, activation: Activation, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
-        self.activation: Any = activation
+        self.fc1 = Linear(width, inner)
+        self.fc2 = Linear(inner, width)
+        self.activation: Activation = activation
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BLH: Tensor) -> Tensor:
         """(B, L, H) -> (B, L, H)."""
-        return cast(Tensor, self.dropout(self.fc2(self.activation(self.fc1(x_BLH)))))
+        return cast(Tensor, self.dropout(self.fc2(project(x_BLH, [self.fc1], activation=self.activation))))
 
 
 def chunk_mask(

@@ -16,6 +16,7 @@ from models.backbone.attention import KeyValues, chunk_mask
 from models.backbone.config import ModelConfig
 from models.backbone.dit import DiT, Modulation
 from models.backbone.flow import Sampler, guided
+from models.backbone.linear import Linear
 from models.backbone.llm import LanguageModel
 from models.backbone.semantic_encoder import SemanticEncoder
 from models.backbone.state import HeadState, State
@@ -35,12 +36,12 @@ class Backbone(nn.Module):
         self.patch_encoder = SemanticEncoder(
             config.semantic_encoder, latent_dim=latent, patch_size=config.patch_size, hidden_size=hidden
         )
-        self.hidden_proj = nn.Linear(hidden, width)
-        self.latent_proj = nn.Linear(latent, width)
-        self.coordinate_proj = nn.Linear(latent, width)
-        self.xvec_proj = nn.Sequential(nn.Linear(config.campplus_embedding_size, width), nn.LayerNorm(width))
+        self.hidden_proj = Linear(hidden, width)
+        self.latent_proj = Linear(latent, width)
+        self.coordinate_proj = Linear(latent, width)
+        self.xvec_proj = nn.Sequential(Linear(config.campplus_embedding_size, width), nn.LayerNorm(width))
         self.velocity_field_predictor = DiT(config.dit, latent_dim=latent, duration_embedding=config.duration_embedding)
-        self.eos_proj = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2))
+        self.eos_proj = nn.Sequential(Linear(hidden, hidden), nn.SiLU(), Linear(hidden, 2))
 
     @property
     def dtype(self) -> torch.dtype:

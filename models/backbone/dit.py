@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.backbone.attention import Attention, FeedForward, KeyValues, Rotary, rotary
 from models.backbone.config import DiTConfig
+from models.backbone.linear import Linear
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -42,7 +43,7 @@ class TimeEmbedder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(SINUSOIDS, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(Linear(SINUSOIDS, width), nn.SiLU(), Linear(width, width))
 
     @property
     def linears(self) -> list[nn.Linear]:
@@ -65,7 +66,7 @@ class Modulator(nn.Sequential):
     """Shifts, scales and gates out of the condition, `parts` of them."""
 
     def __init__(self, width: int, parts: int) -> None:
-        super().__init__(nn.SiLU(), nn.Linear(width, parts * width))
+        super().__init__(nn.SiLU(), Linear(width, parts * width))
         self.parts = parts
 
     def forward(self, condition_BH: Tensor) -> tuple[Tensor, ...]:
@@ -86,7 +87,7 @@ class Block(nn.Module):
             qk_norm=config.norm_layer if config.qk_norm else None,
             dropout=config.dropout,
         )
-        self.ffn = FeedForward(width, config.ffn_hidden_size, gelu_tanh, dropout=config.dropout)
+        self.ffn = FeedForward(width, config.ffn_hidden_size, "gelu_tanh", dropout=config.dropout)
         self.adaLN_modulation = Modulator(width, 6)
 
     def forward(
@@ -105,8 +106,8 @@ class Block(nn.Module):
         attended = self.attn(
             modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy
         )
-        x_BLH = x_BLH + gate_attn * attended
-        return cast(Tensor, x_BLH + gate_ffn * self.ffn(modulated(x_BLH, shift_ffn, scale_ffn)))
+        x_BLH = torch.addcmul(x_BLH, gate_attn, attended)
+        return torch.addcmul(x_BLH, gate_ffn, self.ffn(modulated(x_BLH, shift_ffn, scale_ffn)))
 
     def remember(self, x_BLH: Tensor, steer: tuple[Tensor, ...], *, turn: Rotary | None, past: KeyValues) -> None:
         """Put keys and values of all tokens into the past, and no more: of the last block, nothing else is read."""
@@ -118,7 +119,7 @@ class OutputLayer(nn.Module):
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, latent_dim)
+        self.linear = Linear(width, latent_dim)
         self.adaLN_modulation = Modulator(width, 2)
 
     def forward(self, x_BLH: Tensor, steer: tuple[Tensor, ...]) -> Tensor:
@@ -133,7 +134,7 @@ class DiT(nn.Module):
         super().__init__()
         self.config = config
         width = config.hidden_size
-        self.input_layer = nn.Linear(width, width)
+        self.input_layer = Linear(width, width)
         self.time_embedder = TimeEmbedder(width)
         self.duration_embedder = TimeEmbedder(width) if duration_embedding else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
@@ -226,9 +227,5 @@ class DiT(nn.Module):
 
 def modulated(x_BLH: Tensor, shift_B1H: Tensor, scale_B1H: Tensor) -> Tensor:
     """LayerNorm without weights of its own, scaled and shifted by the condition."""
-    return functional.layer_norm(x_BLH, x_BLH.shape[-1:], eps=1e-5) * (1 + scale_B1H) + shift_B1H
-
-
-def gelu_tanh(x: Tensor) -> Tensor:
-    """GELU in its tanh form."""
-    return functional.gelu(x, approximate="tanh")
+    normed_BLH = functional.layer_norm(x_BLH, x_BLH.shape[-1:], eps=1e-5)
+    return torch.addcmul(normed_BLH + shift_B1H, normed_BLH, scale_B1H)

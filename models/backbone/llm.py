@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.backbone.attention import KeyValues, chunk_mask
 from models.backbone.layout import causal_within
+from models.backbone.linear import Linear
 from models.backbone.state import LanguageState
 
 
@@ -27,6 +28,10 @@ class LanguageModel(nn.Module):
             raise ValueError("llm_config.json: use_sliding_window is true, and no release has windows; set it to false")
         self.config = Qwen2Config(**{key: value for key, value in config.items() if key != "model_type"})
         self.model = Qwen2Model(self.config)
+        for module in list(self.model.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, Linear.sharing(child))
         if not config.get("tie_word_embeddings", False):
             self.lm_head = nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
 

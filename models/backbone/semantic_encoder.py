@@ -9,6 +9,7 @@ from torch.nn import functional
 from models.backbone.attention import Attention, FeedForward, KeyValues, chunk_mask, norm_layer
 from models.backbone.config import SemanticEncoderConfig
 from models.backbone.layout import causal_within
+from models.backbone.linear import Linear
 from models.backbone.state import SemanticState
 
 
@@ -21,7 +22,7 @@ class Layer(nn.Module):
         self.attn_norm = norm_layer(config.norm_layer, width)
         self.attn = Attention(width, heads=config.num_heads)
         self.ffn_norm = norm_layer(config.norm_layer, width)
-        self.ffn = FeedForward(width, config.ffn_hidden_size, functional.silu)
+        self.ffn = FeedForward(width, config.ffn_hidden_size, "silu")
 
     def forward(self, x_BLH: Tensor, past: KeyValues | None = None, mask: Tensor | None = None) -> Tensor:
         """Causal, or as `mask` says; behind `past`, which all new tokens join."""
@@ -48,9 +49,9 @@ class SemanticEncoder(nn.Module):
         super().__init__()
         self.group = patch_size // 2
         self.ds_proj = nn.Conv1d(latent_dim, latent_dim, 2, stride=2)
-        self.in_proj = nn.Linear(latent_dim, config.hidden_size)
+        self.in_proj = Linear(latent_dim, config.hidden_size)
         self.encoder = Encoder(config)
-        self.out_proj = nn.Linear(self.group * config.hidden_size, hidden_size)
+        self.out_proj = Linear(self.group * config.hidden_size, hidden_size)
 
     @torch.no_grad()
     def expect(self, mean_D: Tensor, var_D: Tensor) -> None:
