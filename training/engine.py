@@ -11,7 +11,7 @@ from training.data.draw import Draw
 from training.manifest import Engine as EngineManifest
 from training.manifest import Optimizer
 from training.objectives import Player, Term
-from training.transfer import fill, whole_of
+from training.transfer import fill, shapes_of, whole_of
 from training.world import World
 
 
@@ -40,10 +40,7 @@ class Engine(Protocol):
         """Take the state back, bit for bit, as the same engine wrote it on as many workers."""
 
     def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
-        """Take the state of another number of workers, or of another engine.
-
-        Raises: CheckpointError where its files or this engine do not allow it; nothing is changed then.
-        """
+        """Take the state of another number of workers, or of another engine. All ranks call it."""
 
 
 def engine_name(manifest: EngineManifest) -> str:
@@ -134,6 +131,6 @@ class PlainEngine:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
-        whole = whole_of(checkpoint, name=name, parameters=self.parameters)
+        whole = whole_of(checkpoint, name=name, shapes=shapes_of(self.parameters))
         self.player.load_state_dict(whole.weights)
         fill(self.optimizer, self.parameters, whole)

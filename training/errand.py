@@ -8,8 +8,6 @@ from typing import Any
 from training.manifest import StageManifest
 
 ERRAND = "errand.json"
-STOP = "stop"
-"""A file that asks the workers to save what they have and end: the driver writes it when it is told to stop."""
 
 
 class Superseded(RuntimeError):  # noqa: N818 - reads as what happened

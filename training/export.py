@@ -7,9 +7,10 @@ from pathlib import Path
 from infra.workflow.node import Refused
 from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from training import checkpoint as checkpoints
-from training.checkpoint import Checkpoint
+from training.engine import trainable
 from training.errand import ERRAND, Errand
 from training.loop import Worker
+from training.transfer import shapes_of, whole_of
 from training.world import World
 
 
@@ -53,19 +54,8 @@ def of_checkpoint(stage: Path) -> Bundle:
     alone = errand.manifest.model_copy(update={"engine": plain, "workers": 1, "device": "cpu"})
     worker = Worker(Errand(**{**errand.__dict__, "manifest": alone}), World(), print)
     for name, engine in worker.engines.items():
-        engine.player.load_state_dict(weights_in(found, player=name))
+        shapes = shapes_of(trainable(engine.player))
+        engine.player.load_state_dict(whole_of(found, name=name, shapes=shapes).weights)
     bundle = worker.made()
     bundle.card = {**errand.card, "steps": found.step, "unfinished": True}
     return bundle
-
-
-def weights_in(checkpoint: Checkpoint, *, player: str) -> dict[str, object]:
-    """State dict of a player, whichever engine wrote it.
-
-    Raises: Refused for ZeRO-3, whose weights lie in pieces.
-    """
-    if (checkpoint.root / player / "plain.pt").exists():
-        return dict(checkpoint.load(f"{player}/plain.pt")["player"])
-    if (checkpoint.root / player / "mp_rank_00_model_states.pt").exists():
-        return dict(checkpoint.load(f"{player}/mp_rank_00_model_states.pt")["module"])
-    raise Refused(f"{checkpoint.root}: ZeRO-3 keeps its weights in pieces; let the stage end, then export it")

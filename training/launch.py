@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import threading
 import time
 import uuid
@@ -11,19 +10,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from infra.log import clock
 from infra.manifest import ManifestError
 from infra.storage import write_atomic
-from infra.workflow.node import Job, Outcome, Refused
+from infra.workflow.node import STOP, Job, Outcome, Refused
 from models.runtime.bundle import BundleError
 from pipelines.shards import CorpusError, open_corpus
 from training import report
 from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
-from training.errand import ERRAND, STOP, Errand
+from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
 from training.loop import FOUND, Halted, Worker
 from training.manifest import StageManifest, needs_text
@@ -47,6 +45,7 @@ CODE = (
     "pipelines/packing/index.py",
     "pipelines/shards.py",
 )
+HALTS = True
 EVERY_SECONDS = 10.0
 NOTES = "worker.log"
 """What workers have to say, for the driver to pass on."""
@@ -54,8 +53,6 @@ STOPPED = "stopped.json"
 """A worker's last words, for the person: written where a stage ends with a sentence and not by a crash."""
 HALTED = "halted"
 """Written by the workers where they have saved their state and ended because they were asked to."""
-GRACE_SECONDS = 25.0
-"""From SIGTERM until the stage ends with what it has: Kubernetes and most schedulers give 30."""
 SENTENCES = (DoesNotFit, NonFinite, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
 """Errors whose message is for a person, and which another start of the workers would not mend."""
 
@@ -63,17 +60,17 @@ SENTENCES = (DoesNotFit, NonFinite, CheckpointError, DataError, CorpusError, Bun
 def run(job: Job) -> Outcome:
     """Train the stage, from where an earlier attempt left it.
 
-    Raises: Refused.
+    Raises: Refused; KeyboardInterrupt where it was asked to stop, and has saved its state.
     """
     manifest = job.manifest
     assert isinstance(manifest, StageManifest)
     errand = errand_of(job, manifest)
-    for name in (STOPPED, STOP, HALTED):
+    for name in (STOPPED, HALTED):
         (job.work / name).unlink(missing_ok=True)
     write_atomic(job.work / ERRAND, json.dumps(errand.to_dict()))
     write_atomic(job.work / "attempt", errand.token)
     began = time.monotonic()
-    with watching(job, manifest), halting(job):
+    with watching(job, manifest):
         if manifest.launcher == "in_process":
             work(errand, World(), job.say)
         else:
@@ -81,6 +78,7 @@ def run(job: Job) -> Outcome:
             fit(errand, name=job.name)
     if (job.work / HALTED).exists():
         job.say((job.work / HALTED).read_text())
+        (job.work / STOP).unlink(missing_ok=True)
         raise KeyboardInterrupt
     if (job.work / STOPPED).exists():
         raise Refused(json.loads((job.work / STOPPED).read_text())["sentence"])
@@ -150,31 +148,6 @@ def work(errand: Errand, world: World, say: Callable[[str], None]) -> None:
     except SENTENCES as error:
         if world.rank == 0:
             write_atomic(Path(errand.work) / STOPPED, json.dumps({"sentence": str(error)}))
-
-
-@contextmanager
-def halting(job: Job) -> Iterator[None]:
-    """While it lasts, SIGTERM lets the workers end their step and save it; a second one, or the end of the grace, ends
-    all at once. Outside the main thread, where Python hands no signals out, nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    timer = threading.Timer(GRACE_SECONDS, signal.raise_signal, [signal.SIGTERM])
-    timer.daemon = True
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, before if callable(before) else signal.default_int_handler)
-        write_atomic(job.work / STOP, "")
-        timer.start()
-        job.say("told to stop: saving after this step")
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
 
 
 def fit(errand: Errand, *, name: str) -> None:

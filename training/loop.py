@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from infra.manifest import resolve
+from infra.workflow.node import STOP
 from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
 from training.checkpoint import Background, Checkpoint, CheckpointWriter
@@ -24,7 +25,7 @@ from training.data.reading import Hears, read_batch
 from training.data.stream import open_sources
 from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine
-from training.errand import STOP, Errand
+from training.errand import Errand
 from training.heaviest import try_heaviest
 from training.manifest import needs_text
 from training.objectives import Batch, Objective, StepReport
@@ -218,10 +219,7 @@ class Worker:
         self.background.start(write)
 
     def resume(self) -> int:
-        """Updates already done: those of the newest whole checkpoint, which is loaded.
-
-        Raises: CheckpointError when another engine or number of workers wrote it, and it does not fit this one.
-        """
+        """Updates already done: those of the newest whole checkpoint, which is loaded."""
         found = None
         if self.world.rank == 0:
             self.errand.still_ours()
@@ -235,10 +233,7 @@ class Worker:
         return int(found.step) if found else 0
 
     def take(self, found: Checkpoint) -> None:
-        """Load a checkpoint: bit for bit where the same engine wrote it on as many workers.
-
-        Raises: CheckpointError
-        """
+        """Load a checkpoint: bit for bit where the same engine wrote it on as many workers."""
         same = (engine_name(self.manifest.engine), self.world.size) == (found.engine, found.world)
         for name, engine in self.engines.items():
             (engine.load if same else engine.adopt)(found, name=name)

@@ -1,8 +1,9 @@
 """Run a slice of a stage again, from a checkpoint that it left, and hold every number against what was written."""
 
 import json
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from torch.multiprocessing.spawn import spawn
 
 from infra.workflow.node import Refused
 from training import checkpoint as checkpoints
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, CheckpointWriter
 from training.engine import trainable
 from training.errand import ERRAND, Errand
 from training.loop import Worker
 from training.steplog import LOSSES, read_log
-from training.transfer import whole_of
+from training.transfer import Whole, shapes_of, whole_of
 from training.world import World, world_of_process_group
 
 
@@ -73,17 +74,20 @@ def replayed(world: World, work: Path, *, first: int, last: int, say: Callable[[
         worker = Worker(replace(errand, work=scratch, out=scratch, journal=None), world, say)
         if start:
             worker.take(whole[start])
+        shared = world.first(scratch)
         checked = tensors = 0
         for step, micros, _, _ in worker.batches(start):
             report = worker.step(step, micros)
-            difference, count = first_difference(report, written[step + 1])
+            own, count = first_difference(report, written[step + 1])
+            difference: str | None = world.first(own)
             checked += count
             if difference is None and step + 1 in whole:
-                difference, count = against(worker, whole[step + 1])
+                own, count = against(worker, whole[step + 1], scratch=Path(shared) / "state")
+                difference = world.first(own)
                 tensors += count
-            difference = world.first(difference)
             if difference is not None or step + 1 == last:
                 break
+        world.wait()
     of = f"{checked} losses, norms and rates and {tensors} tensors of checkpoints"
     say(f"replayed from {f'the checkpoint of step {start}' if start else 'the start'}: held against {of}")
     return difference
@@ -100,20 +104,41 @@ def first_difference(report: Any, line: Mapping[str, Any]) -> tuple[str | None, 
     return None, count
 
 
-def against(worker: Worker, checkpoint: Checkpoint) -> tuple[str | None, int]:
-    """The first weight that is not what a checkpoint holds; how many were looked at.
+def against(worker: Worker, checkpoint: Checkpoint, *, scratch: Path) -> tuple[str | None, int]:
+    """The first weight or moment of AdamW that is not what a checkpoint holds; how many tensors were looked at.
 
-    The moments of AdamW are not compared, nor the pieces of ZeRO-3: the losses that follow from them are.
+    What the workers have is written to `scratch` first, so that both sides are read in one way, ZeRO's pieces joined.
+    All workers call it; rank 0 looks.
     """
-    if checkpoint.engine == "ZeRO-3":
+    world = worker.world
+    if world.rank == 0:
+        shutil.rmtree(scratch, ignore_errors=True)
+    world.wait()
+    writer = CheckpointWriter(scratch, checkpoint.step, world.rank, world.size, engine=checkpoint.engine)
+    for player, engine in worker.engines.items():
+        engine.save(writer, name=player)
+    writer.write()
+    world.wait()
+    again = checkpoints.newest(scratch) if world.rank == 0 else None
+    if again is None:
         return None, 0
     count = 0
     for player, engine in worker.engines.items():
-        whole = whole_of(checkpoint, name=player, parameters=trainable(engine.player))
-        for name, value in engine.player.state_dict().items():
+        names = [name for name, parameter in engine.player.named_parameters() if parameter.requires_grad]
+        shapes = shapes_of(trainable(engine.player))
+        was, now = (tensors_in(whole_of(one, name=player, shapes=shapes), names, shapes) for one in (checkpoint, again))
+        for name, before in was.items():
             count += 1
-            was, now = whole.weights[name].cpu(), value.detach().cpu()
-            if not torch.equal(was, now):
-                apart = (was.double() - now.double()).abs().max()
-                return f"step {checkpoint.step}, weight {player}.{name}: differs by up to {float(apart):.3g}", count
+            if not torch.equal(before, now[name]):
+                apart = (before.double() - now[name].double()).abs().max()
+                return f"step {checkpoint.step}, {player}, {name}: differs by up to {float(apart):.3g}", count
     return None, count
+
+
+def tensors_in(whole: Whole, names: Sequence[str], shapes: Sequence[torch.Size]) -> dict[str, torch.Tensor]:
+    """All tensors of a player's state, named for a person."""
+    found = {f"weight {key}": value.detach().cpu() for key, value in whole.weights.items()}
+    sizes = [shape.numel() for shape in shapes]
+    for moment, flat in whole.moments.items():
+        found |= {f"{moment} of {key}": part for key, part in zip(names, torch.split(flat, sizes), strict=True)}
+    return found | {"updates that AdamW has counted": whole.updates.detach().cpu()}

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.checkpoint import Checkpoint, CheckpointError, CheckpointWriter
+from training.checkpoint import Checkpoint, CheckpointWriter
 from training.data.draw import Draw
 from training.engine import adamw, norm_of, trainable
 from training.manifest import Engine as EngineManifest
 from training.manifest import Optimizer
 from training.objectives import Player, Term
-from training.transfer import fill, fill_partition, whole_of
+from training.transfer import Whole, fill, fill_partition, fill_pieces, shapes_of, whole_of
 from training.world import World
 
 
@@ -81,20 +81,32 @@ class DeepSpeedEngine:
         self.engine.load_checkpoint(str(checkpoint.root), tag=name)
 
     def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:
-        stage = self.engine.zero_optimization_stage()
+        stage, parameters = self.engine.zero_optimization_stage(), trainable(self.player)
+        whole = whole_of(checkpoint, name=name, shapes=shapes_of(parameters))
         if stage == 3:
-            raise CheckpointError(
-                f"ZeRO-3 cannot take over the checkpoint of step {checkpoint.step}, which {checkpoint.engine} wrote on "
-                f"{checkpoint.world} workers: set engine and workers to that, or engine.zero_stage to 2 or less"
-            )
-        parameters = trainable(self.player)
-        whole = whole_of(checkpoint, name=name, parameters=parameters)
-        self.player.load_state_dict(whole.weights)
+            self.take_weights(whole)
+        else:
+            self.player.load_state_dict(whole.weights)
         if stage == 0:
             fill(self.engine.optimizer, parameters, whole)
             return
         self.engine.optimizer.refresh_fp32_params()
-        fill_partition(self.engine.optimizer.optimizer, whole, rank=self.world.rank)
+        if stage == 3:
+            fill_pieces(self.engine.optimizer, parameters, whole, rank=self.world.rank)
+        else:
+            fill_partition(self.engine.optimizer.optimizer, whole, rank=self.world.rank)
+
+    def take_weights(self, whole: Whole) -> None:
+        """Give every worker its parts of the weights, one parameter gathered at a time."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        for name, parameter in self.player.named_parameters():
+            with GatheredParameters([parameter], modifier_rank=0):
+                if self.world.rank == 0:
+                    parameter.data.copy_(whole.weights[name])
+        for name, buffer in self.player.named_buffers():
+            if name in whole.weights:
+                buffer.copy_(whole.weights[name])
 
 
 def through(writer: CheckpointWriter, *, own: Any) -> Any:

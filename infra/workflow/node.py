@@ -18,6 +18,9 @@ KINDS = {
 }
 """Kind of node -> the module that does it. By name, so that infra imports nothing above it."""
 
+STOP = "stop"
+"""A file in a job's work folder that asks it to save what it has, and to end with KeyboardInterrupt."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -61,7 +64,7 @@ class Outcome:
 
 
 class Kind(Protocol):
-    """The names that a module in KINDS exposes."""
+    """The names that a module in KINDS exposes; one whose jobs look for STOP also says `HALTS = True`."""
 
     MANIFEST: type[Manifest]
     ROLES: Mapping[str, bool]

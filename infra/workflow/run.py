@@ -1,4 +1,7 @@
-"""Run a workflow: skip what is made, resume what broke, go on with the branches that can; stop in a resumable state."""
+"""Run a workflow: skip what is made, resume what broke, go on with the branches that can; stop in a resumable state.
+
+SIGTERM lets the jobs of kinds that say `HALTS` save what they have, for at most GRACE_SECONDS, before all ends.
+"""
 
 import contextlib
 import os
@@ -6,7 +9,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -18,12 +21,15 @@ from infra.log import clock, paint, say, sayer
 from infra.manifest import digest
 from infra.provenance import code_state
 from infra.shipping import Shipping
-from infra.storage import ROOT, owned
+from infra.storage import ROOT, owned, write_atomic
 from infra.workflow.attempt import Around, attempt
 from infra.workflow.graph import Node
-from infra.workflow.node import Made, Refused
+from infra.workflow.node import STOP, Made, Refused
 from infra.workflow.plan import step_of
 from infra.workflow.store import WORKFLOWS, Slot, Store
+
+GRACE_SECONDS = 25.0
+"""From SIGTERM until all ends as it is: Kubernetes and most schedulers give 30."""
 
 
 @dataclass
@@ -52,6 +58,10 @@ class Run:
     top: bool = True
     """Is there a run of the workflow above the runs of its nodes?"""
     rows: dict[str, Row] = field(default_factory=dict)
+    saving: dict[str, Slot] = field(default_factory=dict)
+    """Jobs at work that can be asked to save what they have and end."""
+    asked: bool = False
+    """Has SIGTERM come, and have they been asked?"""
     lock: threading.Lock = field(default_factory=threading.Lock)
     above: JournalRun | None = None
     above_slot: Slot | None = None
@@ -64,12 +74,13 @@ class Run:
         """
         self.store.root.mkdir(parents=True, exist_ok=True)
         status, reason = "FINISHED", ""
-        with self.stack, stoppable():
+        with self.stack, stoppable(self.ask):
             try:
                 self.store.reap(say)
                 if jobs <= 1:
                     for name in self.nodes:
                         self.rows[name] = self.one(name)
+                        self.stop_if_asked()
                 else:
                     self.side_by_side(jobs)
                 if any(row.result == "failed" for row in self.rows.values()):
@@ -112,7 +123,8 @@ class Run:
                 return Row(node, "skipped", "made meanwhile by another run", time.monotonic() - began, made)
             tell(f"{paint(step.verdict, 'bold')}: {step.reason}")
             try:
-                made = attempt(step, inputs, self.around(), tell)
+                with self.at_work(node, step.slot):
+                    made = attempt(step, inputs, self.around(), tell)
             except Refused as error:
                 tell(paint(f"failed: {error}", "red"))
                 return Row(node, "failed", str(error), time.monotonic() - began)
@@ -130,16 +142,49 @@ class Run:
                 done.put((name, error))
 
         while waiting or busy:
+            self.stop_if_asked()
             ready = [n for n in waiting if all(source in self.rows for source in self.nodes[n].inputs.values())]
+            if self.asked:
+                ready = []
             for name in ready[: jobs - busy]:
                 waiting.remove(name)
                 busy += 1
                 threading.Thread(target=work, args=(name,), name=name, daemon=True).start()
             name, result = done.get()
             busy -= 1
-            if isinstance(result, BaseException):
+            if isinstance(result, Row):
+                self.rows[name] = result
+            elif not (self.asked and isinstance(result, KeyboardInterrupt)):
                 raise result
-            self.rows[name] = result
+
+    @contextlib.contextmanager
+    def at_work(self, node: Node, slot: Slot) -> Iterator[None]:
+        """While it lasts, SIGTERM asks this job to save what it has, where its kind can do that."""
+        if not getattr(node.module, "HALTS", False):
+            yield
+            return
+        (slot.work / STOP).unlink(missing_ok=True)
+        self.saving[node.name] = slot
+        try:
+            yield
+        finally:
+            del self.saving[node.name]
+
+    def ask(self) -> bool:
+        """Ask every job that can to save what it has and end; False where there is none, or it was asked already."""
+        if self.asked or not self.saving:
+            return False
+        self.asked = True
+        for name, slot in list(self.saving.items()):
+            slot.work.mkdir(exist_ok=True)
+            write_atomic(slot.work / STOP, "")
+            say(f"told to stop: {name} saves what it has")
+        return True
+
+    def stop_if_asked(self) -> None:
+        """Raises: KeyboardInterrupt once all that were asked to save have ended."""
+        if self.asked and not self.saving:
+            raise KeyboardInterrupt
 
     def around(self) -> Around:
         """What attempts share; the first one opens the workflow's own run and starts the shipper."""
@@ -204,19 +249,27 @@ def open_above(store: Store, workflow: str, nodes: Mapping[str, Node], experimen
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
+def stoppable(ask: Callable[[], bool]) -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does; where `ask` finds jobs to wait for, at the end of their grace or a second one."""
+    main = threading.main_thread()
+    if threading.current_thread() is not main:
         yield
         return
+    assert main.ident is not None
+    timer = threading.Timer(GRACE_SECONDS, signal.pthread_kill, [main.ident, signal.SIGTERM])
+    timer.daemon = True
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGTERM and ask():
+            timer.start()
+            return
         raise KeyboardInterrupt
 
     old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        timer.cancel()
         for number, handler in old.items():
             signal.signal(number, handler)
 

@@ -12,7 +12,7 @@ import pytest
 
 from infra.journal import last_end
 from infra.manifest import ManifestError
-from infra.workflow.node import Refused
+from infra.workflow.node import STOP, Refused
 from infra.workflow.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -23,6 +23,14 @@ def total(folder: Path, node: str) -> int:
     made = next(slot.made() for slot in Store(folder / "store").slots(node) if slot.made())
     assert made is not None
     return int((made.out / "total.txt").read_text())
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait, for a minute at most."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def visits(folder: Path, node: str) -> list[int]:
@@ -126,15 +134,17 @@ def test_a_killed_run_is_reaped(toys: Path, start: Start) -> None:
     assert last_end(store.workflow_runs("toys")[0].journal) == "KILLED"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_by_a_signal_it_says_so_and_can_go_on(toys: Path, stipple_run: Run, start: Start, number: int) -> None:
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]])
+def test_stopped_by_a_signal_it_says_so_and_can_go_on(
+    toys: Path, stipple_run: Run, start: Start, numbers: list[signal.Signals]
+) -> None:
     running = start("--set", "two.seconds_per_step=30")
     store = Store(toys / "store")
-    deadline = time.monotonic() + 30
-    while not any(slot.state().get("status") == "running" for slot in store.slots("two")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    running.send_signal(number)
+    until(lambda: any(slot.state().get("status") == "running" for slot in store.slots("two")))
+    for number in numbers:
+        running.send_signal(number)
+        if number == signal.SIGTERM:  # the first asks the job, which would take half a minute to look
+            until(lambda: (store.slots("two")[0].work / STOP).exists())
     _, err = running.communicate(timeout=90)
     assert running.returncode == 130
     assert "run the same command again" in err
@@ -143,6 +153,34 @@ def test_stopped_by_a_signal_it_says_so_and_can_go_on(toys: Path, stipple_run: R
     code, _, err = stipple_run()
     assert code == 0
     assert "two    resume: attempt 1 was stopped" in err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_sigterm_lets_jobs_at_work_save_first_and_starts_no_others(
+    toys: Path, stipple_run: Run, start: Start, jobs: int
+) -> None:
+    """Given jobs at work, one after the other or side by side, when SIGTERM comes, each ends by itself and goes on."""
+    each = "kind: toy, manifest: toy.yaml, set: {steps: 40, seconds_per_step: 0.1}"
+    nodes = f"  a: {{{each}}}\n  b: {{{each}}}\n  c: {{kind: toy, manifest: toy.yaml, inputs: {{left: a}}}}\n"
+    head = f"name: wide\nstore: store\ntracking: sqlite:///{toys}/mlflow.db\ncluster: cluster.yaml\nnodes:\n"
+    (toys / "w.yaml").write_text(head + nodes)
+    running = start("--jobs", str(jobs))
+    store = Store(toys / "store")
+    busy = ["a", "b"][:jobs]
+    until(lambda: all(any((toys / "store" / name).glob("*/work/visits.txt")) for name in busy))
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate(timeout=90)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    for name in busy:
+        (slot,) = store.slots(name)
+        assert f"told to stop: {name} saves what it has" in err
+        assert slot.state()["status"] == "interrupted"
+        assert 0 < int((slot.work / "asked.txt").read_text()) == visits(toys, name)[-1] < 40
+    assert all(not store.slots(name) for name in {"a", "b", "c"} - set(busy))
+    code, _, _ = stipple_run("--set", "a.seconds_per_step=0", "--set", "b.seconds_per_step=0")
+    assert code == 0
+    assert visits(toys, "a") == list(range(1, 41))
 
 
 def test_a_failed_node_is_a_sentence_and_other_branches_go_on(toys: Path, stipple_run: Run) -> None:

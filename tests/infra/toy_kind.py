@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import Manifest
-from infra.workflow.node import Job, Outcome, Refused
+from infra.workflow.node import STOP, Job, Outcome, Refused
 
 
 class ToyManifest(Manifest):
@@ -25,6 +25,7 @@ class ToyManifest(Manifest):
 MANIFEST = ToyManifest
 ROLES: Mapping[str, bool] = {"left": False, "right": False}
 CODE = ("infra/manifest.py",)
+HALTS = True
 
 
 def identity(manifest: ToyManifest) -> Mapping[str, Any]:
@@ -46,6 +47,9 @@ def run(job: Job) -> Outcome:
         with (job.work / "visits.txt").open("a") as visits:
             visits.write(f"{step}\n")
         stumble(cfg, step, job)
+        if (job.work / STOP).exists():
+            (job.work / "asked.txt").write_text(str(step))
+            raise KeyboardInterrupt
     (job.out / "total.txt").write_text(str(total))
     job.run.artifact(job.out / "total.txt")
     digest = hashlib.sha256(str(total).encode()).hexdigest()

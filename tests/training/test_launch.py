@@ -1,7 +1,6 @@
 """A stage from manifest to bundle, in this process."""
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from infra.journal import About, JournalRun, read_from
 from infra.manifest import parse
-from infra.workflow.node import Job, Made, Refused
+from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.launch import run
 from training.manifest import StageManifest
@@ -85,7 +84,7 @@ def test_a_finished_stage_run_again_only_writes_its_bundle(job: Callable[..., Jo
     assert (job(TOY).work / "losses.jsonl").read_text() == lines
 
 
-def test_a_stage_told_to_end_saves_its_step_and_goes_on_from_there(
+def test_a_stage_asked_to_stop_saves_its_step_and_goes_on_from_there(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from training.loop import Worker
@@ -95,17 +94,16 @@ def test_a_stage_told_to_end_saves_its_step_and_goes_on_from_there(
 
     def step(worker: Worker, number: int, micros: Any) -> Any:
         if number == 5:
-            signal.raise_signal(signal.SIGTERM)
+            (worker.work / STOP).write_text("")
         return inner(worker, number, micros)
 
-    before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(Worker, "step", step)
         with pytest.raises(KeyboardInterrupt):
             run(job(TOY, work="cut"))
-    assert signal.getsignal(signal.SIGTERM) is before
     cut = job(TOY, work="cut")
     assert [path.name for path in (cut.work / "checkpoints").iterdir()] == ["step-00000006"]
+    assert not (cut.work / STOP).exists()
     assert run(cut).digest == whole.digest
 
 
