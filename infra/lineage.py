@@ -19,13 +19,17 @@ MAX_KEYS = 60
 """Metric keys of a run that MLflow gets: its page draws a chart for each. The journal keeps all."""
 
 SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "90",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""MLflow reads these from the environment alone. By default a call to a dead server blocks for minutes."""
+"""MLflow reads these from the environment alone. By default a call to a dead server blocks for minutes.
+
+A server that takes a minute for each answer is waited for: only the shipper waits. MLflow itself asks nothing twice,
+for what it asked may be done in the meantime; the shipper looks for it first.
+"""
 
 
 EXPERIMENT = {
@@ -133,9 +137,9 @@ class Shipper:
     def open_run(self, known: About, folder: Path) -> str:
         """MLflow's id of our run: found by its tag, or made, below the run of its workflow."""
         experiment = self.experiment(known.experiment)
-        found = self.client.search_runs([experiment], f"tags.`stipple.run` = '{known.id}'", max_results=1)
+        found = self.runs_of(known)
         if found:
-            return str(found[0].info.run_id)
+            return found[0]
         tags = {
             "stipple.run": known.id,
             "stipple.kind": known.kind,
@@ -151,6 +155,12 @@ class Shipper:
         first = next(iter(read_from(folder / f"{DRIVER}.jsonl", 0)[0]), {})
         made = self.client.create_run(experiment, start_time=first.get("ms"), tags=tags, run_name=known.name)
         return str(made.info.run_id)
+
+    def runs_of(self, known: About) -> list[str]:
+        """MLflow's ids of our run: one, or more where an answer came so late that the run was asked for again."""
+        tagged = f"tags.`stipple.run` = '{known.id}'"
+        found = self.client.search_runs([self.experiment(known.experiment)], tagged, order_by=["attributes.run_id"])
+        return [str(run.info.run_id) for run in found]
 
     def experiment(self, name: str) -> str:
         """The id of the experiment; local databases keep artifacts beside them."""
@@ -203,6 +213,9 @@ class Shipper:
                 self.client.set_terminated(run, record["status"], end_time=record["ms"])
                 if record.get("reason"):
                     self.client.set_tag(run, "stipple.ended", record["reason"][:5000])
+                for other in self.runs_of(known):
+                    if other != run:
+                        self.client.delete_run(other)
             case "params":
                 self.send_params(record["v"], shipped)
             case "tags":
@@ -269,9 +282,12 @@ class Shipper:
 
         experiment = self.experiment(known.experiment)
         tagged = f"tags.`stipple.digest` = '{record['digest']}' AND source_run_id = '{shipped.run}'"
-        found = self.client.search_logged_models([experiment], tagged, max_results=1)
+        found = self.client.search_logged_models([experiment], tagged)
         if found:
-            model = found[0]
+            model = min(found, key=lambda model: str(model.model_id))
+            for other in found:
+                if other is not model:
+                    self.client.delete_logged_model(other.model_id)
         else:
             tags = {"stipple.run": known.id, "stipple.uri": record["uri"], "stipple.digest": record["digest"]}
             model = self.client.create_logged_model(

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,14 @@ nodes:
   two: {{kind: train, manifest: toy.yaml, inputs: {{left: one}}, set: {{number: 5}}}}
   three: {{kind: toy, manifest: toy.yaml, inputs: {{left: one, right: two}}}}
 """
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Libraries under MLflow warn of their own deprecations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @pytest.fixture

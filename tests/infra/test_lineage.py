@@ -7,53 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.journal import About, JournalRun, JournalWriter, read_from
+from infra.journal import JournalWriter, read_from
 from infra.shipping import Shipped, Shipping, journals, pending
+from tests.infra.tracker import client, free_port, journal_of, points, serve, shipped_bytes
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Libraries under MLflow warn of their own deprecations."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def journal_of(store: Path, name: str = "train", **more: Any) -> JournalRun:
-    """A run as the engine begins it."""
-    about = About(more.pop("run", name.ljust(32, "0")), name, "toys", "train", **more)
-    run = JournalRun(store / name / "0123456789abcdef" / "journal", about)
-    run.start(attempt=1)
-    return run
 
 
 def shipper(store: Path, uri: str) -> Any:
     from infra.lineage import Shipper
 
     return Shipper(store, uri)
-
-
-def client(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(uri)
-
-
-def points(uri: str, run: str, key: str) -> list[tuple[int, float]]:
-    """The curve of our run in MLflow."""
-    api = client(uri)
-    found = api.search_runs([e.experiment_id for e in api.search_experiments()], f"tags.`stipple.run` = '{run}'")
-    assert len(found) == 1
-    return [(point.step, point.value) for point in api.get_metric_history(found[0].info.run_id, key)]
 
 
 def test_a_record_costs_microseconds_and_survives_a_torn_line(tmp_path: Path) -> None:
@@ -179,13 +149,6 @@ def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, mon
     assert points(uri, run.id, "loss") == [(1, 1.0), (2, 2.0)]
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(tmp_path: Path) -> None:
     """Absent throughout (nothing listens), and silent throughout (it accepts, and never answers)."""
     silent = socket.create_server(("127.0.0.1", 0))
@@ -262,39 +225,6 @@ def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(tmp_path:
             shipping.process.kill()
             shipping.process.wait()
     assert points(direct, run.id, "loss") == written
-
-
-def serve(port: int, database: str, folder: Path) -> subprocess.Popen[bytes]:
-    """A real MLflow server on the loopback interface, in one process; returns once it answers."""
-    import urllib.request
-
-    code = (
-        "import os, sys; os.environ.update({'_MLFLOW_SERVER_FILE_STORE': sys.argv[1], "
-        "'_MLFLOW_SERVER_ARTIFACT_ROOT': sys.argv[2], 'MLFLOW_DISABLE_TELEMETRY': 'true'}); "
-        "from werkzeug.serving import run_simple; from mlflow.server import app; "
-        "run_simple('127.0.0.1', int(sys.argv[3]), app, threaded=True)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, database, str(folder / "artifacts"), str(port)],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return process
-        except OSError:
-            assert time.monotonic() < deadline, "the MLflow server did not come up"
-            time.sleep(0.2)
-
-
-def shipped_bytes(journal: Path, uri: str, *, above: int) -> int:
-    """Wait until MLflow has more than `above` bytes of the driver's journal."""
-    deadline = time.monotonic() + 90
-    while (now := Shipped.read(journal, uri).offsets.get("driver.jsonl", 0)) <= above:
-        assert time.monotonic() < deadline, "nothing arrived"
-        time.sleep(0.2)
-    return now
 
 
 @pytest.mark.usefixtures("quiet")
