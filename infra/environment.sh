@@ -19,10 +19,16 @@ find_python() {
 
 # prepare ROOT VENV EXTRA: an environment with stipple in it; EXTRA is '' or 'dev'. Does nothing when all is there.
 prepare() {
-    local root=$1 venv=$2 extra=$3 wanted have free
+    local root=$1 venv=$2 extra=$3 wanted have='' whose='' free
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} # another checkout that shares the environment may take it over
     wanted=$(cat "$root/pyproject.toml" "$root"/infra/constraints/*.txt | sha256sum | cut -c1-16)
-    have=$(cat "$venv/.stipple-installed" 2>/dev/null || true)
+    { read -r have && read -r whose; } 2>/dev/null <"$venv/.stipple-installed" || true
     if [ "$have" = "$wanted dev" ] || [ "$have" = "$wanted $extra" ]; then
+        if [ "$whose" != "$root" ]; then
+            say "environment: $venv had its stipple from ${whose:-elsewhere}; from now on it is the one in $root"
+            "$venv/bin/python" -m pip install -qq --no-deps -e "$root" || fail "the network to a package registry"
+            printf '%s\n%s\n' "$have" "$root" >"$venv/.stipple-installed"
+        fi
         say "environment: $venv is up to date"
         return
     fi
@@ -40,5 +46,5 @@ prepare() {
         || fail "a package, or the network to a package registry (see pip's message above)"
     "$venv/bin/python" -m pip install -qq --no-warn-conflicts --prefer-binary -c "$root/infra/constraints/py311.txt" \
         -e "$root${extra:+[$extra]}" || fail "a package, or the network to a package registry (see pip's message above)"
-    printf '%s %s\n' "$wanted" "$extra" >"$venv/.stipple-installed"
+    printf '%s %s\n%s\n' "$wanted" "$extra" "$root" >"$venv/.stipple-installed"
 }

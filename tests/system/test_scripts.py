@@ -34,3 +34,34 @@ def test_quickstart_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_continuous_integration_runs_exactly_the_tests() -> None:
     lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if not line.startswith("#")]
     assert lines[-1] == "exec bash infra/test.sh"
+
+
+def test_environment_of_another_checkout_is_taken_over_and_says_so(tmp_path: Path) -> None:
+    """With a pip that only notes what it is asked for: what is installed is the business of CI."""
+    root, venv = tmp_path / "checkout", tmp_path / "venv"
+    (root / "infra" / "constraints").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("[project]\n")
+    (root / "infra" / "constraints" / "py311.txt").write_text("numpy==2\n")
+    (venv / "bin").mkdir(parents=True)
+    pip = venv / "bin" / "python"
+    pip.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    pip.chmod(0o755)
+    prepare = f'set -euo pipefail; source {ROOT}/infra/environment.sh; prepare {root} {venv} dev; echo "$PYTHONPATH"'
+
+    def told() -> tuple[str, str]:
+        done = subprocess.run(["bash", "-c", prepare], capture_output=True, text=True, timeout=60, check=True)
+        asked = (tmp_path / "asked").read_text()
+        (tmp_path / "asked").write_text("")
+        return asked, done.stderr + done.stdout
+
+    asked, said = told()
+    assert f"-e {root}[dev]" in asked
+    asked, said = told()
+    assert asked == ""
+    assert said.splitlines() == [f"environment: {venv} is up to date", str(root)]
+    marker = venv / ".stipple-installed"
+    marker.write_text(marker.read_text().replace(str(root), "/elsewhere"))
+    asked, said = told()
+    assert asked.endswith(f"--no-deps -e {root}\n")
+    assert "had its stipple from /elsewhere" in said
+    assert told()[0] == ""
