@@ -1,6 +1,7 @@
-"""`stipple lineage`: what a model was made from, and what MLflow has of it."""
+"""`stipple lineage`: what a model was made from and has heard, who has heard a recording, what MLflow has of it."""
 
 import argparse
+import importlib
 import json
 import os
 import select
@@ -17,6 +18,8 @@ from infra.workflow.node import Refused
 from infra.workflow.store import Store
 
 SUMMARY = "show what a model was made from; ship journals to MLflow"
+HEARD = "training.lineage"
+"""Who knows the order of samples. By name, so that infra imports nothing above it."""
 PATIENCE_SECONDS = 10.0
 """How long the shipper still tries an MLflow that does not answer once the work is done."""
 
@@ -34,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("reference", help="a node's name, name@digest, a run, a fingerprint, or any path in an artifact")
     show.add_argument("--files", type=int, default=3, help="source files to name of each license (default 3)")
     show.add_argument("--json", action="store_true", help="the tree as JSON")
+    samples = actions.add_parser("samples", parents=[where], help="which samples the stages of a model have heard")
+    samples.add_argument("reference", help="as of `show`: a bundle, a stage, a run")
+    samples.add_argument("--keys", action="store_true", help="all of them: step, corpus, key, recording; tab-separated")
+    heard = actions.add_parser("heard", parents=[where], help="which models have heard a recording or a sample")
+    heard.add_argument("word", help="a key, a recording's name, its sha256 or URL, or the file itself")
+    heard.add_argument("--keys", action="store_true", help="and the steps at which they did")
     actions.add_parser("list", parents=[where, mlflow], help="every artifact of the store, newest first")
     ship = actions.add_parser("ship", parents=[where, mlflow], help="send what MLflow does not have yet")
     ship.add_argument("--follow", action="store_true", help="go on until standard input closes (the workflow uses it)")
@@ -50,6 +59,15 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "show":
         top = ancestors(store, find(store, args.reference))
         print(json.dumps(as_table(top), indent=2) if args.json else "\n".join(tree_lines(top, files=args.files)))
+        return 0
+    if args.action in ("samples", "heard"):
+        training = importlib.import_module(HEARD)
+        if args.action == "heard":
+            lines = training.models(store, args.word, steps=args.keys)
+        else:
+            lines = training.samples(ancestors(store, find(store, args.reference)), keys=args.keys)
+        for line in lines:
+            print(line)
         return 0
     uri = args.tracking or default_tracking(store.root)
     if args.action == "list":

@@ -18,12 +18,12 @@ from infra.storage import write_atomic
 from infra.workflow.node import STOP, Job, Outcome, Refused
 from models.runtime.bundle import BundleError
 from pipelines.shards import CorpusError, open_corpus
-from training import report
+from training import heard, report
 from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
 from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
-from training.loop import FOUND, Halted, Worker
+from training.loop import Halted, Worker
 from training.manifest import StageManifest, needs_text
 from training.manifest import identity as identity
 from training.steplog import LOSSES, read_log
@@ -99,7 +99,7 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
             manifest.data,
             folders=folders,
             needs_text=needs_text(manifest.objective.name),
-            memory=job.work / FOUND,
+            memory=job.work / heard.FOUND,
         )
     except (DataError, CorpusError) as error:
         raise Refused(str(error)) from None
@@ -290,6 +290,7 @@ def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:
     for name in (LOSSES, "losses.png", "samples"):
         if (job.out / name).exists():
             job.run.artifact(job.out / name)
+    heard.keep(job.work, job.out, manifest=manifest)
     first, last, over = report.first_and_last(lines)
     held = [line["validation"] for line in lines if "validation" in line]
     summary = {

@@ -18,6 +18,7 @@ from infra.manifest import resolve
 from infra.workflow.node import STOP
 from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
+from training import heard
 from training.checkpoint import Background, Checkpoint, CheckpointWriter
 from training.data.batching import Share, plan_of
 from training.data.draw import Draw
@@ -35,8 +36,6 @@ from training.steplog import LOSSES, StepLog
 from training.update import Micro, Moment, only, update
 from training.world import World
 
-FOUND = "found"
-"""A folder of the stage's work: what was found in the index (training.data.memory)."""
 STATISTICS_SECONDS = 1800.0
 """Audio that `Objective.finish` may look at, for the statistics of the latents."""
 
@@ -60,7 +59,7 @@ class Worker:
         module = resolve("training.objectives", manifest.objective.name)
         with_text = needs_text(manifest.objective.name)
         sources = open_sources(
-            manifest.data, folders=self.errand.folders, needs_text=with_text, memory=self.work / FOUND
+            manifest.data, folders=self.errand.folders, needs_text=with_text, memory=self.work / heard.FOUND
         )
         self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
@@ -91,6 +90,8 @@ class Worker:
     def train(self) -> None:
         """From the newest checkpoint to the last step, and the bundle."""
         first = self.resume()
+        if self.world.rank == 0:
+            heard.begin(self.work, self.plan.sources, first=first)
         try:
             if self.world.rank == 0:
                 every = self.manifest.log_every

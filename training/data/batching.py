@@ -89,6 +89,10 @@ class Plan:
         """Patches of a sample."""
         return int(self.sources[pick.part].patches[pick.number])
 
+    def samples(self, pool: int) -> NDArray[np.int64]:
+        """(part, number) of all samples that the steps of a pool see: (N, 2)."""
+        return self._pool(pool)[0]
+
     @cached_property
     def takes(self) -> list[int]:
         """Samples that each part gives to an epoch: an epoch is as long as all parts together, shared by seconds."""

@@ -19,9 +19,9 @@ from training.data.permutation import mixed
 from training.manifest import Bound, Data, Part
 from training.objectives import Stored
 
-KEPT = ("numbers", "held_out", "patches", "latents", "languages")
+KEPT = ("numbers", "held_out", "patches", "latents", "languages", "hashes", "held_hashes")
 """What of a source is looked up in the index."""
-FOUND = 2
+FOUND = 3
 """Raised when other samples are found by the same manifest: what was kept before is then no longer taken."""
 
 
@@ -45,6 +45,14 @@ class Source:
     """Do any samples have stored latents?"""
     languages: NDArray[np.str_]
     """Of the held-out samples; empty where nobody knows."""
+    hashes: NDArray[np.uint64]
+    """Of the keys of `numbers`: what is still known of a sample when its corpus is gone (training.heard)."""
+    held_hashes: NDArray[np.uint64]
+    """Of the keys of `held_out`."""
+    role: str
+    """Of the mixture's part."""
+    found: str
+    """Name of its folder in the memory of `open_sources`; empty where nothing was kept."""
 
     @cached_property
     def seconds(self) -> float:
@@ -96,15 +104,17 @@ def open_sources(
                 f"data.mixture names the role {part.role!r}, but the inputs are: {', '.join(folders) or 'none'}"
             )
         folder = folders[part.role]
-        place = None if memory is None else memory / found_by(folder, part, data=data, needs_text=needs_text)
+        name = "" if memory is None else found_by(folder, part, data=data, needs_text=needs_text)
+        place = None if memory is None else memory / name
         found = None if place is None else recall(place, names=KEPT)
         if found is not None:
             corpus = opened.get(part.role) or as_seen(open_corpus(folder, whole=True), found)
             known: dict[str, Any] = {**found, "latents": bool(found["latents"])}
-            source = Source(corpus=corpus, weight=part.weight, **{name: known[name] for name in KEPT})
+            arrays = {key: known[key] for key in KEPT}
+            source = Source(corpus=corpus, weight=part.weight, role=part.role, found=name, **arrays)
         else:
             corpus = opened.get(part.role) or open_corpus(folder)
-            source = source_of(corpus, part, data=data, needs_text=needs_text)
+            source = replace(source_of(corpus, part, data=data, needs_text=needs_text), found=name)
             if place is not None:
                 remember(place, arrays_of(source))
         opened[part.role] = corpus
@@ -145,7 +155,8 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> So
             f"{', and the filters of the mixture' if part.tiers or part.where else ''})"
         )
     facts = corpus.rows.columns("latents_by", "language")
-    held = held_out_of(corpus.rows.columns("key")["key"].take(used), share=data.held_out)
+    hashes = hashes_of(corpus.rows.columns("key")["key"].take(used))
+    held = lowest(hashes, share=data.held_out)
     return Source(
         corpus=corpus,
         weight=part.weight,
@@ -153,6 +164,10 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> So
         held_out=used[held],
         patches=patches_of(np.minimum(seconds_N, data.max_clip_seconds)).astype(np.int32),
         latents=facts["latents_by"].null_count < len(corpus),
+        hashes=hashes[~held],
+        held_hashes=hashes[held],
+        role=part.role,
+        found="",
         languages=np.array([word or "" for word in facts["language"].take(used[held]).to_pylist()], dtype=np.str_),
     )
 
@@ -190,25 +205,29 @@ def inside(value: Any, wanted: Bound | Sequence[str | int | bool]) -> bool:
 
 
 def held_out_of(keys: Any, *, share: float) -> NDArray[np.bool_]:
-    """Which keys (strings, as a list or a column) are held out: those whose hash lies below `share`, and of eight or
-    more at least the lowest one.
+    """Which keys (strings, as a list or a column) are held out: see `lowest`."""
+    return lowest(hashes_of(keys), share=share)
+
+
+def lowest(hashes: NDArray[np.uint64], *, share: float) -> NDArray[np.bool_]:
+    """Which hashes, as numbers in [0, 1), lie below `share`; and of eight or more at least the lowest one.
 
     A key stays on its side when the corpus grows (but for that lowest one, in a corpus too small for the share).
     """
-    places = places_of(keys)
+    places = (hashes >> np.uint64(11)).astype(np.float64) / 2**53
     held = places < share
     if share > 0 and not held.any() and len(places) >= 8:
         held[int(places.argmin())] = True
     return np.asarray(held, dtype=np.bool_)
 
 
-def places_of(keys: Any) -> NDArray[np.float64]:
-    """A number in [0, 1) for every key, from the key alone; a million keys take a tenth of a second."""
+def hashes_of(keys: Any) -> NDArray[np.uint64]:
+    """64 bits for every key, from the key alone; a million keys take a tenth of a second."""
     words_NW = words_of(keys)
     hash_N = np.zeros(len(words_NW), dtype=np.uint64)
     for word_N in words_NW.T:
         hash_N = np.where(word_N != 0, mixed(hash_N + word_N), hash_N)
-    return (hash_N >> np.uint64(11)).astype(np.float64) / 2**53
+    return hash_N
 
 
 def words_of(keys: Any) -> NDArray[np.uint64]:
