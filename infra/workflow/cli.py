@@ -13,8 +13,9 @@ from infra.workflow.graph import Node, after, build, needed_by, split_overrides
 from infra.workflow.manifest import WorkflowManifest
 from infra.workflow.node import KINDS
 from infra.workflow.plan import plan, why
-from infra.workflow.run import Run, paths, shown, table
+from infra.workflow.run import Run
 from infra.workflow.store import Store
+from infra.workflow.summary import paths, shown, table
 
 SUMMARY = "run a workflow: make what is missing, skip what is made"
 

@@ -272,36 +272,3 @@ def stoppable(ask: Callable[[], bool]) -> Iterator[None]:
         timer.cancel()
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-def table(rows: Mapping[str, Row]) -> list[str]:
-    """The summary: a line a node that was asked for, with its time; what failed says why."""
-    width = max(map(len, rows))
-    lines = []
-    for name, row in rows.items():
-        if row.result == "left":
-            continue
-        took = clock(row.seconds) if row.result in ("made", "failed") else ""
-        note = "" if row.result == "made" else row.note
-        lines.append(f"{name:<{width}}  {row.result:<8} {took:>12}  {note}".rstrip())
-        lines += [f"{'':<{width}}    {line}" for line in losses(row)]
-    return lines
-
-
-def losses(row: Row) -> list[str]:
-    """First and last value of each reported term of a training node."""
-    if row.made is None or row.node.kind != "train":
-        return []
-    first, last = row.made.summary.get("first", {}), row.made.summary.get("last", {})
-    return [f"{term:<28} {first[term]:>10.4g} -> {last[term]:<10.4g}".rstrip() for term in first if term in last]
-
-
-def paths(rows: Mapping[str, Row]) -> list[str]:
-    """Where the artifacts lie, as seen from here."""
-    return [f"{name}: {shown(row.made.out)}" for name, row in rows.items() if row.made is not None]
-
-
-def shown(path: Path) -> str:
-    """A path relative to the current directory where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
