@@ -23,6 +23,7 @@ from training.checkpoint import CheckpointError
 from training.data.stream import DataError, open_sources, seconds_of
 from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
+from training.leaks import Leak
 from training.loop import Halted, Worker
 from training.manifest import StageManifest, needs_text
 from training.manifest import identity as identity
@@ -53,7 +54,7 @@ STOPPED = "stopped.json"
 """A worker's last words, for the person: written where a stage ends with a sentence and not by a crash."""
 HALTED = "halted"
 """Written by the workers where they have saved their state and ended because they were asked to."""
-SENTENCES = (DoesNotFit, NonFinite, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
+SENTENCES = (DoesNotFit, NonFinite, Leak, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
 """Errors whose message is for a person, and which another start of the workers would not mend."""
 
 

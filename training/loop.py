@@ -28,6 +28,7 @@ from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine
 from training.errand import Errand
 from training.heaviest import try_heaviest
+from training.leaks import stop_at_leak
 from training.manifest import needs_text
 from training.objectives import Batch, Objective, StepReport
 from training.schedule import lr_at
@@ -161,6 +162,8 @@ class Worker:
                 found, norms[player] = update(
                     engine, micros, weights=self.objective.weights[player], lr=rates[player], world=self.world, at=at
                 )
+                if manifest.check_gradients_every and (step + 1) % manifest.check_gradients_every == 0:
+                    stop_at_leak(self.objective, self.engines, at=at, world=self.world)
             both = sorted(set(losses) & set(found))
             if both:
                 raise ValueError(f"two players report {both}; a term's name is its own")

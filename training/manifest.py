@@ -119,6 +119,8 @@ class StageManifest(Manifest):
     """`in_process` runs one plain worker here, without Ray: for tests and for looking."""
     try_heaviest: bool = True
     """Before the first step, go forward and back on the heaviest micro-batch of the plan, to see whether it fits."""
+    check_gradients_every: int = Field(default=100, ge=0)
+    """Steps between two looks for gradients where none belongs (training.leaks); 0: never."""
     max_failures: int = Field(default=3, ge=0)
     """Times that Ray Train starts the workers again after one died."""
     save_every: Count = 1000

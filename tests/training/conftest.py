@@ -99,6 +99,7 @@ def runs(corpus: Path, ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -
             "steps": 10,
             "save_every": 3,
             "validate_every": 5,
+            "check_gradients_every": 2,
             "seed": 2,
         }
         for name, engine in ENGINES.items()

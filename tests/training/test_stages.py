@@ -38,7 +38,7 @@ def few_steps(stage: str) -> StageManifest:
     asked["data"] |= {"seconds_per_step": 3, "held_out": 0}
     asked["data"]["max_clip_seconds"] = min(2.0, asked["data"]["max_clip_seconds"])
     asked |= {"engine": {"name": "plain"}, "workers": 1, "launcher": "in_process", "try_heaviest": False}
-    asked |= {"steps": STEPS, "save_every": SAVED, "sample_every": 1000}
+    asked |= {"check_gradients_every": 1, "steps": STEPS, "save_every": SAVED, "sample_every": 1000}
     if "schedule" in asked:
         asked["schedule"]["warmup_steps"] = min(1, asked["schedule"].get("warmup_steps", 0))
     return parse(StageManifest, asked, where=stage)
