@@ -217,19 +217,20 @@ def chunk_mask(
     length: int,
     *,
     past: int,
-    full: bool = False,
+    full: int = 0,
     seen_BC: Tensor | None = None,
     device: torch.device | None = None,
 ) -> Tensor | None:
-    """Mask of `length` new tokens behind `past` old ones: causal, or `full`; None where every row may see everything.
+    """Mask of `length` new tokens behind `past` old ones; None where every row may see everything.
 
-    `seen_BC`: which of the past columns hold something, where rows have histories of unlike lengths.
+    Causal, but for the last `full` rows, which see all. `seen_BC`: which of the past columns hold something, where
+    rows have histories of unlike lengths.
     Shapes: (length, past + length) or (B, 1, length, past + length), true where a row may look.
     """
     allowed_LC = None
-    if length > 1 and not full:
+    if length > max(full, 1):
         row, column = torch.arange(length, device=device), torch.arange(past + length, device=device)
-        allowed_LC = column[None] <= row[:, None] + past
+        allowed_LC = (column[None] <= row[:, None] + past) | (row[:, None] >= length - full)
     if seen_BC is None:
         return allowed_LC
     seen_B11C = functional.pad(seen_BC, (0, length), value=True)[:, None, None]

@@ -9,7 +9,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.backbone import layout
 from models.backbone.attention import KeyValues, chunk_mask
@@ -229,32 +228,40 @@ class Backbone(nn.Module):
     def append_patches(self, state: HeadState, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
         """Add finished units to the history: hidden states and the normalized patches made from them, also a prompt's.
 
-        Shapes: (B, P, H) or (B, H) for one; (B, P * K, D).
+        The last of them waits, and joins with the next patch. Shapes: (B, P, H) or (B, H) for one; (B, P * K, D).
         """
+        if not patch_BFD.shape[1]:
+            return
+        self.settle(state)
         if hidden_BPH.dim() == 2:
             hidden_BPH = hidden_BPH[:, None]
-        frames = APPENDED * self.config.patch_size
-        for some_BPH, some_BFD in zip(
-            torch.split(hidden_BPH, APPENDED, 1), torch.split(patch_BFD, frames, 1), strict=True
-        ):
-            self.append_some(state, some_BPH, some_BFD)
-
-    def append_some(self, state: HeadState, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
-        """`append_patches` for as many as are processed at once."""
-        head, evaluations, branches = self.velocity_field_predictor, state.sampler.evaluations, state.sampler.branches
-        frame_RFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(branches, 1, 1)
+        frame_RFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(state.sampler.branches, 1, 1)
         token_RTH = layout.units(self.head_tokens(state, hidden_BPH), frame_RFH)
-        new = token_RTH.shape[1]
+        early_RTH, state.waiting_RUH = token_RTH[:, : -self.config.unit], token_RTH[:, -self.config.unit :]
+        for some_RTH in early_RTH.split(APPENDED * self.config.unit, dim=1):
+            self.remember(state, some_RTH)
+
+    @torch.no_grad()
+    def settle(self, state: HeadState) -> None:
+        """Let the unit that waits join the history now."""
+        if state.waiting_RUH is not None:
+            waiting_RUH, state.waiting_RUH = state.waiting_RUH, None
+            self.remember(state, waiting_RUH)
+
+    def remember(self, state: HeadState, token_RTH: Tensor) -> None:
+        """Put head input of whole units, of all branches, behind the history of every evaluation."""
+        head, new = self.velocity_field_predictor, token_RTH.shape[1]
+        if not new:
+            return
         seen_RC = state.seen(repeats=state.repeats)
         head.remember(
-            token_RTH.repeat(evaluations, 1, 1),
+            token_RTH.repeat(state.sampler.evaluations, 1, 1),
             turn=head.turn(state.positions(new, repeats=state.repeats)),
             modulation=state.modulation,
             mask=chunk_mask(new, past=state.length, seen_BC=seen_RC, device=self.device),
             past=state.past,
         )
-        if state.seen_BC is not None:
-            state.seen_BC = functional.pad(state.seen_BC, (0, new), value=True)
+        state.joined(new)
 
     @torch.no_grad()
     def sample_patch(
@@ -265,28 +272,37 @@ class Backbone(nn.Module):
         Shapes: (B, H), (B, K, D) -> (B, K, D). `renoise_BKD`: where `state.sampler.renoises`.
         """
         head, sampler, unit = self.velocity_field_predictor, state.sampler, self.config.unit
-        hidden_R1H = self.head_tokens(state, hidden_BH[:, None])
-        turn = head.turn(state.positions(unit, repeats=sampler.branches))
+        before_RLH = self.head_tokens(state, hidden_BH[:, None])
+        if state.waiting_RUH is not None:
+            before_RLH = torch.cat([state.waiting_RUH, before_RLH], dim=1)
+        new = before_RLH.shape[1] + self.config.patch_size
+        turn = head.turn(state.positions(new, repeats=sampler.branches))
         seen_RC = state.seen(repeats=sampler.branches)
-        mask = chunk_mask(unit, past=state.length, full=True, seen_BC=seen_RC, device=self.device)
+        mask = chunk_mask(new, past=state.length, full=unit, seen_BC=seen_RC, device=self.device)
 
         def velocity(state_BKD: Tensor, time: Tensor | float, number: int) -> Tensor:
             noisy_RKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
             out_RLD = head(
-                torch.cat([hidden_R1H, noisy_RKH], dim=1),
+                torch.cat([before_RLH, noisy_RKH], dim=1),
                 turn=turn,
                 mask=mask,
                 modulation=state.each[number],
                 past=state.past,
                 copy=number,
             )
-            wanted_RKD = cast(Tensor, out_RLD)[:, 1:].to(state_BKD.dtype)
+            wanted_RKD = cast(Tensor, out_RLD)[:, -self.config.patch_size :].to(state_BKD.dtype)
             if sampler.branches == 1:
                 return wanted_RKD
             conditional, unconditional = wanted_RKD.chunk(2)
             return guided(conditional, unconditional, sampler.guidance)
 
-        return sampler.run(velocity, noise_BKD, renoise_BKD)
+        patch_BKD = sampler.run(velocity, noise_BKD, renoise_BKD)
+        if state.waiting_RUH is not None:  # every evaluation has written its keys and values where the past ends
+            for layer in state.past:
+                layer.length += unit
+            state.waiting_RUH = None
+            state.joined(unit)
+        return patch_BKD
 
     def head_tokens(self, state: HeadState, hidden_BPH: Tensor) -> Tensor:
         """Head input of hidden states, for both branches where there are two; the unconditional one sees zeros."""

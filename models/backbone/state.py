@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.backbone.attention import KeyValues, seen_columns, side_by_side
 from models.backbone.dit import Modulation
@@ -79,6 +80,9 @@ class HeadState:
     rows: int
     """Generations in it (B)."""
     seen_BC: Tensor | None = None
+    waiting_RUH: Tensor | None = None
+    """Head input of the last unit, of all branches: it joins the past while the next patch is made, since the weights
+    are read once for both then."""
 
     def __post_init__(self) -> None:
         step = self.sampler.branches * self.rows
@@ -103,6 +107,11 @@ class HeadState:
         start_B1 = self.seen_BC.sum(dim=1, keepdim=True)
         return (start_B1 + torch.arange(new, device=device)).repeat(repeats, 1)
 
+    def joined(self, new: int) -> None:
+        """Note that so many tokens have joined the past of every block."""
+        if self.seen_BC is not None:
+            self.seen_BC = functional.pad(self.seen_BC, (0, new), value=True)
+
     def seen(self, *, repeats: int) -> Tensor | None:
         """`seen_BC`, repeated as the rows are."""
         return None if self.seen_BC is None else self.seen_BC.repeat(repeats, 1)
@@ -115,6 +124,9 @@ class HeadState:
             layer.keep_rows(index_R)
         if self.seen_BC is not None:
             self.seen_BC = self.seen_BC[index_B]
+        if self.waiting_RUH is not None:
+            waiting = self.waiting_RUH.unflatten(0, (-1, self.rows))
+            self.waiting_RUH = waiting[:, index_B].flatten(0, 1)
         self.modulation, self.rows = self.modulation.rows(index_R), len(index_B)
         self.__post_init__()
 
@@ -147,7 +159,8 @@ def join_states(states: Sequence[State]) -> State:
 
 
 def join_heads(heads: Sequence[HeadState]) -> HeadState:
-    """Generations side by side; they share a sampler."""
+    """Generations side by side; they share a sampler, and no unit waits (models.backbone.backbone.Backbone.settle)."""
+    assert all(head.waiting_RUH is None for head in heads)
     rows, repeats = [head.rows for head in heads], heads[0].repeats
 
     def joined(parts: Sequence[Tensor]) -> Tensor:

@@ -143,6 +143,8 @@ def together(some: Sequence[Speaking]) -> Speaking:
     """Generations side by side; they share a sampler, and either all or none have a patch to be heard."""
     if len(some) == 1:
         return some[0]
+    for one in some:
+        one.parts.backbone.settle(one.head)
     made = [one.made_BKD for one in some if one.made_BKD is not None]
     assert len(made) in (0, len(some))
     return Speaking(
