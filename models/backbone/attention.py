@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.backbone.layout import Piece
 from models.backbone.linear import Activation, Linear, project
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 Rotary = tuple[Tensor, Tensor]
 """Cosine and sine of the rotation of each position, `(..., L, head_dim)`."""
+
+
+Mask: TypeAlias = "Tensor | list[Piece] | BlockMask | None"
+"""Who looks at whom: of all pairs, of pieces (models.backbone.layout), of blocks, or all at all."""
 
 
 class KeyValues:
@@ -148,7 +153,7 @@ class Attention(nn.Module):
         self,
         x_BLH: Tensor,
         *,
-        mask: "Tensor | BlockMask | None" = None,
+        mask: Mask = None,
         causal: bool = False,
         turn: Rotary | None = None,
         past: KeyValues | None = None,
@@ -157,7 +162,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend to `past` (or one copy of it) and `x_BLH`, of which the first `keep` tokens join the past.
 
-        Shapes: mask, true where a row may look at a column: broadcasts to (B, A, L, past + L).
+        Shapes: a mask, true where a row may look at a column, broadcasts to (B, A, L, past + L).
         """
         query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
         query, key = self.q_norm(query), self.k_norm(key)
@@ -165,7 +170,9 @@ class Attention(nn.Module):
             query, key = rotate(query, turn), rotate(key, turn)
         if past is not None:
             key, value = past.join(key, value, keep=keep, copy=copy)
-        if mask is None or isinstance(mask, Tensor):
+        if isinstance(mask, list):
+            mixed = piecewise(query, key, value, mask)
+        elif mask is None or isinstance(mask, Tensor):
             mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         else:
             mixed = blockwise(query, key, value, mask)
@@ -180,6 +187,25 @@ class Attention(nn.Module):
     def remember(self, x_BLH: Tensor, *, turn: Rotary | None, past: KeyValues) -> None:
         """Put all tokens into the past."""
         past.join(*self.keys_and_values(x_BLH, turn), keep=x_BLH.shape[1])
+
+
+def piecewise(query: Tensor, key: Tensor, value: Tensor, pieces: list[Piece]) -> Tensor:
+    """Attention of some rows after the other, each to no more columns than its piece names."""
+    mixed = []
+    queries = torch.split(query, [rows.stop - rows.start for rows, _, _ in pieces], 2)
+    for own_query, (_, columns, mask) in zip(queries, pieces, strict=True):
+        own_key, own_value = (joined([of[:, :, part] for part in columns]) for of in (key, value))
+        mixed.append(
+            functional.scaled_dot_product_attention(
+                own_query, own_key, own_value, attn_mask=mask, is_causal=mask is None
+            )
+        )
+    return joined(mixed)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts along the sequence, (B, A, L, E) each, as one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=2)
 
 
 def blockwise(query: Tensor, key: Tensor, value: Tensor, mask: "BlockMask") -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import layout
-from models.backbone.attention import KeyValues, chunk_mask
+from models.backbone.attention import KeyValues, Mask, chunk_mask
 from models.backbone.config import ModelConfig
 from models.backbone.dit import DiT, Modulation
 from models.backbone.flow import Sampler, guided
@@ -108,12 +108,20 @@ class Backbone(nn.Module):
             plan = layout.packed_layout(patches_B, unit=self.config.unit)
             packed = hidden_BPH[valid_BP][None], clean_BFD[frame_BF][None], noisy_BFD[frame_BF][None]
             found_1FD = self.in_layout(
-                plan, *packed, dit=dit, modulation=modulation.of_tokens(plan.utterance_L), flex=flex
+                plan,
+                *packed,
+                patches=patches_B.tolist(),
+                dit=dit,
+                modulation=modulation.of_tokens(plan.utterance_L),
+                flex=flex,
             )
             empty_BFD = found_1FD.new_zeros(*noisy_BFD.shape)
             return empty_BFD.masked_scatter(frame_BF[..., None], found_1FD)
-        plan = layout.parallel_layout(hidden_BPH.shape[1], unit=self.config.unit, device=self.device)
-        return self.in_layout(plan, hidden_BPH, clean_BFD, noisy_BFD, dit=dit, modulation=modulation, flex=flex)
+        patches = hidden_BPH.shape[1]
+        plan = layout.parallel_layout(patches, unit=self.config.unit, device=self.device)
+        return self.in_layout(
+            plan, hidden_BPH, clean_BFD, noisy_BFD, patches=[patches], dit=dit, modulation=modulation, flex=flex
+        )
 
     def in_layout(
         self,
@@ -122,18 +130,26 @@ class Backbone(nn.Module):
         clean_BFD: Tensor,
         noisy_BFD: Tensor,
         *,
+        patches: list[int],
         dit: DiT,
         modulation: Modulation,
         flex: bool,
     ) -> Tensor:
         """The velocities of the noisy half of [C|Z]: (B, P * K, D)."""
+        mask: Mask
+        if flex:
+            mask = plan.block_mask()
+        elif self.device.type == "cpu":  # many small calls, which cost nothing there
+            mask = plan.pieces(patches, unit=self.config.unit)
+        else:
+            mask = plan.dense()
         head_BPH = self.hidden_proj(hidden_BPH.to(self.dtype))
         clean_BTH = layout.units(head_BPH, self.latent_proj(clean_BFD.to(self.dtype)))
         noisy_BTH = layout.units(head_BPH, self.coordinate_proj(noisy_BFD.to(self.dtype)))
         out_BLD = dit(
             torch.cat([clean_BTH, noisy_BTH], dim=1),
             turn=dit.turn(plan.position_L),
-            mask=plan.block_mask() if flex else plan.dense(),
+            mask=mask,
             modulation=modulation,
         )
         return layout.frames(out_BLD[:, clean_BTH.shape[1] :], unit=self.config.unit)
@@ -238,7 +254,7 @@ class Backbone(nn.Module):
         frame_RFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(state.sampler.branches, 1, 1)
         token_RTH = layout.units(self.head_tokens(state, hidden_BPH), frame_RFH)
         early_RTH, state.waiting_RUH = token_RTH[:, : -self.config.unit], token_RTH[:, -self.config.unit :]
-        for some_RTH in early_RTH.split(APPENDED * self.config.unit, dim=1):
+        for some_RTH in torch.split(early_RTH, APPENDED * self.config.unit, 1):
             self.remember(state, some_RTH)
 
     @torch.no_grad()

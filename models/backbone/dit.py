@@ -1,18 +1,15 @@
 """The flow-matching head (`velocity_field_predictor`): a Transformer whose norms flow time and speaker steer."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone.attention import Attention, FeedForward, KeyValues, Rotary, rotary
+from models.backbone.attention import Attention, FeedForward, KeyValues, Mask, Rotary, rotary
 from models.backbone.config import DiTConfig
 from models.backbone.linear import Linear
-
-if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask
 
 SINUSOIDS = 256
 
@@ -95,7 +92,7 @@ class Block(nn.Module):
         x_BLH: Tensor,
         steer: tuple[Tensor, ...],
         *,
-        mask: "Tensor | BlockMask | None",
+        mask: Mask,
         turn: Rotary | None,
         past: KeyValues | None,
         keep: int,
@@ -186,7 +183,7 @@ class DiT(nn.Module):
         *,
         turn: Rotary | None,
         modulation: Modulation,
-        mask: "Tensor | BlockMask | None" = None,
+        mask: Mask = None,
         past: list[KeyValues] | None = None,
         copy: int | None = None,
     ) -> Tensor:

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
+CHUNK = 32
+"""Units of Z that attend together: fewer make more calls, more compute more pairs that the mask then takes out."""
+
+
+class Piece(NamedTuple):
+    """Rows that attend together, and the only columns that any of them sees."""
+
+    rows: slice
+    columns: tuple[slice, ...]
+    mask: Tensor | None
+    """(rows, columns), or None where attention is causal: rows and columns are the same then."""
+
+
 class Layout(NamedTuple):
     """L = 2 * patches * unit tokens: C, then Z. What is known of each token."""
 
@@ -41,6 +54,27 @@ class Layout(NamedTuple):
         """`sees` of all pairs: exact, and (L, L) in size."""
         every_L = torch.arange(len(self.position_L), device=self.position_L.device)
         return self.sees(every_L[:, None], every_L[None])
+
+    def pieces(self, patches: list[int], *, unit: int) -> list[Piece]:
+        """`sees`, for utterances of so many patches, as attention of fewer pairs: a quarter of all, for one utterance.
+
+        C of an utterance is causal; `CHUNK` units of its Z at a time see C before the last of them, and themselves.
+        In order of their rows, which they cover.
+        """
+        half, device = len(self.position_L) // 2, self.position_L.device
+        clean, noisy, start = [], [], 0
+        for count in patches:
+            own = slice(start, start + count * unit)
+            clean.append(Piece(own, (own,), None))
+            for first in range(0, count, CHUNK):
+                last = min(first + CHUNK, count)
+                rows = slice(half + start + first * unit, half + start + last * unit)
+                columns = (slice(start, start + (last - 1) * unit), rows)
+                column_C = torch.cat([torch.arange(part.start, part.stop, device=device) for part in columns])
+                row_L1 = torch.arange(rows.start, rows.stop, device=device)[:, None]
+                noisy.append(Piece(rows, columns, self.sees(row_L1, column_C)))
+            start += count * unit
+        return [*clean, *noisy]
 
     def block_mask(self) -> "BlockMask":
         """`sees` for FlexAttention: blocks where nobody looks are skipped."""

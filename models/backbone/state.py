@@ -125,8 +125,8 @@ class HeadState:
         if self.seen_BC is not None:
             self.seen_BC = self.seen_BC[index_B]
         if self.waiting_RUH is not None:
-            waiting = self.waiting_RUH.unflatten(0, (-1, self.rows))
-            self.waiting_RUH = waiting[:, index_B].flatten(0, 1)
+            _, unit, width = self.waiting_RUH.shape
+            self.waiting_RUH = self.waiting_RUH.view(-1, self.rows, unit, width)[:, index_B].flatten(0, 1)
         self.modulation, self.rows = self.modulation.rows(index_R), len(index_B)
         self.__post_init__()
 

@@ -78,3 +78,20 @@ def test_gather_then_scatter_gives_back_what_was_marked() -> None:
     assert torch.equal(taken[1], torch.stack([source[1, 2], torch.zeros(3), torch.zeros(3)]))
     put = scatter(torch.zeros(2, 6, 3), taken, at_BL=at, valid_BP=valid)
     assert torch.equal(put, source * at[..., None])
+
+
+def test_pieces_cover_every_row_in_order_and_allow_what_the_dense_mask_allows() -> None:
+    patches, unit = [70, 1, 33], 5
+    plan = packed_layout(torch.tensor(patches), unit=unit)
+    dense, found = plan.dense(), torch.zeros(len(plan.position_L), len(plan.position_L), dtype=torch.bool)
+    row, pairs = 0, 0
+    for rows, columns, mask in plan.pieces(patches, unit=unit):
+        assert rows.start == row
+        row = rows.stop
+        column = torch.cat([torch.arange(part.start, part.stop) for part in columns])
+        own = torch.ones(rows.stop - rows.start, len(column), dtype=torch.bool).tril() if mask is None else mask
+        found[rows, column] = own
+        pairs += own.numel() if mask is not None else int(own.sum())
+    assert row == len(dense)
+    assert torch.equal(found, dense)
+    assert pairs < dense.numel() / 3
