@@ -10,6 +10,7 @@ from torch import nn
 
 from training.data.batching import Plan, Share
 from training.plan import WEIGHT, asked, memory
+from training.speed import counter, keep_flops
 
 if TYPE_CHECKING:
     from training.loop import Worker
@@ -66,14 +67,18 @@ def try_heaviest(worker: "Worker") -> None:
         trained = sum(p.numel() for player in players.values() for p in player.parameters() if p.requires_grad)
         size = memory(trained, frozen=0, workers=worker.world.size)[asked(manifest)] - trained * WEIGHT
         aside = torch.empty(int(size), dtype=torch.uint8, device=device)
+        counting, total = counter(), 0
         for name, player in players.items():
             others = [other for key, other in players.items() if key != name]
-            with untouched(player, others), cast:
+            with untouched(player, others), cast, counting:
                 terms = player.train()(prepared, draw)
                 torch.autograd.backward(
                     torch.stack([terms[key].total.float() for key in worker.objective.weights[name]]).sum()
                 )
+            total += counting.get_total_flops()
         del aside
+        if worker.world.rank == 0:
+            keep_flops(worker.work, total, patches=padded)
     except torch.OutOfMemoryError:
         raise DoesNotFit(
             f"the heaviest micro-batch of the plan, {len(share.picks)} samples of up to {longest * 0.16:.1f} s, padded "

@@ -32,6 +32,7 @@ from training.leaks import stop_at_leak
 from training.manifest import needs_text
 from training.objectives import Batch, Objective, StepReport
 from training.schedule import lr_at
+from training.speed import Speed
 from training.start import starting_bundle
 from training.steplog import LOSSES, StepLog
 from training.update import Micro, Moment, only, update
@@ -96,7 +97,9 @@ class Worker:
         try:
             if self.world.rank == 0:
                 every = self.manifest.log_every
-                with closing(StepLog(self.work / LOSSES, journal=self.errand.journal, first=first, every=every)) as log:
+                speed = Speed.of(self.work, world=self.world, dtype=self.manifest.engine.dtype)
+                path, journal = self.work / LOSSES, self.errand.journal
+                with closing(StepLog(path, journal=journal, first=first, every=every, speed=speed)) as log:
                     self.steps(first, log)
             else:
                 self.steps(first, None)
@@ -119,11 +122,13 @@ class Worker:
         manifest = self.manifest
         if first == 0:
             self.validate(0, log)
+        began, saving = time.monotonic(), 0.0
         for step, micros, waited, audio in self.batches(first):
-            began = time.monotonic()
             report = self.step(step, micros)
             if log is not None:
-                log.write(report, seconds=time.monotonic() - began + waited, waited=waited, audio_seconds=audio)
+                spent = time.monotonic() - began
+                log.write(report, seconds=spent, waited=waited, audio_seconds=audio, saving=saving)
+            saving = 0.0
             done = step + 1
             if done % manifest.validate_every == 0 or done == manifest.steps:
                 self.validate(done, log)
@@ -131,9 +136,12 @@ class Worker:
                 validate.write_samples(self, step=done)
             halt = done < manifest.steps and self.asked_to_stop()
             if done % manifest.save_every == 0 or done == manifest.steps or halt:
+                began = time.monotonic()
                 self.save(done)
+                saving = time.monotonic() - began
             if halt:
                 raise Halted(f"stopped after step {done}, which is saved")
+            began = time.monotonic()
 
     def asked_to_stop(self) -> bool:
         """Does any worker see that the stage is to stop? All of them get the same answer."""

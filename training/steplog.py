@@ -6,6 +6,7 @@ from typing import Any
 
 from infra.journal import JournalWriter
 from training.objectives import StepReport
+from training.speed import Speed
 from training.validate import LOSS, Held
 
 LOSSES = "losses.jsonl"
@@ -16,15 +17,18 @@ GROUPS = 12
 class StepLog:
     """losses.jsonl: one line a step, written at once; and every few steps the same in the journal of the run."""
 
-    def __init__(self, path: Path, *, journal: str | None, first: int, every: int) -> None:
-        self.every = every
+    def __init__(self, path: Path, *, journal: str | None, first: int, every: int, speed: Speed | None = None) -> None:
+        self.every, self.speed = every, speed or Speed()
         kept = [line for line in read_log(path) if line["step"] <= first]
         path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self.file = path.open("a", encoding="utf-8", buffering=1)
         self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
 
-    def write(self, report: StepReport, *, seconds: float, waited: float, audio_seconds: float) -> None:
-        """One step."""
+    def write(
+        self, report: StepReport, *, seconds: float, waited: float, audio_seconds: float, saving: float = 0.0
+    ) -> None:
+        """One step: its whole time, of it what was spent waiting for data, and what the checkpoint before it took."""
+        self.speed.add(seconds=seconds + saving, waited=waited, saving=saving, audio_seconds=audio_seconds)
         line = {
             "step": report.step,
             "losses": report.losses,
@@ -32,6 +36,7 @@ class StepLog:
             "lr": report.lr,
             "seconds": round(seconds, 4),
             "waited": round(waited, 4),
+            **({"saving": round(saving, 4)} if saving else {}),
             "audio_seconds": round(audio_seconds, 3),
         }
         self.file.write(json.dumps(line) + "\n")
@@ -39,8 +44,7 @@ class StepLog:
             values = {f"loss/{name}": value for name, value in report.losses.items()}
             values |= {f"grad_norm/{name}": value for name, value in report.grad_norms.items()}
             values |= {f"lr/{name}": value for name, value in report.lr.items()}
-            values |= {"speed/audio_seconds_per_second": audio_seconds / seconds, "speed/waited": waited / seconds}
-            self.journal.metrics(values, step=report.step)
+            self.journal.metrics(values | self.speed.told(), step=report.step)
 
     def close(self) -> None:
         """No more."""
