@@ -12,17 +12,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, as what, and where to."""
     parser.add_argument("corpus", help="a folder with corpus.json or selection.json, or a name in the store")
     parser.add_argument("--format", required=True, choices=FORMATS, help="who is to read it")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write it")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder to write it into")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit codes: 0 written, 1 not."""
+    """Exit codes: 0 written, 1 not.
+
+    Raises: Refused where something is in the folder: of an earlier export, it would be read along.
+    """
     from infra.log import say
+    from infra.workflow.node import Refused
     from pipelines.cli import corpus_at
     from pipelines.packing.export import WRITERS
     from pipelines.shards import open_corpus
 
-    corpus = open_corpus(corpus_at(args.corpus))
+    root = corpus_at(args.corpus)
+    in_place = args.format == "energon" and args.out.resolve() == root.resolve()
+    if not in_place and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise Refused(f"{args.out}: is not empty; give a new folder")
+    corpus = open_corpus(root)
     count = WRITERS[args.format](corpus, args.out)
     left = len(corpus) - count
     say(f"{corpus.name}@{corpus.digest}: {count} samples" + (f"; {left} without a text are left out" if left else ""))
