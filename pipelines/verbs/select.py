@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 SUMMARY = "say what a policy would keep, which policy yields so many hours; write what it keeps as a view"
+VIEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Of a view: a folder of that name lies in the store, and nowhere else."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +74,9 @@ def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
     if args.policy is None and where is None and not args.allow:
         told_so = "say what to select by: --policy, --where, --allow; or ask --what-if, --sweep or --target-hours"
         raise ManifestError("command line", [told_so])
+    if args.name is not None and not VIEW_NAME.fullmatch(args.name):
+        told_so = f"{args.name!r} is not letters, digits, _, . and -, the first one a letter or digit"
+        raise ManifestError("--name", [told_so])
     check_uses(args.allow)
     policy = load(CorpusManifest, args.policy) if args.policy else None
     found = tally(root, policy=policy, allow=args.allow, where=where)

@@ -87,3 +87,18 @@ def test_policy_is_written_as_a_view_and_licenses_are_proved(
     assert "say what to select by" in capsys.readouterr().err
     assert main(["corpus", "select", root, "--allow", "comercial"]) == 2
     assert "there are: commercial, derivatives" in capsys.readouterr().err
+
+
+def test_view_lies_in_the_store_and_nowhere_else(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setattr("infra.workflow.single.STORE", store)
+    before = sorted(tmp_path.rglob("*"))
+    words = ["corpus", "select", corpus, "--where", "mos_overall>=3.5", "--name"]
+    for name in ("../x", str(tmp_path / "y"), "a/b", "..", "", ".x", "x\n"):
+        assert main([*words, name]) == 2
+        assert f"{name!r} is not letters" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert main([*words, "good-1.0"]) == 0
+    assert (store / "_selections" / "good-1.0" / "selection.json").is_file()
