@@ -16,9 +16,11 @@ from infra.manifest import Entry, Manifest, entry_of, resolve
 from infra.storage import file_digest, write_atomic
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.policy.licenses import TERMS, terms_of
+from pipelines.readers import folder
 from pipelines.reading.admit import admitted
 from pipelines.reading.columns import is_evaluation
 from pipelines.reading.containers import Unreadable, file_of
+from pipelines.reading.layouts import walked
 from pipelines.row import Recording
 from pipelines.synthetic.synthesize import EXPECT, VOICES, Take, takes
 
@@ -96,17 +98,29 @@ def identity(manifest: Manifest) -> Mapping[str, Any]:
     if manifest.folder is None:
         return {"synthetic": manifest.synthetic.model_dump(mode="json")}
     told = manifest.model_dump(mode="json", include=TOLD)
-    return {**told, "folder": str(manifest.folder.resolve()), "listing": listing_digest(manifest.folder)}
+    listing = listing_digest(manifest.folder, links=getattr(manifest.reader.settings, "links", False))
+    return {**told, "folder": str(manifest.folder.resolve()), "listing": listing}
 
 
-def listing_digest(folder: Path) -> str:
-    """sha256 over the name, size and time of every file; of nothing, where there is no folder (the run will say so)."""
+def listing_digest(root: Path, *, links: bool = False) -> str:
+    """sha256 over the name, size and time of every file, and over what cannot be listed; of nothing, where there is no
+    folder: the run will tell of both."""
+    told: list[str] = []
+
+    def put(path: str | Path, facts: str) -> None:
+        told.append(f"{os.path.relpath(path, root)}\0{facts}\n")
+
+    for at, _, files in walked(root, links=links, failed=lambda error: put(error.filename, str(error.errno))):
+        for file in files:
+            try:
+                facts = (at / file).stat()
+            except OSError as error:
+                put(at / file, str(error.errno))
+            else:
+                put(at / file, f"{facts.st_size}\0{facts.st_mtime_ns}")
     state = hashlib.sha256()
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-        if path.is_file():
-            facts = path.stat()
-            name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
-            state.update(name + f"\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    for line in sorted(told):
+        state.update(os.fsencode(line))
     return state.hexdigest()
 
 
@@ -128,6 +142,9 @@ def run(job: Job) -> Outcome:
     if not found.files:
         raise Refused(f"{manifest.folder}: the reader {manifest.reader.name!r} finds no recording in it")
     job.say(found.line(manifest))
+    settings = manifest.reader.settings
+    if isinstance(settings, folder.Config) and (aside := folder.left_alone(settings, manifest.folder)):
+        job.say(aside)
     summary = {**found.summary(), "root": str(manifest.folder.resolve()), "roots": roots_of(manifest)}
     return Outcome(digest=found.digest.hexdigest(), summary=summary)
 

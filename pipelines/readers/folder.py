@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
@@ -11,7 +12,7 @@ from infra.manifest import Manifest
 from infra.workflow.node import Refused
 from pipelines.reading.columns import lowered, recording, tell
 from pipelines.reading.inside import Outside, inside
-from pipelines.reading.layouts import small_text
+from pipelines.reading.layouts import small_text, walked
 from pipelines.row import Recording
 
 KINDS = (
@@ -28,7 +29,7 @@ class Config(Manifest):
     text_beside: bool = True
     """`a/b.txt` is the transcript of `a/b.wav`."""
     links: bool = False
-    """Follow links that lead out of the folder: for a folder of links that you made yourself."""
+    """Follow links that lead out of the folder, to files and folders: for a folder of links that you made yourself."""
 
 
 def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
@@ -39,9 +40,11 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     if not root.is_dir():
         raise Refused(f"{root}: no such folder of recordings")
     root = root.resolve()
-    found, others = walk(root)
+    found, others = walk(root, links=cfg.links)
     if not found:
-        kinds = f"it holds {others} other file{'s' * (others != 1)}" if others else "it is empty"
+        links = others.pop("links to folders", 0)
+        kinds = f"it holds {count(others.total(), 'other file')}" if others else "it is empty"
+        kinds += f", and {count(links, 'link')} to folders, which are not followed" if links else ""
         raise Refused(f"{root}: no sound file in it ({kinds}); looked for {KINDS[:60]} ...")
     told = rows_of_tables(root) if cfg.tables else {}
     by_stem = {str(PurePosixPath(name).with_suffix("")): name for name in sorted(found, reverse=True)}
@@ -60,10 +63,15 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
             row,
             uri=os.fspath(root / name),
             name=name,
-            size=found[name].stat().st_size if name in found else 0,
+            size=size_of(found[name]) if name in found else 0,
             text=text,
             fault="failed:outside: it is a link out of the folder; set links, if you made it" if outside else None,
         )
+
+
+def count(number: int, word: str) -> str:
+    """`1 link`, `2 links`."""
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def leads_out(root: Path, name: str) -> bool:
@@ -75,24 +83,58 @@ def leads_out(root: Path, name: str) -> bool:
     return False
 
 
-def walk(root: Path) -> tuple[dict[str, Path], int]:
-    """Sound files under `root` by relative name, and how many other files there are; hidden ones are left out."""
-    found, others = {}, 0
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(item for item in folders if not item.startswith("."))
+def walk(root: Path, *, links: bool = False) -> tuple[dict[str, Path], Counter[str]]:
+    """Whatever is called like a sound file under `root`, by relative name (what it is, `probe` will see); and how many
+    other things are left alone, by their endings. Hidden ones are left out.
+
+    Raises: Refused for a folder that cannot be listed.
+    """
+    found, others = dict[str, Path](), Counter[str]()
+    for folder, folders, files in walked(root, links=links):
+        others["links to folders"] += 0 if links else sum(os.path.islink(folder / item) for item in folders)
         for file in files:
-            path = Path(folder) / file
-            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and path.is_file():
+            path = folder / file
+            if file.startswith("."):
+                continue
+            if path.suffix.lower() in SUFFIXES:
                 found[path.relative_to(root).as_posix()] = path
             else:
-                others += 1
-    return found, others
+                others[path.suffix.lower() or "no ending"] += 1
+    return found, +others
+
+
+def left_alone(cfg: Config, root: Path) -> str:
+    """What the folder holds beside its sound files, tables and transcripts, in a sentence; empty where it is nothing.
+
+    Raises: Refused for a folder that cannot be listed.
+    """
+    found, others = walk(root.resolve(), links=cfg.links)
+    if cfg.tables:
+        others.subtract(path.suffix.lower() for path in tables_in(root))
+    if cfg.text_beside:
+        others[".txt"] -= sum(path.with_suffix(".txt").is_file() for path in found.values())
+    others = +others
+    kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(8))
+    return f"left alone: {kinds}{', ...' if len(others) > 8 else ''}" if others else ""
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none, or it cannot be asked."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def tables_in(root: Path) -> list[Path]:
+    """The files in the root that may be tables of transcripts, in order."""
+    return sorted(item for item in root.iterdir() if item.suffix.lower() in (".tsv", ".csv", ".jsonl"))
 
 
 def rows_of_tables(root: Path) -> dict[str, dict[str, Any]]:
     """File name as written in a table -> its row, from all tables in the root that name files; the first one wins."""
     told: dict[str, dict[str, Any]] = {}
-    for path in sorted(item for item in root.iterdir() if item.suffix.lower() in (".tsv", ".csv", ".jsonl")):
+    for path in tables_in(root):
         for row in rows_of(path):
             lower = lowered(row)
             name = tell(lower, "file")

@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
 from pipelines.readers.parquet import split_of
-from pipelines.reading.layouts import faulty, lines_of, needed, of_file, root_at
+from pipelines.reading.layouts import faulty, lines_of, listing, needed, of_file, root_at
 from pipelines.row import Recording
 
 
@@ -24,7 +24,7 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     Raises: Refused where there is no wav.scp, or a table is broken.
     """
     root = root_at(root, what="Kaldi data")
-    folders = sorted(path.parent for path in root.rglob("wav.scp"))
+    folders = sorted((root / name).parent for name in listing(root, "wav.scp") if name.split("/")[-1] == "wav.scp")
     if not folders:
         raise Refused(f"{root}: no wav.scp in it or below")
     for folder in folders:

@@ -46,7 +46,7 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
 def genders_of(root: Path) -> dict[str, str]:
     """Speaker -> gender, of speakers.tsv (LibriTTS-R) or SPEAKERS.txt (LibriTTS), where one is there."""
     genders: dict[str, str] = {}
-    for path in sorted({*root.glob("**/speakers.tsv"), *root.glob("**/SPEAKERS.txt")}):
+    for path in [root / name for name in listing(root, "speakers.tsv", "speakers.txt")]:
         for line in lines_of(path):
             columns = [item.strip() for item in line.replace("|", "\t").split("\t")]
             if len(columns) > 1 and columns[0].isdigit():

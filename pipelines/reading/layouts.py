@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,63 @@ def needed(root: Path, name: str, *, what: str) -> Path:
     return path
 
 
-def listing(root: Path, *suffixes: str, under: str = "") -> Iterator[str]:
-    """Files below `root` by relative name, in order: hidden ones left out, links to folders not followed."""
-    for folder, folders, files in os.walk(root / under):
+def refuse(error: OSError) -> None:
+    """Raises: Refused for a folder that cannot be listed: what it holds would be lost, and nobody would know."""
+    shown = printable(os.fsdecode(error.filename))
+    raise Refused(f"{shown}: the folder cannot be listed ({error.strerror}); mend it, or move it away") from None
+
+
+def walked(
+    root: Path, *, links: bool = False, failed: Callable[[OSError], None] = refuse
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`root` and every folder below it, in order, with the names of its folders and files; hidden folders left out.
+
+    Links to folders are named, and with `links` followed where they lead out of `root`, to each place once. `failed`
+    is called for a folder that cannot be listed.
+    """
+    real, seen = root.resolve(), set[Path]()
+
+    def new(path: Path) -> bool:
+        if not os.path.islink(path):
+            return True
+        target = path.resolve()
+        known = target in seen or target.is_relative_to(real) or real.is_relative_to(target)
+        seen.add(target)
+        return not known
+
+    for folder, folders, files in os.walk(root, onerror=failed, followlinks=links):
         folders[:] = sorted(item for item in folders if not item.startswith("."))
-        for file in sorted(files):
+        if links:
+            folders[:] = [item for item in folders if new(Path(folder) / item)]
+        yield Path(folder), folders, sorted(files)
+
+
+def listing(root: Path, *suffixes: str, under: str = "") -> Iterator[str]:
+    """Files below `root` by relative name, in order: hidden ones left out, links to folders not followed.
+
+    Raises: Refused for a folder that cannot be listed.
+    """
+    if not (root / under).is_dir():
+        return
+    for folder, _, files in walked(root / under):
+        for file in files:
             if file.lower().endswith(suffixes) and not file.startswith("."):
-                yield (Path(folder) / file).relative_to(root).as_posix()
+                yield (folder / file).relative_to(root).as_posix()
 
 
 def small_text(root: Path, name: str) -> bytes | None:
-    """What a text file under `root` holds; None where there is none, it is too long, or it lies elsewhere."""
+    """What a text file under `root` holds; None where there is none, it is too long, or it lies elsewhere.
+
+    Raises: Refused where it cannot be read.
+    """
     try:
         path = inside(root, name)
     except Outside:
         return None
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= LONGEST_LINE else None
+    try:
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= LONGEST_LINE else None
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read ({error.strerror}); mend it, or move it away") from None
 
 
 def lines_of(path: Path) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """Readers: every sound file of a folder is found once, with what the tables say of it; mistakes are sentences."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from infra.manifest import resolve
 from infra.workflow.node import Refused
 from pipelines.readers import folder, jsonl
 from pipelines.row import Recording
@@ -170,6 +172,49 @@ def test_links_out_of_a_folder_are_failed_rows_unless_asked_for(tmp_path: Path) 
     assert found["out.wav"].text is None
     assert found["again.wav"].fault is None
     assert read(tmp_path / "mine", links=True)["out.wav"].fault is None
+
+
+def too_deep(root: Path) -> None:
+    """A folder at a path that is longer than any call takes: nobody can list it by its name, whoever asks."""
+    at = os.open(root, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("n" * 250, dir_fd=at)
+        below = os.open("n" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+
+
+@pytest.mark.parametrize("layout", ["folder", "webdataset", "parquet", "kaldi"])
+def test_folder_that_cannot_be_listed_is_a_sentence_and_never_passed_over(tmp_path: Path, layout: str) -> None:
+    touch(tmp_path, "a.wav", "a.tar", "a.parquet", "wav.scp")
+    too_deep(tmp_path)
+    reader = resolve("pipelines.readers", layout)
+    with pytest.raises(Refused, match=r"nnn.*: the folder cannot be listed \(File name too long\)"):
+        list(reader.recordings(reader.Config(), tmp_path))
+
+
+def test_linked_folders_are_followed_where_that_is_asked_for_and_else_told(tmp_path: Path) -> None:
+    touch(tmp_path, "mine/a.wav", "elsewhere/b.wav", "elsewhere/deep/c.wav")
+    for name, target in (("out", "elsewhere"), ("again", "elsewhere"), ("loop", "mine"), ("up", ".")):
+        (tmp_path / "mine" / name).symlink_to(tmp_path / target)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
+    config = folder.Config()
+    assert sorted(read(tmp_path / "mine")) == ["a.wav"]
+    assert folder.left_alone(config, tmp_path / "mine") == "left alone: links to folders 4"
+    found = read(tmp_path / "mine", links=True)
+    assert sorted(found) == ["a.wav", "again/b.wav", "again/deep/c.wav"]
+    assert not any(item.fault for item in found.values())
+
+
+def test_what_is_no_recording_is_counted_and_what_is_called_like_one_is_a_row(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b/b.ts", "b/b.lab", "b/c.lab", "LICENSE", ".hidden")
+    (tmp_path / "a.txt").write_text("its transcript")
+    (tmp_path / "t.tsv").write_text("file\ttext\n")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert list(read(tmp_path)) == ["a.wav", "gone.wav", "pipe.wav"]
+    assert folder.left_alone(folder.Config(), tmp_path) == "left alone: .lab 2, no ending 1, .ts 1"
 
 
 TEXTS = {

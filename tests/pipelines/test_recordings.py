@@ -108,6 +108,20 @@ def test_a_changed_folder_has_another_identity(tmp_path: Path) -> None:
     assert len({item["listing"] for item in (before, touched, identity(manifest))}) == 3
 
 
+def test_identity_tells_of_linked_folders_and_never_fails(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mine" / "out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "mine" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    reader = {"name": "folder", "links": True}
+    followed = parse(RecordingsManifest, {"folder": str(tmp_path / "mine"), "reader": reader}, where="x.yaml")
+    plain = RecordingsManifest(folder=tmp_path / "mine")
+    before = identity(followed)["listing"], identity(plain)["listing"]
+    soundfile.write(tmp_path / "elsewhere" / "two.wav", np.zeros(1600), 16000)
+    after = identity(followed)["listing"], identity(plain)["listing"]
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
 @pytest.mark.parametrize(("files", "said"), [([], "empty"), (["notes.md"], "1 other file")])
 def test_a_folder_without_sound_is_refused_with_a_sentence(tmp_path: Path, files: list[str], said: str) -> None:
     folder = tmp_path / "folder"
