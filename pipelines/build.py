@@ -16,7 +16,7 @@ from typing import Any
 
 from infra.log import clock, hush
 from infra.manifest import resolve
-from infra.storage import write_json
+from infra.storage import os_error_sentence, write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
 from pipelines.assemble import assemble, show, tell_metrics, tell_truth
@@ -29,7 +29,7 @@ from pipelines.manifest import CorpusManifest, Worker, semantic
 from pipelines.packing.writer import Packable, finish, plan, write_shard
 from pipelines.policy.tombstones import store_of
 from pipelines.recipe import Step
-from pipelines.reuse import earlier_results, forecast, note_chain
+from pipelines.reuse import earlier_results, forecast, note_chain, unseen
 from pipelines.row import Recording
 from pipelines.shards import read_card
 from pipelines.units import Unit, plan_units, prepared
@@ -176,11 +176,19 @@ def told_of_reuse(
 ) -> list[str]:
     """What is taken over from an earlier chain, and why the rest has to run, for people; nothing where all is new."""
     known = sum(unit.id in earlier for unit in todo)
-    if not known:
-        return []
-    why = forecast(steps, works)
+    missing = unseen(len(todo) - known, of=len(todo), works=works)
+    why = {
+        name: reason
+        for name, reason in forecast(steps, works, known=known).items()
+        if reason not in ("", "new") or known
+    }
     kept = [name for name, reason in why.items() if not reason]
-    lines = [f"{known} of {len(todo)} units were annotated by another chain; taken over: {', '.join(kept)}"]
+    lines = (
+        [f"{known} of {len(todo)} units were annotated by another chain; taken over: {', '.join(kept)}"]
+        if known
+        else []
+    )
+    lines += [missing] if missing else []
     return [*lines, *(f"  run {name}: {reason}" for name, reason in why.items() if reason)]
 
 
@@ -210,6 +218,10 @@ class UnitWorker:
                 status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
             except WeightsError as error:
                 self.stop = str(error)
+            except OSError as error:  # of the disk that results go to: what a recording raises is a row
+                self.stop = os_error_sentence(error) or ""
+                if not self.stop:
+                    raise
         return {"status": [json.dumps({"stop": self.stop} if self.stop else status)]}
 
 

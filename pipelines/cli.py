@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         if verb == "plan":
             told = "run the chain on a sample (of N recordings), and say what to expect of all: hours, time, disk"
-            sub.add_argument("--sample", type=int, metavar="N", nargs="?", const=0, help=told)
+            sub.add_argument("--sample", type=natural, metavar="N", nargs="?", const=0, help=told)
         else:
             sub.add_argument("--force", action="store_true", help="build it again; the old one is kept")
     for verb, told in (
@@ -110,7 +110,7 @@ def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> "Iterator
     """What is taken over from earlier builds of this corpus in the store, and why each transform has to run."""
     from infra.workflow.single import STORE
     from pipelines.build import made_chain
-    from pipelines.reuse import earlier_results, forecast
+    from pipelines.reuse import earlier_results, forecast, unseen
 
     chain = made_chain(manifest)
     works = sorted((STORE / node_name(manifest)).glob("*/work"))
@@ -119,11 +119,29 @@ def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> "Iterator
     if earlier:
         parts = f"{len(earlier) - whole} by another one that has parts in common"
         yield f"done before  {whole} units by this chain, {parts}"
-    why = forecast(chain.steps, works) if len(earlier) > whole else dict.fromkeys(chain.steps, "new")
+    missing = unseen(len(units) - len(earlier), of=len(units), works=works)
+    if missing:
+        yield f"new          {missing}"
+    why = (
+        forecast(chain.steps, works, known=len(earlier))
+        if missing or len(earlier) > whole
+        else dict.fromkeys(chain.steps, "new")
+    )
     for name, step in chain.steps.items():
         left = len(units) - (whole if why[name] else len(earlier))
         reason = f" ({why[name]})" if left and why[name] not in ("", "new") else ""
         yield f"  {name:<12} {step.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"
+
+
+def natural(word: str) -> int:
+    """A number of recordings, as a word of the command line.
+
+    Raises: ValueError, which argparse tells in its words
+    """
+    number = int(word)
+    if number < 1:
+        raise ValueError(word)
+    return number
 
 
 def node_name(manifest: "CorpusManifest") -> str:
@@ -247,7 +265,8 @@ def corpus_at(word: str) -> Path:
             return folder
     if path.is_dir():
         return path
-    slots = Store(STORE).slots(word) if NAME.fullmatch(word) else []
+    node = word.replace("-", "_")
+    slots = Store(STORE).slots(node) if NAME.fullmatch(node) else []
     found = [slot.out for slot in slots if (slot.out / "corpus.json").is_file()]
     if not found:
         raise CorpusError(

@@ -1,7 +1,7 @@
 """Hours in = hours kept + dropped + failed, by source, language, transform and reason; checked in every run."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,6 +211,7 @@ def failed_share(facts: Mapping[str, Any]) -> float:
 
 
 def top_reasons(facts: Mapping[str, Any], *, count: int = 3) -> str:
-    """The most frequent reasons, for a sentence."""
-    ranked: Iterable[tuple[str, Any]] = sorted(facts["by_reason"].items(), key=lambda item: -item[1]["items"])
-    return ", ".join(f"{name} ({entry['items']})" for name, entry in list(ranked)[:count]) or "none"
+    """The most frequent reasons, for a sentence; pauses between segments are no decision."""
+    reasons = [(name, entry) for name, entry in facts["by_reason"].items() if name != "between"]
+    ranked = sorted(reasons, key=lambda item: -item[1]["items"])
+    return ", ".join(f"{name} ({entry['items']})" for name, entry in ranked[:count]) or "none"

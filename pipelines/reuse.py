@@ -174,8 +174,24 @@ def earlier_results(steps: Mapping[str, Step], units: Iterable[str], works: Sequ
     return found
 
 
-def forecast(steps: Mapping[str, Step], works: Sequence[Path]) -> dict[str, str]:
-    """Transform -> why it has to run, against the nearest other chain; an empty word where all is taken over."""
+def unseen(count: int, *, of: int, works: Iterable[Path]) -> str:
+    """Why units have no earlier result that could be taken over, for people; nothing where nothing was built before."""
+    if not count or not pasts(works):
+        return ""
+    return (
+        f"{count} of {of} units have no earlier result: their recordings are new or were written anew, clips are cut "
+        "another way, or other things are said of them (text, language, speaker, license, source)"
+    )
+
+
+def forecast(steps: Mapping[str, Step], works: Sequence[Path], *, known: int) -> dict[str, str]:
+    """Transform -> why it has to run, against the nearest other chain; an empty word where all is taken over.
+
+    `known`: units that have an earlier result. Where none has, and this very chain has worked on others, the units are
+    new, and no transform has changed.
+    """
+    if not known and any(any((work / "units").glob(f"*.{fingerprint_of(steps)}.jsonl")) for work in works):
+        return dict.fromkeys(steps, "")
     others = [past for past in pasts(works) if past.chain != fingerprint_of(steps)]
     nearest = max(others, key=lambda past: past.same(steps), default=None)
     facts: Mapping[str, Any] = nearest.facts if nearest is not None else {}

@@ -19,8 +19,9 @@ COMPARED: Mapping[type[ast.cmpop], str] = {
     ast.NotEq: "not_equal",
 }  # fmt: skip
 COMPUTED: Mapping[type[ast.operator], str] = {
-    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide",
+    ast.Add: "add_checked", ast.Sub: "subtract_checked", ast.Mult: "multiply_checked", ast.Div: "divide",
 }  # fmt: skip
+"""Checked: whole numbers that grow too large are a mistake, not other numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,8 @@ def problems(tree: ast.expr, known: Collection[str], *, depth: int) -> list[str]
         case ast.Constant(value=value):
             good = isinstance(value, str | int | float | bool) or value is None
             return [] if good else [f"{value!r} is no number and no word"]
-        case ast.List(elts=values) | ast.Tuple(elts=values) | ast.Set(elts=values):
-            constant = all(isinstance(value, ast.Constant) and value.value is not None for value in values)
-            return [] if constant else [f"{ast.unparse(tree)}: a list holds numbers or quoted words"]
+        case ast.List() | ast.Tuple() | ast.Set():
+            return [f"{ast.unparse(tree)}: a list can only stand behind `in`"]
         case ast.BoolOp(values=values):
             inner = values
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
@@ -98,14 +98,23 @@ def problems(tree: ast.expr, known: Collection[str], *, depth: int) -> list[str]
             for sign, other in zip(ops, others, strict=True):
                 if isinstance(sign, ast.Is | ast.IsNot) and not is_none(other):
                     return [f"{ast.unparse(tree)}: `is` asks for None only; compare with =="]
-                if isinstance(sign, ast.In | ast.NotIn) and not isinstance(other, ast.List | ast.Tuple | ast.Set):
-                    return [f"{ast.unparse(tree)}: `in` wants a list, such as ['en', 'zh']"]
+                if isinstance(sign, ast.In | ast.NotIn) and (told := about_list(other)):
+                    return [f"{ast.unparse(tree)}: {told}"]
                 if type(sign) in COMPARED and is_none(other):
                     return [f"{ast.unparse(tree)}: write `is None`"]
-            inner = sides
+            lists = [other for sign, other in zip(ops, others, strict=True) if isinstance(sign, ast.In | ast.NotIn)]
+            inner = [side for side in sides if side not in lists]
         case _:
             return [f"{ast.unparse(tree)}: only scores, numbers, words, comparisons, and, or, not, + - * / can be here"]
     return [told for part in inner for told in problems(part, known, depth=depth + 1)]
+
+
+def about_list(tree: ast.expr) -> str | None:
+    """What is wrong with what stands behind `in`, if anything is."""
+    if not isinstance(tree, ast.List | ast.Tuple | ast.Set):
+        return "`in` wants a list, such as ['en', 'zh']"
+    constant = all(isinstance(value, ast.Constant) and value.value is not None for value in tree.elts)
+    return None if constant else "a list holds numbers or quoted words"
 
 
 def is_none(tree: ast.expr) -> bool:
@@ -128,7 +137,7 @@ def holds(condition: Condition, table: Any, *, unknown: bool | None = False) -> 
         if not pyarrow.types.is_boolean(found.type):
             raise ManifestError("condition", [f"{condition.text} is {found.type}, not true or false"])
         return found if unknown is None else compute.fill_null(found, unknown)
-    except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+    except (pyarrow.ArrowException, OverflowError, UnicodeError) as error:
         told = " ".join(str(error).split())
         raise ManifestError("condition", [f"{condition.text}: cannot be compared ({told[:160]})"]) from None
 
@@ -146,7 +155,7 @@ def value_of(tree: ast.expr, table: Any) -> Any:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return compute.invert(value_of(operand, table))
         case ast.UnaryOp(operand=operand):
-            return compute.negate(value_of(operand, table))
+            return compute.negate_checked(value_of(operand, table))
         case ast.BinOp(left=left, op=op, right=right):
             one, two = value_of(left, table), value_of(right, table)
             if isinstance(op, ast.Div):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.manifest import ManifestError
 from pipelines.funnel import duration
 from pipelines.policy.conditions import Condition, holds
 from pipelines.policy.scored import Scored, hours_by, read_scored, total_hours
@@ -101,9 +102,16 @@ def as_unknown(found: Any) -> NDArray[np.bool_]:
 def sweep(
     scored: Scored, score: str, thresholds: NDArray[np.float64], *, keep_below: bool
 ) -> list[tuple[float, float, int]]:
-    """Threshold, hours and segments that it keeps, for many thresholds in one pass over the sorted scores."""
+    """Threshold, hours and segments that it keeps, for many thresholds in one pass over the sorted scores.
+
+    Raises: ManifestError where the score is no number
+    """
+    from pyarrow import types
+
     table = scored.judged
     column = table[score]
+    if not (types.is_floating(column.type) or types.is_integer(column.type)):
+        raise ManifestError("--sweep", [f"{score} is {column.type}, and thresholds are for numbers"])
     values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
     known = ~np.isnan(values)
     order = np.argsort(values[known], kind="stable")

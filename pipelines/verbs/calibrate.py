@@ -32,6 +32,8 @@ def main(args: argparse.Namespace) -> int:
     root = corpus_at(args.corpus)
     card = read_card(root)
     scores = [word.strip() for word in args.scores.split(",") if word.strip()]
+    if not scores:
+        raise ManifestError("--scores", ["names no score; such as mos_overall,snr_db"])
     where = args.where and read_condition(args.where, known=score_names(root), where="--where")
     found = calibrate(root, scores=scores, percentile=args.percentile, where=where or None)
     if args.json:

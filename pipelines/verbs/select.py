@@ -186,7 +186,7 @@ def run_target(args: argparse.Namespace, root: Path, where: Any) -> int:
     from pipelines.shards import read_card
 
     scores = [word.strip() for word in args.by.split(",") if word.strip()]
-    if not scores or args.target_hours <= 0:
+    if not scores or not args.target_hours > 0:  # not a number is not more than 0 either
         raise ManifestError("--target-hours", ["wants more than 0 hours, and at least one score in --by"])
     found = target(root, hours=args.target_hours, scores=scores, language=args.language, where=where)
     card = read_card(root)

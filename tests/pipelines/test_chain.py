@@ -1,8 +1,10 @@
 """The chain over a unit, without Ray: fates for all, blame for the guilty, and no unit done twice."""
 
 import faulthandler
+import json
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ import soundfile
 
 from infra.manifest import parse
 from pipelines.attempts import Attempts
+from pipelines.build import UnitWorker
 from pipelines.chain import Chain
 from pipelines.ledger import UnitResult, final_units, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
@@ -211,3 +214,24 @@ def test_batches_are_halved_where_memory_does_not_suffice_and_nothing_is_lost(un
     assert sizes[0] == 5
     assert max(sizes[-2:]) <= 2
     assert chain.most_seconds["loudness"] < chain.most_seconds["bandwidth"]
+
+
+def told_without_room(manifest: CorpusManifest, unit: str, work: Path, told: "multiprocessing.Queue[str]") -> None:
+    """What a worker says where no file may have more than 1000 bytes, as on a disk that is full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    found = UnitWorker(manifest, work)({"unit": [unit], "earlier": [""]})
+    told.put(found["status"][0])
+
+
+def test_disk_without_room_is_a_sentence_and_the_unit_is_done_later(unit: Unit, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    told: multiprocessing.Queue[str] = context.Queue()
+    manifest = parse(CorpusManifest, MANIFEST, where="toy")
+    child = context.Process(target=told_without_room, args=(manifest, unit.to_json(), tmp_path, told))
+    child.start()
+    status = json.loads(told.get(timeout=120))
+    child.join()
+    assert "raise it (ulimit -f) and run the same command again" in status["stop"]
+    assert final_units(tmp_path, chain=chain_of().fingerprint) == set()
+    assert chain_of().run_unit(unit, tmp_path) is not None

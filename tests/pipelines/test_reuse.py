@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipelines.chain import Chain
 from pipelines.ledger import UnitResult, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
-from pipelines.reuse import earlier_results, forecast, note_chain
+from pipelines.reuse import earlier_results, forecast, note_chain, unseen
 from pipelines.row import Clip, Rejected
 from pipelines.units import Unit, unit_of
 
@@ -97,7 +98,9 @@ def test_one_changed_transform_runs_alone_with_those_that_read_it(unit: Unit, tm
     first = Counted(tmp_path / "work")
     first.run(unit)
     assert all(count == 4 for count in first.clips.values())
-    why = forecast(Counted(tmp_path / "work", loudness={"noise_percentile": 20}).chain.steps, [tmp_path / "work"])
+    why = forecast(
+        Counted(tmp_path / "work", loudness={"noise_percentile": 20}).chain.steps, [tmp_path / "work"], known=1
+    )
     assert why["loudness"] == "noise_percentile: 10.0 -> 20.0"
     assert why["caption"] == "it sees what loudness gives"
     assert {name for name, reason in why.items() if reason} == {"loudness", "caption"}
@@ -149,9 +152,25 @@ def test_other_cuts_take_over_nothing(unit: Unit, tmp_path: Path) -> None:
     Counted(tmp_path / "work").run(unit)
     second = Counted(tmp_path / "work", segment={"pad_seconds": 0.1})
     assert earlier_results(second.chain.steps, [unit.id], [tmp_path / "work"]) == {}
+    note_chain(tmp_path / "work", second.chain.steps)
+    why = forecast(second.chain.steps, [tmp_path / "work"], known=0)
+    assert why["segment"] == "pad_seconds: 0.15 -> 0.1"
+    assert "it sees what segment gives" in why["loudness"]
     second.run(unit)
     assert second.clips["vad"] == 4
-    assert forecast(second.chain.steps, [tmp_path / "work"])["segment"] == "pad_seconds: 0.15 -> 0.1"
+
+
+def test_units_without_an_earlier_result_say_why(unit: Unit, tmp_path: Path) -> None:
+    first = Counted(tmp_path / "work")
+    assert unseen(1, of=1, works=[tmp_path / "work"]) == "", "nothing was built before"
+    first.run(unit)
+    note_chain(tmp_path / "work", first.chain.steps)
+    relicensed = unit_of([replace(recording, license="CC0-1.0") for recording in unit.recordings])
+    assert earlier_results(first.chain.steps, [relicensed.id], [tmp_path / "work"]) == {}
+    assert "other things are said of them (text, language, speaker, license" in unseen(
+        1, of=1, works=[tmp_path / "work"]
+    )
+    assert set(forecast(first.chain.steps, [tmp_path / "work"], known=0).values()) == {""}, "no transform has changed"
 
 
 def test_arrays_are_kept_and_taken_over(unit: Unit, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infra.manifest import ManifestError
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.scored import read_scored, score_names
 from pipelines.policy.select import judge
@@ -86,3 +87,9 @@ def test_sweep_agrees_with_asking_each_threshold(corpus: Path) -> None:
         for at, hours, count in points:
             facts = ask(corpus, f"mos_overall {sign} {at}")
             assert (facts["hours"]["kept"], facts["segments"]["kept"]) == (hours, count)  # type: ignore[index]
+
+
+def test_words_are_not_swept(corpus: Path) -> None:
+    scored = read_scored(corpus, {"language"})
+    with pytest.raises(ManifestError, match="language is string, and thresholds are for numbers"):
+        sweep(scored, "language", np.arange(2.0), keep_below=False)
