@@ -1,13 +1,14 @@
 """Copies across corpora, and in evaluation sets: which clips to drop, so that a sound is trained on once or never."""
 
 import datetime
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
+from infra.workflow.node import Refused
 from pipelines.copies.duplicates import Pair, Prints, near_pairs
 from pipelines.copies.prints import HOP_SECONDS, SHORTEST_SECONDS
 from pipelines.hearing.heard import Heard, Set
@@ -115,8 +116,27 @@ def greedy(
     return gone
 
 
+def check_names(sets: Sequence[Set], evaluation: Sequence[Set]) -> None:
+    """Can each set's copies be hidden without those that are kept? Tombstones go by the name of a corpus, and by key.
+
+    Raises: Refused where two sets are versions or views of one corpus, or a folder that no tombstone can be for.
+    """
+    if nameless := [item.name for item in sets if item.corpus is None]:
+        raise Refused(f"{nameless[0]}: is no corpus, so nothing can be hidden in it; give it as --against")
+    count = Counter(item.corpus for item in sets) + Counter({item.corpus for item in evaluation})
+    if twice := [item.corpus for item in sets if count[item.corpus] > 1]:
+        raise Refused(
+            f"{twice[0]} is given twice: what is hidden in one version or view of it is hidden in all, with the copy "
+            "that is kept; leave one of them out, or leave out --apply"
+        )
+
+
 def write_tombstones(found: Sequence[Copy], sets: Sequence[Set], evaluation: Sequence[Set], *, who: str) -> int:
-    """Hide the copies from readers and later builds: a tombstone a corpus, reason and set that has the other copy."""
+    """Hide the copies from readers and later builds: a tombstone a corpus, reason and set that has the other copy.
+
+    Raises: Refused, as `check_names` does.
+    """
+    check_names(sets, evaluation)
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     everything = [*evaluation, *sets]
     count = 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.copies.prints import Words, read
+from pipelines.policy.views import corpus_and_selection
 from pipelines.row import Clip, segment_of
 from pipelines.shards import Corpus, open_corpus
 from pipelines.transforms.fingerprint import Config, Transform
@@ -33,6 +34,7 @@ class Set:
     name: str
     """`name@digest` of a corpus, or the folder."""
     root: Path
+    """Where the corpus lies, also of a selection; or the folder."""
     corpus: str | None
     """Name of the corpus; None for a folder of sound files."""
     clips: tuple[Heard, ...]
@@ -74,7 +76,8 @@ def of_corpus(root: Path, *, say: Callable[[str], None]) -> Set:
         )
         for row in rows
     )
-    return Set(f"{corpus.name}@{corpus.digest}", root, corpus.name, clips)
+    place, _ = corpus_and_selection(root, None)
+    return Set(f"{corpus.name}@{corpus.digest}", place, corpus.name, clips)
 
 
 def printed(corpus: Corpus, number: int, listen: Transform) -> dict[str, str | None]:

@@ -41,13 +41,15 @@ def main(args: argparse.Namespace) -> int:
 
     from infra.manifest import ManifestError
     from pipelines.cli import corpus_at
-    from pipelines.copies.dedup import copies, write_tombstones
+    from pipelines.copies.dedup import check_names, copies, write_tombstones
     from pipelines.hearing.heard import heard_at
 
     if not 0 < args.min_share <= 1:
         raise ManifestError("--min-share", [f"lies between 0 and 1, but is {args.min_share:g}"])
     sets = [heard_at(corpus_at(word), say=say) for word in args.corpora]
     evaluation = [heard_at(corpus_at(word), say=say) for word in args.against]
+    if args.apply:
+        check_names(sets, evaluation)
     found = copies(sets, evaluation, min_share=args.min_share)
     print(json.dumps(facts_of(found, sets, evaluation), indent=2) if args.json else told(found, sets, evaluation))
     if args.apply and found:

@@ -118,3 +118,32 @@ def test_command_tells_then_applies(tmp_path: Path, speech: list[Wave], capsys: 
     assert main(words) == 0
     assert "no copies" in capsys.readouterr().out
     assert main([*words, "--min-share", "0"]) == 2
+
+
+def test_two_versions_of_one_corpus_are_compared_but_nothing_of_them_is_hidden(
+    tmp_path: Path, speech: list[Wave], capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots = [str(corpus(tmp_path / name, speech[:2], first=0)) for name in ("one", "two")]
+    for words in (roots, [roots[0], roots[0]], [roots[0], "--against", roots[0]], [roots[0], "--against", roots[1]]):
+        assert main(["corpus", "dedup", *words, "--apply"]) == 1
+        assert "toy is given twice: what is hidden in one version" in capsys.readouterr().err
+    assert [len(open_corpus(root)) for root in roots] == [2, 2]
+    assert main(["corpus", "dedup", *roots]) == 1
+    assert "near_duplicate: 2 clips" in capsys.readouterr().out
+
+
+def test_copies_in_a_view_are_hidden_from_readers_of_the_view(
+    tmp_path: Path, speech: list[Wave], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = corpus(tmp_path / "toy", speech[:3], first=0)
+    view, folder = tmp_path / "view", tmp_path / "eval"
+    assert main(["corpus", "select", str(root), "--where", "seconds>=1", "--out", str(view)]) == 0
+    folder.mkdir()
+    soundfile.write(folder / "prompt.wav", speech[1], 16000)
+    words = ["corpus", "dedup", str(view), "--against", str(folder)]
+    assert main(words) == 1
+    assert main([*words, "--apply"]) == 0
+    assert (len(open_corpus(view)), len(open_corpus(root))) == (2, 2)
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "no copies" in capsys.readouterr().out
