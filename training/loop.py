@@ -119,7 +119,7 @@ class Worker:
         """
         from training import validate
 
-        manifest = self.manifest
+        manifest, saved = self.manifest, first
         if first == 0:
             self.validate(0, log)
         began, saving = time.monotonic(), 0.0
@@ -135,10 +135,13 @@ class Worker:
             if done % manifest.sample_every == 0 or done == manifest.steps:
                 validate.write_samples(self, step=done)
             halt = done < manifest.steps and self.asked_to_stop()
-            if done % manifest.save_every == 0 or done == manifest.steps or halt:
-                began = time.monotonic()
+            began = time.monotonic()
+            if done % manifest.checkpoint_every == 0 or done == manifest.steps or halt:
                 self.save(done)
-                saving = time.monotonic() - began
+                saved = done
+            if done - saved == manifest.write_within:
+                self.background.finish()  # so that a kill never costs more than save_every updates
+            saving = time.monotonic() - began
             if halt:
                 raise Halted(f"stopped after step {done}, which is saved")
             began = time.monotonic()

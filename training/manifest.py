@@ -124,12 +124,24 @@ class StageManifest(Manifest):
     max_failures: int = Field(default=3, ge=0)
     """Times that Ray Train starts the workers again after one died."""
     save_every: Count = 1000
+    """Updates that a kill may cost at most. A checkpoint is taken a tenth of it early, and written while training goes
+    on; where the write is not done within that tenth, training waits for it."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     validate_every: Count = 1000
     validation_batches: int = Field(default=8, ge=0)
     sample_every: Count = 1000
     log_every: Count = 1
     """Steps between two points of a curve in MLflow; losses.jsonl has them all."""
+
+    @property
+    def write_within(self) -> int:
+        """Updates that the write of a checkpoint may last."""
+        return 0 if self.save_every == 1 else max(1, self.save_every // 10)
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Updates from one checkpoint to the next."""
+        return self.save_every - self.write_within
 
     @model_validator(mode="after")
     def fits_together(self) -> "StageManifest":

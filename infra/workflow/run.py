@@ -62,6 +62,8 @@ class Run:
     """Jobs at work that can be asked to save what they have and end."""
     asked: bool = False
     """Has SIGTERM come, and have they been asked?"""
+    connect: Callable[[], None] | None = None
+    """Starts or joins Ray; None: the cluster's own way."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     above: JournalRun | None = None
     above_slot: Slot | None = None
@@ -74,7 +76,7 @@ class Run:
         """
         self.store.root.mkdir(parents=True, exist_ok=True)
         status, reason = "FINISHED", ""
-        with self.stack, stoppable(self.ask):
+        with self.stack, stoppable(self.ask) as listen:
             try:
                 self.store.reap(say)
                 if jobs <= 1:
@@ -82,7 +84,7 @@ class Run:
                         self.rows[name] = self.one(name)
                         self.stop_if_asked()
                 else:
-                    self.side_by_side(jobs)
+                    self.side_by_side(jobs, listen=listen)
                 if any(row.result == "failed" for row in self.rows.values()):
                     status = "FAILED"
             except (KeyboardInterrupt, SystemExit):
@@ -130,10 +132,16 @@ class Run:
                 return Row(node, "failed", str(error), time.monotonic() - began)
         return Row(node, "made", step.reason, time.monotonic() - began, made)
 
-    def side_by_side(self, jobs: int) -> None:
+    def side_by_side(self, jobs: int, *, listen: Callable[[], None]) -> None:
         """Threads for nodes whose inputs are decided; the main thread waits, so that a signal reaches it at once."""
-        done: queue.Queue[tuple[str, Row | BaseException]] = queue.Queue()
+        done: queue.Queue[tuple[str, Row | BaseException] | None] = queue.Queue()
         waiting, busy = list(self.nodes), 0
+
+        def connect() -> None:
+            self.cluster.connect()
+            done.put(None)  # Ray has put handlers of its own in place of ours, which only the main thread can mend
+
+        self.connect = connect
 
         def work(name: str) -> None:
             try:
@@ -142,7 +150,6 @@ class Run:
                 done.put((name, error))
 
         while waiting or busy:
-            self.stop_if_asked()
             ready = [n for n in waiting if all(source in self.rows for source in self.nodes[n].inputs.values())]
             if self.asked:
                 ready = []
@@ -150,12 +157,17 @@ class Run:
                 waiting.remove(name)
                 busy += 1
                 threading.Thread(target=work, args=(name,), name=name, daemon=True).start()
-            name, result = done.get()
+            ended = done.get()
+            if ended is None:
+                listen()
+                continue
+            name, result = ended
             busy -= 1
             if isinstance(result, Row):
                 self.rows[name] = result
             elif not (self.asked and isinstance(result, KeyboardInterrupt)):
                 raise result
+            self.stop_if_asked()
 
     @contextlib.contextmanager
     def at_work(self, node: Node, slot: Slot) -> Iterator[None]:
@@ -194,7 +206,7 @@ class Run:
                 self.stack.enter_context(owned(self.above_slot.folder / ".lock", waiting=say))
             self.shipping.start()
             parent = self.above.id if self.above else None
-        return Around(self.workflow, self.experiment, parent, self.cluster.connect)
+        return Around(self.workflow, self.experiment, parent, self.connect or self.cluster.connect)
 
     def end(self, status: str, reason: str) -> None:
         """Close the workflow's run, with its graph as an artifact."""
@@ -249,25 +261,34 @@ def open_above(store: Store, workflow: str, nodes: Mapping[str, Node], experimen
 
 
 @contextlib.contextmanager
-def stoppable(ask: Callable[[], bool]) -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does; where `ask` finds jobs to wait for, at the end of their grace or a second one."""
+def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+    """SIGTERM stops as Ctrl-C does; where `ask` finds jobs to wait for, at the end of their grace or a second one.
+
+    Yields what puts the handlers in place again.
+    """
     main = threading.main_thread()
     if threading.current_thread() is not main:
-        yield
+        yield lambda: None
         return
     assert main.ident is not None
     timer = threading.Timer(GRACE_SECONDS, signal.pthread_kill, [main.ident, signal.SIGTERM])
     timer.daemon = True
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        signal.alarm(0)  # Ray's own handler, where it came first, has asked to be killed in 3 s
         if number == signal.SIGTERM and ask():
             timer.start()
             return
         raise KeyboardInterrupt
 
-    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    def listen() -> None:
+        for number in old:
+            signal.signal(number, stop)
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    listen()
     try:
-        yield
+        yield listen
     finally:
         timer.cancel()
         for number, handler in old.items():

@@ -23,6 +23,26 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_corpus(tmp_path_factory.mktemp("corpora") / "mini")
 
 
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the tiny model that any stage after the first can start from: a backbone, and statistics."""
+    import torch
+
+    from models.backbone.config import ModelConfig
+    from models.runtime.bundle import new_bundle, save_bundle
+    from training.manifest import load_model
+    from training.objectives.backbone import new_backbone
+
+    model = load_model("tiny")
+    made = new_bundle(ModelConfig.from_dicts(model.config, model.llm), seed=1)
+    width = made.config.latent_dim
+    made.latent_mean_D, made.latent_var_D = torch.zeros(width), torch.ones(width)
+    made.backbone = new_backbone(made, seed=0)
+    folder = tmp_path_factory.mktemp("start") / "bundle"
+    save_bundle(made, folder, card={})
+    return folder
+
+
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The objectives of tests/training/toys, by name, beside the real ones."""
@@ -97,7 +117,7 @@ def runs(corpus: Path, ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -
             "schedule": {"shape": "exponential", "final_lr": 0.001, "warmup_steps": 3},
             "engine": engine,
             "steps": 10,
-            "save_every": 3,
+            "save_every": 4,
             "validate_every": 5,
             "check_gradients_every": 2,
             "seed": 2,

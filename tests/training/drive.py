@@ -1,6 +1,7 @@
 """A driver that a test can kill: trains a small AudioVAE stage on two Ray Train workers, and prints its digest.
 
-`drive.py CORPUS FOLDER...`: in a folder named `killed`, a worker is killed (SIGKILL) once a checkpoint is on disk.
+`drive.py CORPUS FOLDER...`: in a folder named `killed`, a worker is killed (SIGKILL) once a checkpoint is on disk. In
+`workflow-N` the stage is a node of a workflow with N jobs at once; the exit code is 130 where it was stopped.
 """
 
 import json
@@ -11,12 +12,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import yaml
 
 from infra.cluster import Cluster, ClusterManifest
 from infra.journal import About, JournalRun
 from infra.manifest import parse
-from infra.storage import empty_folder
+from infra.shipping import Shipping
+from infra.storage import ROOT, empty_folder
+from infra.workflow.graph import build
+from infra.workflow.manifest import NodeManifest, WorkflowManifest
 from infra.workflow.node import Job, Made
+from infra.workflow.run import Run
+from infra.workflow.single import artifact_at
+from infra.workflow.store import Store
 from training.launch import run
 from training.manifest import StageManifest
 
@@ -81,13 +89,32 @@ def train(corpus: Path, folder: Path, cluster: Cluster) -> None:
     print(json.dumps({"digest": outcome.digest, "first": outcome.summary["first"], "last": outcome.summary["last"]}))
 
 
+def in_workflow(corpus: Path, folder: Path, cluster: Cluster) -> None:
+    """The stage as the only node of a workflow whose store lies in `folder`; its result as a line of JSON."""
+    folder.mkdir(exist_ok=True)
+    store = Store(folder / "store")
+    (folder / "stage.yaml").write_text(yaml.safe_dump(MANIFEST))
+    named = WorkflowManifest(name="w", nodes={"stage": NodeManifest(kind="train", manifest=folder / "stage.yaml")})
+    given = {"stage": {"data": artifact_at(corpus, store)}}
+    nodes = build(named, root=ROOT, overrides={}, given=given)
+    shipping = Shipping(store.root, "sqlite:///nowhere.db")
+    shipping.start = lambda: None  # type: ignore[method-assign]  # the tracker has tests of its own
+    try:
+        row = Run("w", nodes, store, cluster, shipping, "test", {"stage"}).go(jobs=int(folder.name[-1]))["stage"]
+    except KeyboardInterrupt:
+        sys.exit(130)
+    assert row.made is not None, row.note
+    summary = row.made.summary
+    print(json.dumps({"digest": row.made.digest, "first": summary["first"], "last": summary["last"]}))
+
+
 def main() -> None:
     corpus, *folders = map(Path, sys.argv[1:])
     with Cluster(ClusterManifest(cpus=2, object_store_mb=100)) as cluster:
         for folder in folders:
             if folder.name == "killed":
                 threading.Thread(target=kill_one, args=(folder,), daemon=True).start()
-            train(corpus, folder, cluster)
+            (in_workflow if folder.name.startswith("workflow") else train)(corpus, folder, cluster)
 
 
 if __name__ == "__main__":

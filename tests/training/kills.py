@@ -24,7 +24,7 @@ from training.start import starting_bundle
 from training.steplog import read_log
 from training.world import World, world_of_process_group
 
-STEPS, EVERY = 12, 3
+STEPS, EVERY = 12, 4
 MANIFEST: dict[str, Any] = {
     "stage": "toy",
     "model": "tiny",

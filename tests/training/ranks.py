@@ -15,6 +15,7 @@ from training.checkpoint import CheckpointError
 from training.errand import ERRAND, Errand
 from training.loop import Worker
 from training.manifest import StageManifest
+from training.transfer import shapes_of
 from training.world import World, world_of_process_group
 
 HERE = Path(__file__).parent
@@ -29,7 +30,15 @@ def digest_of(module: torch.nn.Module) -> str:
     return state.hexdigest()
 
 
-def worker_of(world: World, *, corpus: str, folder: str, manifest: dict[str, Any], token: str = "a") -> Worker:
+def worker_of(
+    world: World,
+    *,
+    corpus: str,
+    folder: str,
+    manifest: dict[str, Any],
+    token: str = "a",
+    start_from: str | None = None,
+) -> Worker:
     """A worker of a stage with the given manifest, in `folder`."""
     work = Path(folder)
     work.mkdir(parents=True, exist_ok=True)
@@ -39,7 +48,7 @@ def worker_of(world: World, *, corpus: str, folder: str, manifest: dict[str, Any
     errand = Errand(
         manifest=parse(StageManifest, manifest, where="test"),
         folders={"data": corpus},
-        start_from=None,
+        start_from=start_from,
         work=str(work),
         out=str(work / "out"),
         token=token,
@@ -49,30 +58,53 @@ def worker_of(world: World, *, corpus: str, folder: str, manifest: dict[str, Any
     return Worker(errand, world, lambda line: print(line, file=sys.stderr))
 
 
-def steps(world: World, *, corpus: str, folder: str, manifests: dict[str, dict[str, Any]]) -> Any:
-    """Losses, norms and final weights of each manifest after all its steps, in one process group."""
+def steps(
+    world: World, *, corpus: str, folder: str, manifests: dict[str, dict[str, Any]], start_from: str | None = None
+) -> Any:
+    """Losses and norms of each manifest after all its steps, in one process group; its state after the first and the
+    last of them is left as checkpoints. A manifest without a model starts from the bundle in `start_from`."""
     found = {}
     for name, manifest in manifests.items():
-        worker = worker_of(world, corpus=corpus, folder=f"{folder}/{name}", manifest=manifest)
-        reports = [worker.step(step, micros) for step, micros, _, _ in worker.batches(0)]
+        start = None if "model" in manifest else start_from
+        worker = worker_of(world, corpus=corpus, folder=f"{folder}/{name}", manifest=manifest, start_from=start)
+        reports = []
+        for step, micros, _, _ in worker.batches(0):
+            reports.append(worker.step(step, micros))
+            if step in (0, worker.manifest.steps - 1):
+                worker.save(step + 1)
+                worker.background.finish()
+        shapes = {
+            player: {key: size for (key, _), size in zip(named(engine.player), sizes(engine.player), strict=True)}
+            for player, engine in worker.engines.items()
+        }
         found[name] = {
             "losses": [dict(report.losses) for report in reports],
             "norms": [dict(report.grad_norms) for report in reports],
-            "weights": {
-                f"{player}.{key}": value.tolist()
-                for player, engine in worker.engines.items()
-                for key, value in engine.player.state_dict().items()
-            },
+            "shapes": shapes,
+            "samples": sum(len(share.picks) for share in worker.plan.share(0, rank=0, world=1, accumulation=1)),
         }
     return found
 
 
-def replay(world: World, *, folder: str, first: int, last: int) -> Any:
-    """A slice of a stage again: what differs, and what was said."""
+def named(player: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(key, parameter) for key, parameter in player.named_parameters() if parameter.requires_grad]
+
+
+def sizes(player: torch.nn.Module) -> list[list[int]]:
+    """Shapes of what is trained, where ZeRO-3 holds only pieces of it, too."""
+    return [list(shape) for shape in shapes_of([parameter for _, parameter in named(player)])]
+
+
+def replay(world: World, *, folders: list[str], first: int, last: int) -> Any:
+    """A slice of each stage again: what differs, and what was said."""
     from training.replay import replayed
 
-    said: list[str] = []
-    return {"difference": replayed(world, Path(folder), first=first, last=last, say=said.append), "said": said}
+    found = []
+    for folder in folders:
+        said: list[str] = []
+        difference = replayed(world, Path(folder), first=first, last=last, say=said.append)
+        found.append({"difference": difference, "said": said})
+    return found
 
 
 class Interrupted(Exception):  # noqa: N818

@@ -1,6 +1,7 @@
 """Engines agree with each other, with bare PyTorch, and with themselves however a step is split."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 import torch
 
 from infra.manifest import parse
+from training.checkpoint import Checkpoint, opened
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest
+from training.transfer import whole_of
 from training.update import Micro, only
 from training.world import World
 
@@ -35,45 +38,115 @@ def manifest(objective: dict[str, Any], *, engine: dict[str, Any], **changes: An
     }
 
 
-def close(one: Any, other: Any, *, tolerance: float = 1e-5) -> None:
-    """Two results of `ranks.steps` are the same run."""
-    for name in ("losses", "norms"):
-        for step, (a, b) in enumerate(zip(one[name], other[name], strict=True)):
-            assert a == pytest.approx(b, rel=tolerance), f"{name} of step {step}"
-    assert one["weights"].keys() == other["weights"].keys()
-    for key, value in one["weights"].items():
-        assert torch.allclose(torch.tensor(value), torch.tensor(other["weights"][key]), atol=tolerance), key
+ENGINES: dict[str, dict[str, Any]] = {
+    "plain": {"name": "plain"},
+    "zero0": {"name": "deepspeed", "zero_stage": 0},
+    "zero1": {"name": "deepspeed", "zero_stage": 1},
+    "zero2": {"name": "deepspeed", "zero_stage": 2},
+    "zero3": {"name": "deepspeed", "zero_stage": 3},
+}
+SPLIT = {f"{name} in 3": {**ENGINES[name], "accumulation": 3} for name in ("plain", "zero1", "zero2", "zero3")}
+REAL = {name: ENGINES[name] for name in ("plain", "zero2", "zero3")} | {
+    "plain in 4": {"name": "plain", "accumulation": 4}
+}
 
 
-@pytest.mark.parametrize("objective", ["toy", "toy_gan"])
-def test_plain_and_zero_agree_on_any_number_of_ranks_and_micro_batches(
-    corpus: Path, ranks: Ranks, tmp_path: Path, objective: str
-) -> None:
-    engines: dict[str, dict[str, Any]] = {
-        "plain": {"name": "plain"},
-        "zero0": {"name": "deepspeed", "zero_stage": 0},
-        "zero1": {"name": "deepspeed", "zero_stage": 1},
-        "zero2": {"name": "deepspeed", "zero_stage": 2},
+def kinds(objective: str) -> dict[str, dict[str, Any]]:
+    """Manifests of one objective, by the name of the engine."""
+    if objective == "backbone":
+        data, start = {"seconds_per_step": 40, "max_clip_seconds": 4, "held_out": 0}, {"steps": 2, "schedule": {}}
+        settings = {"name": "backbone", "layouts": {"plain": 0.5, "interleaved": 0.5}}
+        made = {name: manifest(settings, engine=engine, data=data, **start) for name, engine in REAL.items()}
+        return {name: {key: value for key, value in one.items() if key != "model"} for name, one in made.items()}
+    found = {**ENGINES, **SPLIT}
+    if objective == "toy_gan":
+        found = {name: engine for name, engine in found.items() if engine.get("zero_stage") != 3}
+    return {name: manifest({"name": objective}, engine=engine) for name, engine in found.items()}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One manifest on one or two ranks."""
+
+    losses: list[dict[str, float]]
+    norms: list[dict[str, float]]
+    samples: int
+    shapes: dict[str, dict[str, list[int]]]
+    folder: Path
+
+    def state(self, step: int) -> dict[str, torch.Tensor]:
+        """Weights, and the moments of AdamW, after an update. The mean of gradients after the first is the gradient,
+        times a number."""
+        (root,) = (self.folder / "checkpoints").glob(f"step-{step:08d}")
+        checkpoint = opened(root)
+        assert isinstance(checkpoint, Checkpoint)
+        found = {}
+        for player, shapes in self.shapes.items():
+            sizes = [torch.Size(shape) for shape in shapes.values()]
+            whole = whole_of(checkpoint, name=player, shapes=sizes)
+            numbers = [size.numel() for size in sizes]
+            for moment, flat in whole.moments.items():
+                parts = zip(shapes, torch.split(flat, numbers), strict=True)
+                found |= {f"{moment} {player}.{name}": part for name, part in parts}
+            found |= {f"weight {player}.{name}": value for name, value in whole.weights.items() if name in shapes}
+        return found
+
+
+@pytest.fixture(scope="module")
+def ran(corpus: Path, untrained: Path, ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    """`2 toy zero1` and so on: ranks, objective, engine."""
+    folder = tmp_path_factory.mktemp("engines")
+    manifests = {
+        f"{objective} {name}": one
+        for objective in ("toy", "toy_gan", "backbone")
+        for name, one in kinds(objective).items()
     }
-    if objective == "toy":
-        engines["zero3"] = {"name": "deepspeed", "zero_stage": 3}
-    settings = {"name": objective}
-    manifests = {name: manifest(settings, engine=engine) for name, engine in engines.items()}
-    for name in ("plain", "zero1", "zero2"):
-        manifests[f"{name}x3"] = manifest(settings, engine={**engines[name], "accumulation": 3})
-    two = ranks("steps", world=2, corpus=corpus, folder=tmp_path / "two", manifests=manifests)
-    assert two[0] == two[1]
-    one = ranks("steps", world=1, corpus=corpus, folder=tmp_path / "one", manifests=manifests)
-    for name in manifests:
-        if name != "zero3":
-            close(two[0][name], two[0]["plain"])
-            close(one[0][name], two[0]["plain"])
-    if objective == "toy":  # weights of ZeRO-3 lie in pieces; its losses say enough
-        for found in (one[0], two[0]):
-            for a, b in zip(found["zero3"]["losses"], found["plain"]["losses"], strict=True):
-                assert a == pytest.approx(b, rel=1e-5)
-    losses = [sum(step.values()) for step in two[0]["plain"]["losses"]]
+    found = {}
+    for world in (1, 2):
+        words = {"corpus": corpus, "folder": folder / str(world), "start_from": untrained}
+        answers = ranks("steps", world=world, manifests=manifests, **words)
+        assert all(answer == answers[0] for answer in answers)
+        for name, answer in answers[0].items():
+            found[f"{world} {name}"] = Ran(**answer, folder=folder / str(world) / name)
+    return found
+
+
+def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], kind: str) -> float:
+    """The distance of all tensors of a kind together, relative to their norm."""
+    assert one.keys() == other.keys()
+    names = [name for name in one if name.startswith(f"{kind} ")]
+    assert len(names) >= 4
+    a, b = (torch.cat([found[name].double().reshape(-1) for name in names]) for found in (one, other))
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("objective", ["toy", "toy_gan", "backbone"])
+def test_engines_agree_on_any_number_of_ranks_and_micro_batches(ran: dict[str, Ran], objective: str) -> None:
+    """In float32, against plain torch on one rank with the whole step at once.
+
+    Gradient, moments and weights are the same to 1e-6 of their norm. Single tensors whose gradient is a small
+    difference of large sums (biases of the stop head) are up to 7e-6 apart, and so are losses after some steps, through
+    AdamW, which divides a gradient by its own size: the order of sums does that; in float64 nothing is left of it.
+    """
+    first = ran[f"1 {objective} plain"]
+    last = len(first.losses)
+    gradient, end = first.state(1), first.state(last)
+    for world in (1, 2):
+        for name in kinds(objective):
+            other = ran[f"{world} {objective} {name}"]
+            where = f"{objective}, {name}, {world} ranks"
+            assert apart(other.state(1), gradient, "exp_avg") <= 1e-6, where
+            assert other.losses[0] == pytest.approx(first.losses[0], rel=1e-6), where
+            assert other.norms[0] == pytest.approx(first.norms[0], rel=1e-6), where
+            for step in range(1, last):
+                assert other.losses[step] == pytest.approx(first.losses[step], rel=1e-5), where
+                assert other.norms[step] == pytest.approx(first.norms[step], rel=1e-5), where
+            assert apart(other.state(last), end, "weight") <= 1e-6, where
+            assert apart(other.state(last), end, "exp_avg_sq") <= 2e-6, where
+    losses = [sum(step.values()) for step in first.losses]
     assert losses[-1] < losses[0]
+    assert first.samples >= (12 if objective == "backbone" else 5)
 
 
 def worker_in_process(corpus: Path, folder: Path, asked: dict[str, Any]) -> Worker:
@@ -133,12 +206,12 @@ def test_micro_batches_give_the_gradient_of_the_whole(corpus: Path, tmp_path: Pa
         report = worker.step(0, doubled)
         found.append((report, grads))
     (one, whole), (four, parts) = found
-    assert one.losses == pytest.approx(four.losses, rel=1e-9)
-    assert one.grad_norms == pytest.approx(four.grad_norms, rel=1e-6)
+    assert one.losses == pytest.approx(four.losses, rel=1e-12)
+    assert one.grad_norms == pytest.approx(four.grad_norms, rel=1e-6)  # the norm itself is summed in float32
     assert whole.keys() == parts.keys()
     assert len(whole) == 6
     for name, grad in whole.items():
-        assert torch.allclose(grad, parts[name], rtol=1e-6, atol=1e-9), name
+        assert float((grad - parts[name]).norm()) <= 1e-12 * float(grad.norm()), name
 
 
 @pytest.mark.usefixtures("toys")

@@ -1,6 +1,7 @@
 """A stage from manifest to bundle, in this process."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ TOY: dict[str, Any] = {
     "engine": {"name": "plain"},
     "launcher": "in_process",
     "steps": 20,
-    "save_every": 8,
+    "save_every": 9,
     "validate_every": 10,
 }
 
@@ -105,6 +106,32 @@ def test_a_stage_asked_to_stop_saves_its_step_and_goes_on_from_there(
     assert [path.name for path in (cut.work / "checkpoints").iterdir()] == ["step-00000006"]
     assert not (cut.work / STOP).exists()
     assert run(cut).digest == whole.digest
+
+
+def test_however_slow_the_disk_a_kill_costs_no_more_than_an_interval(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import checkpoint
+    from training.steplog import StepLog
+
+    write, log = checkpoint.CheckpointWriter.write, StepLog.write
+    lost: list[int] = []
+
+    def slow(writer: checkpoint.CheckpointWriter) -> None:
+        time.sleep(0.5)  # many times longer than an interval of the toy
+        write(writer)
+
+    def logged(steps: StepLog, report: Any, **facts: Any) -> None:
+        log(steps, report, **facts)
+        whole = [root for root in checkpoint.folders(toy.work / "checkpoints") if checkpoint.finished(root)]
+        lost.append(report.step - max((int(root.name.removeprefix("step-")) for root in whole), default=0))
+
+    toy = job({**TOY, "save_every": 4, "steps": 14})
+    monkeypatch.setattr(checkpoint.CheckpointWriter, "write", slow)
+    monkeypatch.setattr(StepLog, "write", logged)
+    run(toy)
+    assert len(lost) == 14
+    assert max(lost) == 4
 
 
 def test_a_stage_starts_from_the_bundle_of_another(job: Callable[..., Job]) -> None:

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from training.steplog import read_log
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -35,6 +38,18 @@ def results(process: "subprocess.Popen[str]") -> tuple[list[dict[str, Any]], str
     return [json.loads(line) for line in told.splitlines() if line.startswith("{")], told
 
 
+def steps_in(folder: Path) -> int:
+    """Steps that the stage in the workflow's store has logged."""
+    return sum(len(read_log(path)) for path in folder.glob("store/stage/*/work/losses.jsonl"))
+
+
+def until(process: "subprocess.Popen[str]", true: Callable[[], bool]) -> None:
+    """Wait while the driver runs."""
+    end = time.monotonic() + 600
+    while not true() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 @pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_killed_workers_and_drivers_change_nothing(corpus: Path, tmp_path: Path) -> None:
@@ -44,14 +59,25 @@ def test_killed_workers_and_drivers_change_nothing(corpus: Path, tmp_path: Path)
     assert "continuing after step" in told
     assert killed == whole
 
-    victim = drive(corpus, tmp_path / "driver")
-    checkpoints = tmp_path / "driver" / "work" / "checkpoints"
-    until = time.monotonic() + 600
-    while len(list(checkpoints.glob("*/done-1.json"))) < 2 and victim.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
+    folder = tmp_path / "workflow-2"
+    told_to_stop = drive(corpus, folder)
+    until(told_to_stop, lambda: steps_in(folder) >= 4)
+    told_to_stop.send_signal(signal.SIGTERM)
+    told, _ = told_to_stop.communicate(timeout=120)
+    assert told_to_stop.returncode == 130, told
+    assert "told to stop: stage saves what it has" in told
+    done = steps_in(folder)
+    assert done < 40
+    assert f"stopped after step {done}, which is saved" in told
+    (checkpoints,) = folder.glob("store/stage/*/work/checkpoints")
+    assert (checkpoints / f"step-{done:08d}" / "done-1.json").exists()
+
+    victim = drive(corpus, folder)
+    until(victim, lambda: steps_in(folder) >= done + 4)
     victim.send_signal(signal.SIGKILL)
-    victim.communicate()
-    assert not (tmp_path / "driver" / "out" / "bundle").exists()
-    (again,), told = results(drive(corpus, tmp_path / "driver"))
+    told, _ = victim.communicate()
+    assert f"continuing after step {done}\n" in told
+    assert not list(folder.glob("store/stage/*/out/bundle"))
+    (again,), told = results(drive(corpus, folder))
     assert "continuing after step" in told
     assert again == whole

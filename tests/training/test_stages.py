@@ -11,13 +11,10 @@ import yaml
 from infra.journal import read_from
 from infra.lineage import MAX_KEYS
 from infra.manifest import parse
-from models.runtime.bundle import save_bundle
 from training import checkpoint as checkpoints
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest
-from training.objectives.backbone import new_backbone
-from training.start import starting_bundle
 from training.steplog import GROUPS, LOSSES, read_log
 from training.world import World
 
@@ -38,30 +35,18 @@ def few_steps(stage: str) -> StageManifest:
     asked["data"] |= {"seconds_per_step": 3, "held_out": 0}
     asked["data"]["max_clip_seconds"] = min(2.0, asked["data"]["max_clip_seconds"])
     asked |= {"engine": {"name": "plain"}, "workers": 1, "launcher": "in_process", "try_heaviest": False}
-    asked |= {"check_gradients_every": 1, "steps": STEPS, "save_every": SAVED, "sample_every": 1000}
+    asked |= {"check_gradients_every": 1, "steps": STEPS, "save_every": SAVED + 1, "sample_every": 1000}
     if "schedule" in asked:
         asked["schedule"]["warmup_steps"] = min(1, asked["schedule"].get("warmup_steps", 0))
     return parse(StageManifest, asked, where=stage)
 
 
-@pytest.fixture(scope="module")
-def bundle(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that each stage after the first can start from: untrained, with a backbone and statistics."""
-    made = starting_bundle(few_steps("audiovae_stage1"), start_from=None)
-    width = made.config.latent_dim
-    made.latent_mean_D, made.latent_var_D = torch.zeros(width), torch.ones(width)
-    made.backbone = new_backbone(made, seed=0)
-    folder = tmp_path_factory.mktemp("start") / "bundle"
-    save_bundle(made, folder, card={})
-    return folder
-
-
-def go(folder: Path, stage: str, corpus: Path, bundle: Path, *, killed: Path | None = None) -> None:
+def go(folder: Path, stage: str, corpus: Path, untrained: Path, *, killed: Path | None = None) -> None:
     """Train a stage in `folder` from where it was left; `killed`: a copy of the folder as it was before the last update
     and its checkpoint, which is what a kill would leave there."""
     folder.mkdir(exist_ok=True)
     (folder / "attempt").write_text("a")
-    start = None if stage == "audiovae_stage1" else str(bundle)
+    start = None if stage == "audiovae_stage1" else str(untrained)
     words = {"start_from": start, "work": str(folder), "out": str(folder / "out"), "token": "a"}
     words["journal"] = str(folder / "journal")
     worker = Worker(Errand(few_steps(stage), {"data": str(corpus)}, **words), World(), print)
@@ -118,13 +103,15 @@ def count_equal(one: Any, other: Any, where: str) -> int:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_interrupted_stage_ends_as_one_that_was_not(stage: str, corpus: Path, bundle: Path, tmp_path: Path) -> None:
-    go(tmp_path / "whole", stage, corpus, bundle, killed=tmp_path / "cut")
+def test_an_interrupted_stage_ends_as_one_that_was_not(
+    stage: str, corpus: Path, untrained: Path, tmp_path: Path
+) -> None:
+    go(tmp_path / "whole", stage, corpus, untrained, killed=tmp_path / "cut")
     found = checkpoints.newest(tmp_path / "cut" / "checkpoints")
     assert found is not None
     assert found.step == SAVED
     torch.manual_seed(77)  # nothing may be drawn from the global generator
-    go(tmp_path / "cut", stage, corpus, bundle)
+    go(tmp_path / "cut", stage, corpus, untrained)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
     assert [line["step"] for line in lines(tmp_path / "cut")] == list(range(1, STEPS + 1))
     keys = metric_keys(tmp_path / "whole")

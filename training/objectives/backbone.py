@@ -26,6 +26,7 @@ from training.objectives import Batch, Player, Term
 
 PLAYERS = ("backbone",)
 NEEDS_TEXT = True
+ZERO_LIMIT = 3
 SEMANTIC_ENCODER = "semantic_encoder"
 """Part of a bundle's `training` that a new backbone starts its semantic encoder from."""
 Rate = float | None
