@@ -29,8 +29,9 @@ from pipelines.ledger import (
 )
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import record_of
-from pipelines.policy.select import Verdict, verdicts
+from pipelines.policy.select import Seen, Verdict, verdicts
 from pipelines.policy.tombstones import store_of
+from pipelines.policy.transcribed import told_elsewhere
 from pipelines.policy.withheld import withholding
 from pipelines.row import as_row, segment_of
 from pipelines.synthetic.truth import read_truth, score_against_truth
@@ -117,10 +118,17 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     manifest = job.manifest
     funnel, sounds, items = Funnel([*chain.steps, "select"]), Sounds(), list[Kept]()
     costs: dict[str, dict[str, float]] = {}
-    seen: set[str] = set()
+    ids = [unit.id for unit in units]
     why = withholding(corpus=manifest.name, store=store_of(job.out), allow=manifest.allow)
+
+    def ready() -> Iterator[Row]:
+        for result in results(job.work, ids, chain=chain.fingerprint):
+            yield from (row_of(fate, corpus=manifest.name) for fate in result.fates if fate.status == "ready")
+
+    ways = {recording.text is not None for unit in units for recording in unit.recordings}
+    seen = Seen(told_elsewhere(ready, manifest, withheld=why)) if len(ways) > 1 else Seen()
     with ledger_writer(job.out / "ledger.parquet") as put:
-        for result in results(job.work, [unit.id for unit in units], chain=chain.fingerprint):
+        for result in results(job.work, ids, chain=chain.fingerprint):
             rows = []
             for fate, row in judged(result, manifest, seen=seen, withheld=why):
                 row["fingerprint"] = chain.fingerprints.get(row["transform"], chain.fingerprint)
@@ -141,7 +149,7 @@ def judged(
     result: UnitResult,
     manifest: CorpusManifest,
     *,
-    seen: set[str],
+    seen: Seen,
     withheld: Callable[[Row], tuple[str, str] | None],
 ) -> Iterator[tuple[Fate, Row]]:
     """The fates of a unit and their rows of the ledger, in the order of recordings."""

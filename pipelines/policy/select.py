@@ -1,7 +1,7 @@
 """The policy: stored scores to verdicts. Scores are facts and cost hours; verdicts are views and cost nothing."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -55,18 +55,45 @@ def judge(segment: Segment, manifest: CorpusManifest) -> Verdict:
     return Verdict(tier, ())
 
 
-def verdicts(
-    rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest, *, seen: set[str] | None = None
-) -> Iterator[Verdict]:
-    """A verdict for each row, in order. Of segments with the same bytes of sound behind them, the first is judged.
+def nowhere(row: Mapping[str, Any]) -> bool:
+    """There is no copy."""
+    return False
 
-    `seen` holds the keys that came before these rows, and takes up theirs.
+
+@dataclass
+class Seen:
+    """What is known of copies, so that of those with the same bytes one is kept."""
+
+    told: Callable[[Mapping[str, Any]], bool] = nowhere
+    """Is the same sound kept with a transcript in place of this row?"""
+    kept: set[str] = field(default_factory=set)
+    """Keys that were kept before."""
+    refused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Key -> why its first copy was refused."""
+
+
+def verdicts(
+    rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest, *, seen: Seen | None = None
+) -> Iterator[Verdict]:
+    """A verdict for each row, in order. Of segments with the same bytes of sound behind them, the first that the policy
+    keeps is kept; one that is refused for the same reasons as a copy before it is a duplicate, too.
+
+    `seen` holds what came before these rows, and takes up theirs.
     """
-    seen = set() if seen is None else seen
+    seen = Seen() if seen is None else seen
     for row in rows:
         key = str(row["key"])
-        if key in seen:
+        if key in seen.kept:
             yield Verdict(None, ("duplicate",), "duplicate: the same bytes came before, under another name")
-            continue
-        seen.add(key)
-        yield judge(segment_of(dict(row)), manifest)
+        elif seen.told(row):
+            yield Verdict(None, ("duplicate",), "duplicate: the same bytes came with a transcript, under another name")
+        else:
+            verdict = judge(segment_of(dict(row)), manifest)
+            if verdict.tier is not None:
+                seen.kept.add(key)
+            elif key not in seen.refused:
+                seen.refused[key] = verdict.reasons
+            elif seen.refused[key] == verdict.reasons:
+                detail = "duplicate: the same bytes were refused before, under another name"
+                verdict = Verdict(None, ("duplicate",), detail)
+            yield verdict

@@ -48,7 +48,7 @@ SENTENCES = (
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Speech with text, one file twice, one too short for any use, silence, noise, and four kinds of damage."""
+    """Speech with text, one file twice, one again without text, silence, noise, and four kinds of damage."""
     root = tmp_path_factory.mktemp("recordings")
     voices = Espeak()([Utterance(text=text, voice="en") for text in SENTENCES])
     for number, (wave_S, text) in enumerate(zip(voices, SENTENCES, strict=True)):
@@ -56,6 +56,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"speech{number}.txt").write_text(text)
     (root / "twice.wav").write_bytes((root / "speech0.wav").read_bytes())
     (root / "twice.txt").write_text(SENTENCES[0])
+    (root / "bare.wav").write_bytes((root / "speech3.wav").read_bytes())
     soundfile.write(root / "untold.flac", np.concatenate([voices[1], np.zeros(30000, np.float32), voices[2]]), 22050)
     soundfile.write(root / "silence.wav", np.zeros(16000), 16000)
     soundfile.write(root / "noise.flac", np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
@@ -148,6 +149,7 @@ def test_every_bad_file_is_a_row_with_its_reason_and_the_rest_goes_on(built: tup
     assert fates["silence.wav"] == {("dropped", "silence")}
     assert fates["noise.flac"] == {("dropped", "no_speech")}
     assert ("dropped", "duplicate") in fates["twice.wav"]
+    assert ("dropped", "duplicate") in fates["bare.wav"], "it comes first, but without the transcript"
     assert ("dropped", "has_text") in fates["untold.flac"]
     assert ("kept", "") in fates["speech0.wav"]
     assert outcome.summary["recordings_failed"] == 4
@@ -216,9 +218,9 @@ def test_unit_that_was_lost_is_done_again_to_the_same_bytes(built: tuple[Bench, 
 
 def test_nothing_kept_and_too_many_failures_are_sentences(built: tuple[Bench, Outcome]) -> None:
     bench, _ = built
-    with pytest.raises(Refused, match=r"nothing is left of 14 recordings and \d+ segments, most often because of"):
+    with pytest.raises(Refused, match=r"nothing is left of 15 recordings and \d+ segments, most often because of"):
         bench.build("none", work="work-one", keep=[{"name": "duration", "min": 29}])
-    with pytest.raises(Refused, match=r"4 of 14 recordings failed, more than errors\.max_failed_share = 10\.0%"):
+    with pytest.raises(Refused, match=r"4 of 15 recordings failed, more than errors\.max_failed_share = 10\.0%"):
         bench.build("budget", work="work-one", errors={"max_failed_share": 0.1})
 
 

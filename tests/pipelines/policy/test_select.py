@@ -1,5 +1,6 @@
 """Select and funnel: a verdict a segment with all its reasons, and hours that add up."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ from infra.manifest import ManifestError, parse
 from pipelines.funnel import Funnel, table
 from pipelines.ledger import RecordingFact
 from pipelines.manifest import CorpusManifest, semantic
-from pipelines.policy.select import judge, verdicts
+from pipelines.policy.select import Seen, judge, verdicts
+from pipelines.policy.transcribed import told_elsewhere
 from pipelines.row import Segment, as_row
 
 BASE: dict[str, Any] = {"name": "toy", "transforms": ["probe", "segment", "mos", "bandwidth", "transcribe"]}
@@ -43,6 +45,37 @@ def test_all_reasons_are_told_and_the_first_with_its_value() -> None:
 def test_same_bytes_are_kept_once() -> None:
     rows = [as_row(GOOD), as_row(replace(GOOD, recording="b.wav")), as_row(replace(GOOD, key="k2"))]
     assert [v.reasons for v in verdicts(rows, manifest())] == [(), ("duplicate",), ()]
+
+
+def test_copy_that_the_policy_keeps_is_kept_whichever_comes_first() -> None:
+    policy = manifest(keep=["has_text", {"name": "mos", "min": 3}])
+    bare, told = replace(GOOD, text=None), replace(GOOD, recording="b.wav", given_text="some text")
+    again, faint = replace(GOOD, recording="c.wav"), replace(told, recording="d.wav", mos_overall=1.0)
+    reasons = [v.reasons for v in verdicts(map(as_row, (bare, told, again)), policy)]
+    assert reasons == [("has_text",), (), ("duplicate",)]
+    reasons = [v.reasons for v in verdicts(map(as_row, (bare, faint, bare, faint, told)), policy)]
+    assert reasons == [("has_text",), ("mos",), ("duplicate",), ("mos",), ()]
+
+
+def test_copy_with_a_transcript_is_kept_in_place_of_those_without() -> None:
+    policy = manifest(keep=[{"name": "mos", "min": 3}])
+    bare = [replace(GOOD, recording=f"a{n}.wav", key=f"k{n}", start_sample=n * 20000, end_sample=n * 20000 + 20000)
+            for n in range(5)]  # fmt: skip
+    told = replace(GOOD, recording="b.wav", given_text="some text")
+    other = replace(GOOD, recording="other.wav", recording_sha256="1", key="k9")
+
+    def kept(*segments: Segment, withheld: Callable[[Any], Any] = lambda row: None) -> list[str]:
+        rows = [as_row(segment) for segment in segments]
+        elsewhere = told_elsewhere(lambda: rows, policy, withheld=withheld)
+        judged = zip(rows, verdicts(rows, policy, seen=Seen(elsewhere)), strict=True)
+        return [row["recording"] for row, verdict in judged if verdict.tier is not None]
+
+    assert kept(*bare, told, other) == ["a4.wav", "b.wav", "other.wav"], "a4 is behind the end of what has a text"
+    assert kept(told, *bare, other) == ["b.wav", "a4.wav", "other.wav"]
+    everything = [segment.recording for segment in (*bare, other)]
+    assert kept(*bare, replace(told, mos_overall=1.0), other) == everything, "the one with a text is refused"
+    assert kept(*bare, told, other, withheld=lambda row: row["given_text"]) == everything, "or taken down"
+    assert kept(*bare, replace(told, recording="a0.wav"))[-1] == "a0.wav"
 
 
 def test_threshold_can_change_without_the_chain() -> None:
