@@ -2,11 +2,10 @@
 
 import math
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 RATE_HZ = 16000
 FRAME, SHIFT, FFT = 400, 160, 512
@@ -19,29 +18,28 @@ def frames_in(samples: Tensor) -> Tensor:
     return torch.where(samples >= FRAME, 1 + (samples - FRAME).clamp(min=0) // SHIFT, 0)
 
 
-# What is cached is made by numpy: a tensor made under `torch.device("meta")` would stay empty for ever.
+# What is cached is made on the CPU: a tensor made under `torch.device("meta")` would stay empty for ever. And by torch:
+# its logarithm and window are those of torchaudio.compliance.kaldi, which released models were trained with; numpy's
+# float32 logarithm moves an x-vector by 1e-3.
 
 
 @lru_cache(maxsize=1)
 def mel_bands() -> Tensor:
-    """Triangles that are linear in mel = 1127 ln(1 + f / 700), (FFT / 2 + 1, BANDS); float32 as Kaldi has them."""
-    low, high = (mel(np.float32(edge)) for edge in (LOWEST_HZ, RATE_HZ / 2))
-    edges = low + (high - low) / np.float32(BANDS + 1) * np.arange(BANDS + 2, dtype=np.float32)
-    at = mel(np.arange(FFT // 2, dtype=np.float32) * np.float32(RATE_HZ / FFT))[:, None]
-    left, center, right = edges[:-2], edges[1:-1], edges[2:]
-    bands = np.minimum((at - left) / (center - left), (right - at) / (right - center)).clip(min=0)
-    return torch.from_numpy(np.pad(bands, ((0, 1), (0, 0))).astype(np.float32))
-
-
-def mel(hertz: Any) -> Any:
-    """Kaldi's mel of frequencies, float32."""
-    return np.float32(1127.0) * np.log(np.float32(1.0) + hertz / np.float32(700.0))
+    """Triangles that are linear in mel = 1127 ln(1 + f / 700), (FFT / 2 + 1, BANDS); equal to torchaudio's."""
+    low, high = (1127.0 * math.log(1.0 + edge / 700.0) for edge in (LOWEST_HZ, RATE_HZ / 2))
+    width = (high - low) / (BANDS + 1)
+    number_M1 = torch.arange(BANDS, device="cpu")[:, None]
+    left, center, right = (low + (number_M1 + edge) * width for edge in (0.0, 1.0, 2.0))
+    hertz = RATE_HZ / FFT * torch.arange(FFT // 2, device="cpu")
+    at = 1127.0 * (1.0 + hertz / 700.0).log()
+    bands = torch.minimum((at - left) / (center - left), (right - at) / (right - center)).clamp(min=0)
+    return functional.pad(bands, (0, 1)).T.contiguous()
 
 
 @lru_cache(maxsize=1)
 def povey_window() -> Tensor:
     """Kaldi's default window: a symmetric Hann window to the power 0.85."""
-    return torch.from_numpy((np.hanning(FRAME) ** 0.85).astype(np.float32))
+    return torch.hann_window(FRAME, periodic=False, device="cpu").pow(0.85)
 
 
 def fbank(wave_BS: Tensor) -> Tensor:

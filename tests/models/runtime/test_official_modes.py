@@ -18,7 +18,8 @@ from tests.models.runtime.modes import CASES, EVERY, TEXT, TRANSCRIPT, Recorded,
 pytestmark = pytest.mark.shared
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "golden" / "official"
-TOLERANCE = 2e-3
+TOLERANCE = 1e-4
+"""5e-6 was measured; the rest is for other machines."""
 
 
 def request_of(case: Recorded, bundle: Bundle, *, parity: Path, work: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ TEXT, PROMPT_TEXT = (
     "Hello world, this is a tiny oracle.",
     "\u53c2\u8003\u6587\u672c\uff0c\u4e00\u4e8c\u4e09\u56db\u4e94\u3002",
 )
-TOLERANCE = 2e-3
+TOLERANCE = 1e-4
+"""5e-6 was measured; the rest is for other machines."""
 CASES: dict[str, dict[str, Any]] = {
     "gen_fm_clone": {"prompt_text": PROMPT_TEXT, "language": "EN", "num_steps": 6, "guidance_scale": 1.2},
     "gen_fm_noprompt": {"method": "midpoint", "num_steps": 3, "guidance_scale": 2.0},
