@@ -30,7 +30,8 @@ from pipelines.ledger import (
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import record_of
 from pipelines.policy.select import Seen, Verdict, verdicts
-from pipelines.policy.tombstones import store_of
+from pipelines.policy.spared import Sparing
+from pipelines.policy.tombstones import read_tombstones, store_list, store_of
 from pipelines.policy.transcribed import told_elsewhere
 from pipelines.policy.withheld import withholding
 from pipelines.row import as_row, segment_of
@@ -113,13 +114,17 @@ class Assembled:
 
 
 def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
-    """Judge every fate, write the ledger, and sum up; a unit at a time, in the order of recordings."""
+    """Judge every fate, write the ledger, and sum up; a unit at a time, in the order of recordings.
+
+    Of what was taken down, the ledger does not tell what it was, and nobody can ask for its sound.
+    """
     assert isinstance(job.manifest, CorpusManifest)
     manifest = job.manifest
     funnel, sounds, items = Funnel([*chain.steps, "select"]), Sounds(), list[Kept]()
     costs: dict[str, dict[str, float]] = {}
-    ids = [unit.id for unit in units]
-    why = withholding(corpus=manifest.name, store=store_of(job.out), allow=manifest.allow)
+    ids, store = [unit.id for unit in units], store_of(job.out)
+    why = withholding(corpus=manifest.name, store=store, allow=manifest.allow)
+    sparing = Sparing(read_tombstones(store_list(store)) if store is not None else [], manifest.name)
 
     def ready() -> Iterator[Row]:
         for result in results(job.work, ids, chain=chain.fingerprint):
@@ -128,18 +133,21 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     ways = {recording.text is not None for unit in units for recording in unit.recordings}
     seen = Seen(told_elsewhere(ready, manifest, withheld=why)) if len(ways) > 1 else Seen()
     with ledger_writer(job.out / "ledger.parquet") as put:
-        for result in results(job.work, ids, chain=chain.fingerprint):
-            rows = []
-            for fate, row in judged(result, manifest, seen=seen, withheld=why):
+        for unit, result in zip(units, results(job.work, ids, chain=chain.fingerprint), strict=True):
+            rows, fates = [], list(judged(result, manifest, seen=seen, withheld=why))
+            gone, given = sparing.recordings_gone(row for _, row in fates), given_of(unit)
+            for fate, row in fates:
+                row |= given[row["recording"]] if row["key"] is None else {}
                 row["fingerprint"] = chain.fingerprints.get(row["transform"], chain.fingerprint)
-                rows.append(row)
-                if fate.sounds:
+                spared = sparing.spared(row, gone=gone)
+                rows.append({**spared, "recording": row["recording"]})
+                if fate.sounds and spared is row:
                     file = sound_path(job.work, unit=result.unit, chain=result.chain)
                     place = {"offset": fate.sounds[-1].offset, "flac_bytes": fate.sounds[-1].flac_bytes}
                     sounds.add(row["key"], file, **place)
                     if row["tier"] is not None:
                         items.append(kept(fate, row, result, file, corpus=manifest.name, work=job.work))
-                put(row)
+                put(spared)
             funnel.add(result.recordings, rows)
             add_costs(costs, result)
     return Assembled(items, sounds, {**funnel.facts(), "costs": costs, "manifest": manifest.model_dump(mode="json")})
@@ -179,6 +187,19 @@ def row_of(fate: Fate, *, corpus: str) -> Row:
         facts = {"recording": fate.recording, "license": fate.license, "language": fate.language}
         return {**facts, "source": fate.source, "corpus": corpus, "key": None, "given_language": None}
     return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus))
+
+
+def given_of(unit: Unit) -> dict[str, Row]:
+    """Recording -> the fields that the catalog tells of it, for those rows of the ledger that are no segments.
+
+    So whoever was taken down is found in what failed, too. Of a file with several speakers, it is none of them.
+    """
+    found: dict[str, Row] = {}
+    for recording in unit.recordings:
+        facts = {"given_speaker": recording.speaker, "recording_sha256": recording.sha256}
+        same = found.setdefault(recording.name, facts)["given_speaker"] == recording.speaker
+        found[recording.name]["given_speaker"] = recording.speaker if same else None
+    return found
 
 
 def kept(fate: Fate, row: Row, result: UnitResult, file: Path, *, corpus: str, work: Path) -> Kept:

@@ -5,7 +5,7 @@ import importlib
 import json
 import pkgutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,13 +200,13 @@ def run_stats(args: argparse.Namespace) -> int:
 
 def run_peek(args: argparse.Namespace) -> int:
     """Samples spread over the corpus, a line each."""
-    from pipelines.ledger import read_ledger
+    from pipelines.policy.spared import spared_rows
     from pipelines.shards import open_corpus
 
     root = corpus_at(args.corpus)
-    rows: Sequence[dict[str, Any]] = open_corpus(root).rows
+    rows: Sequence[Mapping[str, Any]] = open_corpus(root).rows
     if args.dropped is not None:
-        rows = [row for row in read_ledger(root) if row["status"] != "kept"]
+        rows = [row for row in spared_rows(root) if row["status"] != "kept"]
         rows = [
             row for row in rows if args.dropped in row["reasons"] or not (args.dropped or row["reasons"] == ["between"])
         ]
@@ -215,7 +215,7 @@ def run_peek(args: argparse.Namespace) -> int:
     return 0
 
 
-def row_line(row: dict[str, Any]) -> str:
+def row_line(row: Mapping[str, Any]) -> str:
     """A sample, or a fate of the ledger, for people."""
     mos = "" if row["mos_overall"] is None else f"mos {row['mos_overall']:.2f}"
     language = row["language"] or row["given_language"] or "?"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.policy.spared import GONE, sparing_of, taken_down
+from pipelines.policy.tombstones import NEEDED
 from pipelines.shards import CorpusError
 
 Floats = NDArray[np.float64]
@@ -174,6 +176,16 @@ class Columns:
         return self.of_status("kept")
 
     @cached_property
+    def gone(self) -> Mask:
+        """Rows of what was taken down, now or before the ledger was written: a page names nothing of it."""
+        spared, sparing = self.texts("recording"), sparing_of(self.root)
+        found = np.asarray(spared.codes == spared.code(GONE))
+        if sparing.withdrawn:
+            names = [name for name in (*NEEDED, "pcm_sha256") if name in self.types]
+            found |= taken_down(self.file.read(columns=names), sparing)
+        return found
+
+    @cached_property
     def reasons(self) -> Lists:
         """Why a row is not kept: all reasons, in order."""
         return self.lists("reasons")
@@ -188,13 +200,16 @@ class Columns:
 
     @cached_property
     def source(self) -> Coded:
-        """Of the row; else of another segment of its recording; else `not stated`."""
+        """Of the row; else of another segment of its recording; else `not stated`; GONE where it was taken down."""
         own, recording = self.texts("source"), self.texts("recording")
         stated = (own.codes >= 0) & np.isin(own.codes, [i for i, name in enumerate(own.names) if name])
         names = [*own.names, "not stated"]
         of_recording = np.full(len(recording.names) + 1, len(own.names), dtype=np.int32)
         of_recording[recording.codes[stated]] = own.codes[stated]
-        return Coded(np.where(stated, own.codes, of_recording[recording.codes]).astype(np.int32), names)
+        codes = np.where(stated, own.codes, of_recording[recording.codes])
+        if self.gone.any():
+            codes, names = np.where(self.gone, len(names), codes), [*names, GONE]
+        return Coded(codes.astype(np.int32), names)
 
     def keys(self, rows: NDArray[np.int64]) -> list[str]:
         """The keys of these rows."""

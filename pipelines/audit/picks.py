@@ -109,7 +109,7 @@ def at_limits(columns: Columns, limits: Sequence[Limit], each: int) -> Iterator[
     told = [limit for limit in limits if limit.score in columns.score_names]
     for limit in told[:MOST_LIMITS]:
         values = columns.numbers(limit.score)
-        among = columns.segment & under(columns, limit, limits)
+        among = columns.segment & ~columns.gone & under(columns, limit, limits)
         below = extreme(values, among & (values < limit.value), each, largest=True)
         above = extreme(values, among & (values >= limit.value), each, largest=False)
         if not len(below) or not len(above):
@@ -131,7 +131,7 @@ def under(columns: Columns, limit: Limit, limits: Sequence[Limit]) -> Mask:
 
 def rejected(columns: Columns, count: int, *, random: np.random.Generator) -> Iterator[Pick]:
     """Segments that are not kept, under their first reason, drawn at random; the reason of most hours first."""
-    lost = np.flatnonzero(columns.segment & ~columns.kept)
+    lost = np.flatnonzero(columns.segment & ~columns.kept & ~columns.gone)
     first, names = columns.reasons.first[lost], columns.reasons.coded.names
     hours = np.bincount(first[first >= 0], weights=columns.hours[lost][first >= 0], minlength=len(names))
     for code in np.argsort(-hours, kind="stable")[:MOST_REASONS]:

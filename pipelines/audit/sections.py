@@ -263,8 +263,7 @@ def failures_section(columns: Columns) -> str:
     """Recordings, or the parts of them, that could not be worked on; and those that had nothing to give."""
     names = columns.reasons.coded
     lost = columns.of_status("dropped") & ~columns.segment & (columns.reasons.first != names.code("between"))
-    rows = np.flatnonzero(columns.of_status("failed"))
-    rows = np.concatenate([rows, np.flatnonzero(lost)])
+    rows = np.concatenate([np.flatnonzero(found & ~columns.gone) for found in (columns.of_status("failed"), lost)])
     shown = columns.shown(rows[:MOST_FAILED].tolist())
     body = "".join(
         f'<tr class="{text(row["status"])}"><td>{text(row["recording"])}</td>'

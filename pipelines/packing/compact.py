@@ -3,7 +3,7 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,10 @@ from pipelines.packing.index import Rows
 from pipelines.packing.parts import segment_columns
 from pipelines.packing.writer import BLOCK, SPK, finish, plan, write_shard
 from pipelines.policy.scored import schema_of
+from pipelines.policy.spared import Sparing, recordings_gone_in, sparing_of
 from pipelines.policy.tombstones import Withdrawn, tombstones_of
 from pipelines.policy.views import corpus_and_selection
 from pipelines.shards import Corpus, open_corpus, read_card, shard_path
-
-SPARED = (
-    "key",
-    "corpus",
-    "recording",
-    "recording_sha256",
-    "license",
-    "source",
-    "language",
-    "given_language",
-    "seconds",
-)
-"""What the ledger goes on telling of a segment that was taken down; its recording goes by the name GONE."""
-GONE = "(taken down)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +111,13 @@ def arrays_after(file: Path, end: int, *, key: str) -> dict[str, tuple[int, int]
 def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:
     """The ledger, with what is not seen any more as dropped, and the funnel over it; returns the funnel."""
     before = json.loads((place / "funnel.json").read_text(encoding="utf-8"))
-    withdrawn = Withdrawn(tombstones_of(place), corpus.name)
+    withdrawn, sparing = Withdrawn(tombstones_of(place), corpus.name), sparing_of(place)
+    gone = recordings_gone_in(place, sparing)
     seen = {row["key"]: row["tier"] for row in corpus.rows.columns("key", "tier").to_pylist()}
     funnel = Funnel(list(before.get("by_transform") or {"select": {}}))
     with ledger_writer(out / "ledger.parquet") as put:
         for rows in ledger_batches(place):
-            rows = [fate_now(row, withdrawn, seen) for row in rows]
+            rows = [fate_now(row, withdrawn, seen, sparing=sparing, gone=gone) for row in rows]
             for row in rows:
                 put(row)
             funnel.add(facts_of(rows), rows)
@@ -164,18 +152,17 @@ def facts_of(rows: list[dict[str, Any]]) -> list[RecordingFact]:
     return [RecordingFact(name, total, segments[name]) for name, total in seconds.items()]
 
 
-def fate_now(row: dict[str, Any], withdrawn: Withdrawn, seen: Mapping[str, str]) -> dict[str, Any]:
-    """What became of it by now."""
-    stone = withdrawn.of(row) if withdrawn and row["key"] else None
+def fate_now(
+    row: dict[str, Any], withdrawn: Withdrawn, seen: Mapping[str, str], *, sparing: Sparing, gone: Set[str]
+) -> dict[str, Any]:
+    """What became of it by now; `gone` are recordings of which nothing is left."""
+    spared = sparing.spared(row, gone=gone)
+    if spared is not row or row["status"] != "kept":
+        return dict(spared)
     fate = {"status": "dropped", "tier": None, "transform": "select"}
+    stone = withdrawn.of(row) if withdrawn else None
     if stone is not None:
-        reason = {"reason": f"{stone.reason}: {stone.told}", "reasons": [stone.reason]}
-        if stone.reason != "takedown":
-            return {**row, **fate, **reason} if row["status"] == "kept" else row
-        spared = {name: None for name, _ in segment_columns() if name not in SPARED}
-        return {**row, **spared, **fate, **reason, "recording": GONE}
-    if row["status"] != "kept":
-        return row
+        return {**row, **fate, "reason": f"{stone.reason}: {stone.told}", "reasons": [stone.reason]}
     if row["key"] not in seen:
         return {**row, **fate, "reason": "selection: not in it", "reasons": ["selection"]}
     return {**row, "tier": seen[row["key"]]}

@@ -47,8 +47,9 @@ class Published:
 def publish(root: Path, target: Place, *, say: Callable[[str], None] = lambda _: None, at_once: int = 4) -> Published:
     """Send what is not there, or differs by its sha256; then corpus.json. Run again, it goes on where it stopped.
 
-    Raises: CorpusError where samples of it are taken down, a file is damaged, or another corpus is there.
+    Raises: CorpusError where something of it is taken down, a file is damaged, or another corpus is there.
     """
+    from pipelines.policy.spared import told_of_in
     from pipelines.policy.views import hidden_in
 
     card = read_card(root)
@@ -57,6 +58,11 @@ def publish(root: Path, target: Place, *, say: Callable[[str], None] = lambda _:
         raise CorpusError(
             f"{root}: {hidden} of its samples are taken down, and would be published; "
             "write a version without them first (`stipple corpus compact`)"
+        )
+    if told := told_of_in(root):
+        raise CorpusError(
+            f"{root}: {told} rows of its ledger, and perhaps its page, tell of what was taken down, and would be "
+            "published; write a version without that first (`stipple corpus compact`)"
         )
     at = hashlib.sha256(canonical(card).encode()).hexdigest()[:16]
     other = card_at(target)

@@ -22,6 +22,8 @@ from infra.storage import owned, write_atomic
 from pipelines.packing.index import CorpusError
 
 FILE = "tombstones.jsonl"
+TAKEDOWN = "takedown"
+"""The reason of a tombstone that hides a person's voice or somebody's recording, and not a copy of another sound."""
 FOLDER = "_tombstones"
 """Of a store: no node can have this name."""
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -52,7 +54,7 @@ class Tombstone:
     corpus: str | None
     """Name of the corpus that it is about; None for all of them."""
     spans: tuple[Span, ...] = ()
-    reason: str = "takedown"
+    reason: str = TAKEDOWN
     """`takedown`, `near_duplicate` or `evaluation_overlap`: the reason in ledgers."""
     why: str
     who: str

@@ -19,10 +19,14 @@ from infra.objects import Folder, Place
 from infra.storage import ROOT
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
+from pipelines.ledger import read_ledger
+from pipelines.packing.compact import compact
 from pipelines.packing.publish import publish
 from pipelines.packing.verify import verify
+from pipelines.policy.takedown import take_down, tombstone_for, touched
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import CorpusError, open_corpus, read_card
+from tests.pipelines.corpora import corpus_of, manifest_of, segment
 from tests.pipelines.test_shards import SHARD, build, items
 from tests.s3 import Server, first
 
@@ -281,3 +285,22 @@ def test_published_corpus_is_what_a_stage_trains_on(
     assert int(known[1]) + int(known[2]) == 6
     assert main(["train", "run", str(stage), "--data", "s3://corpora/nothing", "--storage", str(manifest)]) == 1
     assert "s3://corpora/nothing: no published corpus" in capsys.readouterr().err
+
+
+def test_who_was_only_dropped_and_is_taken_down_is_not_published(tmp_path: Path) -> None:
+    made = [
+        segment(n, mos_overall=float(n), given_speaker="jane" if n < 2 else "bob", text=f"word{n}") for n in range(4)
+    ]
+    root = corpus_of(tmp_path / "toy", made, manifest=manifest_of(keep=[{"name": "mos", "min": 2}]))
+    stone = tombstone_for(root, field="speaker", values=["jane"], why="asked to", who="me")
+    take_down(root, stone, touched(root, stone))
+    assert len(open_corpus(root)) == len(open_corpus(root, whole=True)) == 2, "nothing of her is in a shard"
+    with pytest.raises(CorpusError, match="2 rows of its ledger, and perhaps its page, tell of what was taken down"):
+        publish(root, Folder(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    compact(root, tmp_path / "new", soft_bytes=1 << 20)
+    publish(tmp_path / "new", Folder(tmp_path / "out"))
+    (ledger,) = (tmp_path / "out").glob("*/ledger.parquet")
+    assert not {"jane", "word0", "r1.wav"} & {
+        value for row in read_ledger(ledger.parent) for value in map(str, row.values())
+    }
