@@ -82,6 +82,7 @@ def run_plan(args: argparse.Namespace) -> int:
     from pipelines.forecast.sampling import lengths
     from pipelines.funnel import duration
     from pipelines.manifest import CorpusManifest
+    from pipelines.recordings import amiss_in
     from pipelines.units import plan_units, prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
@@ -94,6 +95,8 @@ def run_plan(args: argparse.Namespace) -> int:
     megabytes = sum(recording.bytes for recording in found) / 1e6
     print(f"recordings   {len(found)}, {megabytes:,.1f} MB, {'' if exact else 'about '}{duration(hours)}")
     print(f"with text    {sum(recording.text is not None for recording in found)}")
+    for line in amiss_in(found).told():
+        print(f"amiss        {line}")
     print(f"languages    {counted(languages)}")
     print(f"licenses     {counted(licenses)}")
     print(f"units        {len(units)}, of at most {manifest.units.max_mb:g} MB")

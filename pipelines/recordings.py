@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,13 +184,53 @@ def stamp(recording: Recording) -> str:
     return recording.sha256 or ("missing" if written is None else f"{recording.bytes}:{written}")
 
 
+@dataclass
+class Amiss:
+    """What is wrong with recordings, as far as a reader can tell."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    """Reason -> recordings that cannot be used."""
+    texts: int = 0
+    """Transcripts that are there, but cannot be read."""
+    first: str = ""
+    """Whose, and why."""
+
+    def see(self, recording: Recording) -> None:
+        """Count one."""
+        if recording.fault is not None:
+            self.faults[recording.fault.split(":")[1]] += 1
+        if why := recording.extra.get("text_fault"):
+            self.texts += 1
+            self.first = self.first or f"{recording.name}: {why}"
+
+    def told(self) -> list[str]:
+        """For people; nothing where all is well."""
+        lines = []
+        if self.faults:
+            kinds = ", ".join(f"{name} {count}" for name, count in self.faults.most_common(8))
+            lines.append(f"{self.faults.total()} that cannot be used ({kinds})")
+        if self.texts:
+            first = self.first if self.texts == 1 else f"the first of {self.first}"
+            lines.append(f"{self.texts} transcript{'s' * (self.texts != 1)} that cannot be read ({first})")
+        return lines
+
+
+def amiss_in(recordings: Iterable[Recording]) -> Amiss:
+    """What is wrong with all of them."""
+    amiss = Amiss()
+    for recording in recordings:
+        amiss.see(recording)
+    return amiss
+
+
 class Found:
     """The recordings of a reader as they pass by, and what there was of them at the end: millions fit through."""
 
     def __init__(self, recordings: Iterable[Recording]) -> None:
         self.recordings = recordings
         self.digest = hashlib.sha256()
-        self.files = self.bytes = self.faults = self.evaluation = 0
+        self.files = self.bytes = self.evaluation = 0
+        self.amiss = Amiss()
         self.seconds = 0.0
         self.licenses: set[str] = set()
         self.sources: set[str] = set()
@@ -200,8 +240,8 @@ class Found:
             self.digest.update(f"{item.name}\0{stamp(item)}\0{item.start_seconds}\n".encode())
             self.files += 1
             self.bytes += item.bytes
-            self.faults += item.fault is not None
             self.evaluation += item.evaluation
+            self.amiss.see(item)
             self.seconds += item.seconds or 0.0
             if item.fault is None:
                 self.licenses.add(item.license)
@@ -216,7 +256,12 @@ class Found:
             "licenses": sorted(self.licenses),
             "sources": sorted(self.sources),
         }
-        more = {"faults": self.faults, "evaluation": self.evaluation, "told_hours": round(self.seconds / 3600, 3)}
+        more = {
+            "faults": self.amiss.faults.total(),
+            "text_faults": self.amiss.texts,
+            "evaluation": self.evaluation,
+            "told_hours": round(self.seconds / 3600, 3),
+        }
         return facts | {name: value for name, value in more.items() if value}
 
     def line(self, manifest: RecordingsManifest) -> str:
@@ -227,9 +272,7 @@ class Found:
             parts.append(f"{self.seconds / 3600:,.1f} hours{of}")
         if self.evaluation:
             parts.append(f"{self.evaluation} of evaluation sets")
-        if self.faults:
-            parts.append(f"{self.faults} that cannot be used")
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.amiss.told()])
 
 
 def synthetic(job: Job, cfg: Synthetic) -> Outcome:

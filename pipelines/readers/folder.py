@@ -20,6 +20,9 @@ KINDS = (
     "mka mkv mov 3gp ac3 wv ape tta avi"
 )
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
+TEXTS = (".txt", ".TXT")
+LINK = "failed:outside: it is a link out of the folder; set links, if you made it"
+GONE = "failed:unreadable: a table names it, but there is no such file"
 LONGEST_FIELD = 1 << 20
 
 
@@ -57,7 +60,9 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
             known[at] = row
     for name in sorted({*found, *known}):
         row = known.get(name, {})
-        text = beside(root, name) if cfg.text_beside and name in found and not tell(row, "text") else None
+        text = why = None
+        if cfg.text_beside and name in found and not tell(row, "text"):
+            text, why = beside(root, name)
         outside = name in found and found[name].is_symlink() and not cfg.links and leads_out(root, name)
         yield recording(
             row,
@@ -65,7 +70,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
             name=name,
             size=size_of(found[name]) if name in found else 0,
             text=text,
-            fault="failed:outside: it is a link out of the folder; set links, if you made it" if outside else None,
+            extra={"text_fault": why} if why else {},
+            fault=LINK if outside else None if name in found else GONE,
         )
 
 
@@ -112,7 +118,7 @@ def left_alone(cfg: Config, root: Path) -> str:
     if cfg.tables:
         others.subtract(path.suffix.lower() for path in tables_in(root))
     if cfg.text_beside:
-        others[".txt"] -= sum(path.with_suffix(".txt").is_file() for path in found.values())
+        others[".txt"] -= sum(bool(texts_of(path)) for path in found.values())
     others = +others
     kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(8))
     return f"left alone: {kinds}{', ...' if len(others) > 8 else ''}" if others else ""
@@ -178,6 +184,14 @@ def bounded(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def beside(root: Path, name: str) -> bytes | None:
-    """The transcript in the text file of the same name, if there is one."""
-    return small_text(root, str(PurePosixPath(name).with_suffix(".txt")))
+def beside(root: Path, name: str) -> tuple[bytes | None, str | None]:
+    """The transcript in the text file of the same name, if there is one; or why that is not read."""
+    for path in texts_of(root / name):
+        data = small_text(root, path.relative_to(root).as_posix())
+        return data, None if data is not None else "the text beside it has over 1 MB, or is a link out of the folder"
+    return None, None
+
+
+def texts_of(path: Path) -> list[Path]:
+    """The text files beside a sound file that are called like it."""
+    return [text for text in (path.with_suffix(ending) for ending in TEXTS) if os.path.isfile(text)]

@@ -40,9 +40,11 @@ def test_plan_says_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixt
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", np.zeros(160000), 16000)
     (tmp_path / "broken.mp3").write_bytes(b"no")
+    (tmp_path / "0.txt").write_bytes(b"caf\xe9")
     assert main(["corpus", "plan", "manifests/corpora/tiny.yaml", "--recordings", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert "recordings   4, 1.0 MB, 30.0 s" in told
+    assert "amiss        1 transcript that cannot be read (0.wav: the transcript is not UTF-8)" in told
     assert re.search(r"^  probe +[0-9a-f]{12}  run on \d units$", told, re.MULTILINE)
 
 

@@ -14,16 +14,17 @@ import soundfile
 from infra.manifest import ManifestError, load, parse
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.readers import jsonl
-from pipelines.recordings import RecordingsManifest, identity, run
+from pipelines.recordings import RecordingsManifest, amiss_in, identity, run
 from pipelines.synthetic.synthesize import EXPECT
 from pipelines.synthetic.truth import read_truth, score_against_truth, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def made(manifest: RecordingsManifest, out: Path) -> Outcome:
+def made(manifest: RecordingsManifest, out: Path, *, said: list[str] | None = None) -> Outcome:
     out.mkdir(parents=True)
-    job = SimpleNamespace(manifest=manifest, out=out, work=out, inputs={}, say=lambda line: None)
+    say = (said if said is not None else []).append
+    job = SimpleNamespace(manifest=manifest, out=out, work=out, inputs={}, say=say)
     return run(cast(Job, job))
 
 
@@ -95,6 +96,24 @@ def test_a_folder_is_cataloged_where_it_lies(tmp_path: Path) -> None:
     assert Path(found.uri) == folder / "a" / "one.wav"
     assert outcome.summary["root"] == str(folder)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["recordings.jsonl"], "nothing is copied"
+
+
+def test_transcripts_that_cannot_be_read_are_told_when_a_folder_is_cataloged(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    texts = {"a.TXT": b"fine", "b.txt": b"caf\xe9", "c.txt": "wide".encode("utf-16"), "d.txt": b"long" * (1 << 19)}
+    for name, data in texts.items():
+        soundfile.write(folder / f"{name[0]}.wav", np.zeros(1600), 16000)
+        (folder / name).write_bytes(data)
+    (folder / "t.tsv").write_text("file\ttext\ngone.wav\thello\n")
+    said: list[str] = []
+    outcome = made(RecordingsManifest(folder=folder), tmp_path / "out", said=said)
+    assert "3 transcripts that cannot be read (the first of b.wav: the transcript is not UTF-8)" in said[0]
+    assert "1 that cannot be used (unreadable 1)" in said[0]
+    assert (outcome.summary["text_faults"], outcome.summary["faults"]) == (3, 1)
+    catalog = list(jsonl.recordings(jsonl.Config(), tmp_path / "out"))
+    assert [item.text for item in catalog if item.bytes] == ["fine", None, None, None]
+    assert amiss_in(catalog).texts == 3, "and whoever plans a corpus of the catalog is told, too"
 
 
 def test_a_changed_folder_has_another_identity(tmp_path: Path) -> None:
