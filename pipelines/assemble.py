@@ -29,6 +29,7 @@ from pipelines.ledger import (
 )
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import record_of
+from pipelines.policy.met import Met
 from pipelines.policy.select import Seen, Verdict, verdicts
 from pipelines.policy.spared import Sparing
 from pipelines.policy.tombstones import read_tombstones, store_list, store_of
@@ -124,7 +125,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     costs: dict[str, dict[str, float]] = {}
     ids, store = [unit.id for unit in units], store_of(job.out)
     why = withholding(corpus=manifest.name, store=store, allow=manifest.allow)
-    sparing = Sparing(read_tombstones(store_list(store)) if store is not None else [], manifest.name)
+    stones = read_tombstones(store_list(store)) if store is not None else []
+    sparing, met = Sparing(stones, manifest.name), Met(stones, manifest.name)
 
     def ready() -> Iterator[Row]:
         for result in results(job.work, ids, chain=chain.fingerprint):
@@ -140,6 +142,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
                 row |= given[row["recording"]] if row["key"] is None else {}
                 row["fingerprint"] = chain.fingerprints.get(row["transform"], chain.fingerprint)
                 spared = sparing.spared(row, gone=gone)
+                if spared is not row and row["key"] is not None:
+                    met.add(row)
                 rows.append({**spared, "recording": row["recording"]})
                 if fate.sounds and spared is row:
                     file = sound_path(job.work, unit=result.unit, chain=result.chain)
@@ -150,6 +154,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
                 put(spared)
             funnel.add(result.recordings, rows)
             add_costs(costs, result)
+    if store is not None and (count := met.note(store)):
+        job.say(f"{count} tombstones of this corpus name more recordings than before: noted for all of the store")
     return Assembled(items, sounds, {**funnel.facts(), "costs": costs, "manifest": manifest.model_dump(mode="json")})
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from pipelines.policy.tombstones import (
     Tombstone,
     Withdrawn,
     append,
-    read_tombstones,
+    merged,
     store_list,
     store_of,
+    tombstones_of,
 )
 from pipelines.shards import CorpusError, read_card
 
@@ -51,7 +52,7 @@ def tombstone_for(
 ) -> Tombstone:
     """The tombstone, with the intervals of what is found in the ledger of the corpus in `root` (kept or not).
 
-    Raises: Refused where nothing is found; CorpusError.
+    Raises: Refused where nothing is found that was not taken down before; CorpusError.
     """
     table = facts_of(root)
     name = str(read_card(root)["name"])
@@ -61,17 +62,19 @@ def tombstone_for(
         field=field, values=tuple(values), corpus=name if local else None, reason=reason, why=why, who=who, when=when
     )
     hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
-    if not hit.num_rows:
+    if not hit.num_rows and not any(item.decision == made.decision for item in tombstones_of(root)):
         raise Refused(f"{name}: nothing has the {field} {values[0]!r}{nearest(table, field, values[0])}")
     if reason != "takedown" or field not in (*CUT, "recording"):
         return made
     rows = hit.select(["recording_sha256", "start_sample", "end_sample", "rate_hz"]).to_pylist()
+    return replace(made, spans=merged(span_of(row, field=field) for row in rows if row["rate_hz"]))
+
+
+def span_of(row: Mapping[str, Any], *, field: str) -> Span:
+    """What of the recording a tombstone of this field takes down, by the row of a segment that it names."""
     if field == "recording":
-        return replace(
-            made, spans=tuple((sha, 0.0, WHOLE) for sha in sorted({str(row["recording_sha256"]) for row in rows}))
-        )
-    cut = [(r["recording_sha256"], r["start_sample"] / r["rate_hz"], r["end_sample"] / r["rate_hz"]) for r in rows]
-    return replace(made, spans=merged(cut))
+        return row["recording_sha256"], 0.0, WHOLE
+    return row["recording_sha256"], row["start_sample"] / row["rate_hz"], row["end_sample"] / row["rate_hz"]
 
 
 def facts_of(root: Path) -> Any:
@@ -80,17 +83,6 @@ def facts_of(root: Path) -> Any:
     names = [name for name in (*NEEDED, "pcm_sha256") if name in stored]
     table = read_scored(root, names).table
     return table.filter(table["key"].is_valid())
-
-
-def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Intervals in order, those that touch joined."""
-    done: list[Span] = []
-    for sha, start, end in sorted(spans):
-        if done and done[-1][0] == sha and start <= done[-1][2] + 1e-6:
-            done[-1] = (sha, done[-1][1], max(end, done[-1][2]))
-        else:
-            done.append((sha, start, end))
-    return tuple(done)
 
 
 def nearest(table: Any, field: str, value: str) -> str:
@@ -109,16 +101,21 @@ def found_in(root: Path, made: Tombstone) -> Found:
     table = facts_of(root)
     hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
     kept = np.asarray(hit["status"].to_numpy(zero_copy_only=False) == "kept", dtype=bool)
-    since = next((item.when for item in read_tombstones(root / FILE) if item.id == made.id), None)
+    since = next((item.when for item in tombstones_of(root) if item.decision == made.decision), None)
     return Found(root, name, hit.num_rows, int(kept.sum()), float(hit["hours"].to_numpy()[kept].sum()), since)
 
 
 def touched(root: Path, made: Tombstone) -> list[Found]:
     """The corpus in `root`, and every other corpus of its store in which the tombstone hides something."""
-    found = [found_in(root, made)]
-    for other in corpora_beside(root):
+    return [found_in(root, made), *hidden_among(corpora_beside(root), made)]
+
+
+def hidden_among(roots: Iterable[Path], made: Tombstone) -> list[Found]:
+    """Those of the corpora in `roots` in which the tombstone hides something."""
+    found = []
+    for root in roots:
         try:
-            more = found_in(other, made)
+            more = found_in(root, made)
         except CorpusError:
             continue  # a corpus without a ledger, or of another format: its readers obey the store's list
         found += [more] if more.segments else []

@@ -62,9 +62,14 @@ class Tombstone:
     """UTC, ISO 8601."""
 
     @property
-    def id(self) -> str:
-        """The same for the same decision, whoever takes it, whenever."""
+    def decision(self) -> str:
+        """The same for the same decision, whoever takes it, whenever, and whatever is known of it by then."""
         return digest([self.field, sorted(self.values), self.corpus, self.reason])[:16]
+
+    @property
+    def id(self) -> str:
+        """The same for the same decision over the same intervals."""
+        return digest([self.decision, self.spans])[:16] if self.spans else self.decision
 
     @property
     def told(self) -> str:
@@ -97,14 +102,38 @@ def read_tombstones(path: Path) -> list[Tombstone]:
     return parse_tombstones(path.read_text(encoding="utf-8"), where=str(path)) if path.is_file() else []
 
 
+def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Intervals in order, those that touch joined."""
+    done: list[Span] = []
+    for sha, start, end in sorted(spans):
+        if done and done[-1][0] == sha and start <= done[-1][2] + 1e-6:
+            done[-1] = (sha, done[-1][1], max(end, done[-1][2]))
+        else:
+            done.append((sha, start, end))
+    return tuple(done)
+
+
+def covered(made: Tombstone, known: Iterable[Tombstone]) -> bool:
+    """Was the same decision written down before, for all of its intervals?"""
+    same = [item for item in known if item.decision == made.decision]
+    whole: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for sha, low, high in merged(span for item in same for span in item.spans):
+        whole[sha].append((low, high))
+    return bool(same) and all(
+        any(low <= start + 1e-6 and end <= high + 1e-6 for low, high in whole[sha]) for sha, start, end in made.spans
+    )
+
+
 def append(path: Path, tombstones: Iterable[Tombstone]) -> int:
     """Add those that are not there yet; the file is whole at every moment. How many were added."""
     with owned(path.with_name(f".{path.name}.lock"), waiting=lambda _: None):
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        known = {item.id for item in parse_tombstones(before, where=str(path))}
-        new = {item.id: item for item in tombstones if item.id not in known}
+        known, new = parse_tombstones(before, where=str(path)), list[Tombstone]()
+        for item in tombstones:
+            if not covered(item, [*known, *new]):
+                new.append(item)
         if new:
-            lines = [canonical({"id": item.id, **asdict(item)}) for item in new.values()]
+            lines = [canonical({"id": item.id, **asdict(item)}) for item in new]
             write_atomic(path, before + "".join(line + "\n" for line in lines))
     return len(new)
 
@@ -130,7 +159,7 @@ def publish_tombstone(place: Place, made: Tombstone) -> bool:
     """Add it to a published corpus, unless it is there; of two who come at once, each gets a number of its own."""
     known = published_tombstones(place)
     data = canonical({"id": made.id, **asdict(made)}).encode()
-    while made.id not in {stone.id for stone in known}:
+    while not covered(made, known):
         if place.create(published_name(len(known)), data):
             return True
         known = published_tombstones(place)

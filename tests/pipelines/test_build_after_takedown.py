@@ -155,3 +155,15 @@ def test_nothing_of_her_is_in_what_is_built_afterwards(
     told = json.dumps(read_ledger(tmp_path / "compacted")) + (tmp_path / "compacted" / "funnel.json").read_text()
     assert "jane" not in told.replace(str(bench.recordings), "")
     publish(tmp_path / "compacted", Folder(tmp_path / "clean"))
+
+
+def test_what_comes_later_under_her_name_is_in_no_corpus_of_the_store(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(bench.build("corpa", "a", only="jane/kept"), "jane")
+    again = bench.build("corpa", "b", keep=["has_text"])
+    other = bench.build("corpb", "c", speakers=False, keep=["duration"])
+    assert {row["recording"] for row in open_corpus(other).rows} == {"bob/one.wav", "bob/two.wav"}
+    words = ["corpus", "takedown", str(again), "--speaker", "jane", "--reason", "asked to"]
+    assert main(words) == 0, "nothing names her any more, and that is no mistake"
+    assert "written down before" in capsys.readouterr().out

@@ -116,6 +116,23 @@ def test_second_time_changes_nothing_and_two_at_once_lose_nothing(tmp_path: Path
     assert {item.values for item in read_tombstones(path)} == {item.values for item in stones}
 
 
+def test_second_time_adds_what_has_come_since(tmp_path: Path) -> None:
+    one, two = in_store(tmp_path, "one"), in_store(tmp_path, "two")
+    early = tombstone_for(one, field="speaker", values=["s1"], why="asked to", who="me")
+    early = replace(early, spans=early.spans[:1])
+    take_down(one, early, [])
+    target = Folder(tmp_path / "published")
+    assert [publish_tombstone(target, early), publish_tombstone(target, early)] == [True, False]
+    assert taken(one, "speaker", "s1") == 8
+    assert {row["given_speaker"] for row in open_corpus(two).rows} == {"s0", "s2"}
+    first, second = read_tombstones(tmp_path / "_tombstones" / FILE)
+    assert (first.decision, first.spans) == (second.decision, early.spans)
+    assert set(early.spans) < set(second.spans)
+    assert [publish_tombstone(target, second), publish_tombstone(target, early)] == [True, False]
+    assert published_tombstones(target) == [first, second]
+    assert touched(one, second)[0].known_since == first.when
+
+
 def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     root = corpus_of(tmp_path / "toy", SEGMENTS)
     with pytest.raises(Refused, match=r"toy: nothing has the recording 'r33.wav'; did you mean 'r3.wav'"):
