@@ -40,7 +40,7 @@ class TimeEmbedder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(Linear(SINUSOIDS, width), nn.SiLU(), Linear(width, width))
+        self.mlp = nn.Sequential(nn.Linear(SINUSOIDS, width), nn.SiLU(), nn.Linear(width, width))
 
     @property
     def linears(self) -> list[nn.Linear]:
@@ -60,10 +60,10 @@ class TimeEmbedder(nn.Module):
 
 
 class Modulator(nn.Sequential):
-    """Shifts, scales and gates out of the condition, `parts` of them."""
+    """Shifts, scales and gates out of the condition, `parts` of them; once a generation, so nothing is packed."""
 
     def __init__(self, width: int, parts: int) -> None:
-        super().__init__(nn.SiLU(), Linear(width, parts * width))
+        super().__init__(nn.SiLU(), nn.Linear(width, parts * width))
         self.parts = parts
 
     def forward(self, condition_BH: Tensor) -> tuple[Tensor, ...]:

@@ -80,7 +80,7 @@ def new_bundle(
         audiovae = AudioVAE(config.audiovae)
     initialize(audiovae, seed=seed)
     if speaker is not None:
-        tensors.fill({speaker.name: (campplus, tensors.read_tensors(speaker))}, where=speaker.parent)
+        tensors.fill({speaker.name: campplus}, where=speaker.parent)
     words = byte_tokenizer() if tokenizer is None else files.read_tokenizer(tokenizer)
     return Bundle(
         config=with_vocabulary(config, len(words)),
@@ -121,8 +121,7 @@ def load_bundle(path: str | Path, *, download: bool = False, revision: str | Non
     if backbone is not None:
         networks[CORE] = backbone
     sums = files.read_json(root / CHECKSUMS) if (root / CHECKSUMS).is_file() else {}
-    stored = {name: (network, tensors.read_tensors(root / name)) for name, network in networks.items()}
-    tensors.fill(stored, where=root, sums=sums)
+    tensors.fill(networks, where=root, sums=sums)
     mean_D, var_D = files.read_stats(root / STATS, width=config.latent_dim) if STATS in present else (None, None)
     return Bundle(
         config=config,

@@ -55,7 +55,7 @@ class LatentEncoder:
 
         with torch.random.fork_rng(devices=[]):
             audiovae = AudioVAE(self.config.audiovae)
-        tensors.fill({VOCODER: (audiovae, tensors.read_tensors(self.root / VOCODER))}, where=self.root)
+        tensors.fill({VOCODER: audiovae}, where=self.root)
         return audiovae.eval().requires_grad_(False).to(self.device)
 
     @torch.inference_mode()

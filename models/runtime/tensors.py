@@ -1,4 +1,4 @@
-"""Tensors of a bundle: written once each, read and checked by name, copied into networks all or none."""
+"""Tensors of a bundle: written once each, read and checked by name, copied into networks."""
 
 import json
 import zlib
@@ -92,17 +92,18 @@ def listed(names: Iterable[str]) -> str:
 
 
 def fill(
-    networks: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]],
-    *,
-    where: Path,
-    sums: Mapping[str, Mapping[str, int]] | None = None,
+    networks: Mapping[str, nn.Module], *, where: Path, sums: Mapping[str, Mapping[str, int]] | None = None
 ) -> None:
-    """Copy tensors into networks, once the names and shapes of all of them agree. `sums`: checksums a file.
+    """Copy the tensors of files (names in `where`) into new networks; one file at a time is in memory.
 
-    Raises: BundleError naming every tensor that is missing, unexpected, misshapen, not finite or changed.
+    `sums`: checksums a file.
+
+    Raises: BundleError naming every tensor of any file that is missing, unexpected, misshapen, not finite or changed;
+    the networks are of no use then.
     """
     problems = []
-    for name, (network, stored) in networks.items():
+    for name, network in networks.items():
+        stored = read_tensors(where / name)
         whole = network.state_dict()
         wanted = own_tensors(whole)
         found = {key: value for key, value in stored.items() if key in wanted or key not in whole}
@@ -124,9 +125,9 @@ def fill(
         ):
             if names:
                 problems.append(f"{name}: {len(names)} {what}: {listed(names)}")
+        if not problems:
+            with torch.no_grad():
+                for key, value in wanted.items():
+                    value.copy_(stored[key])
     if problems:
         raise BundleError(f"{where}: the tensors do not fit the configuration; {'; '.join(problems)}")
-    with torch.no_grad():
-        for network, stored in networks.values():
-            for key, value in own_tensors(network.state_dict()).items():
-                value.copy_(stored[key])

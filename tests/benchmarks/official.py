@@ -89,6 +89,7 @@ class Process:
     def __init__(self, python: Path, program: str, checkpoint: Path, *, threads: int, log: Path) -> None:
         self.log = log
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        env["OMP_WAIT_POLICY"] = "PASSIVE"  # on a shared machine, threads that spin take the time of those that compute
         self.process = subprocess.Popen(
             [str(python), str(HERE / program), str(checkpoint), str(threads)],
             stdin=subprocess.PIPE,
