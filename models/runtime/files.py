@@ -79,7 +79,9 @@ def read_tokenizer(root: Path) -> "PreTrainedTokenizerBase":
     if not has_tokenizer(root):
         raise BundleError(f"there is no tokenizer in {root}: tokenizer.json (or vocab.json with merges.txt) is missing")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(root), local_files_only=True, config=PreTrainedConfig())
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(root), local_files_only=True, trust_remote_code=False, config=PreTrainedConfig()
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"the tokenizer in {root} cannot be read: {str(error).splitlines()[0]}") from None
     for how in ("is_local", "local_files_only"):

@@ -1,6 +1,7 @@
 """Bundles: what is saved is what is loaded, and what is wrong is told by name."""
 
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
@@ -248,6 +249,22 @@ def test_latent_statistics_that_run_code_are_refused_and_not_run(broken: Path, t
 
     torch.save({"mean": Trap(), "var": Trap()}, broken / "latent_stats.pt")
     with pytest.raises(BundleError, match="holds more than tensors"):
+        load_bundle(broken)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_tokenizer_code_in_the_folder_is_refused_without_a_question_and_not_run(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (broken / "own.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\nclass Own: pass\n"
+    )
+    config = json.loads((broken / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (broken / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    monkeypatch.setattr("builtins.input", lambda *words: "y")
+    with pytest.raises(BundleError, match="the tokenizer in .* cannot be read: .*custom code"):
         load_bundle(broken)
     assert not (tmp_path / "ran").exists()
 
