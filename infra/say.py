@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -126,13 +127,30 @@ def refuse_early(args: argparse.Namespace) -> None:
         raise Refused("--live speaks what comes from stdin: give `-` as the text")
     if args.out == STDOUT and (args.json or not (args.stream or args.live)):
         raise Refused("--out - gives samples as they are made: it goes with --stream or --live, and not with --json")
-    if args.out != STDOUT and (args.out.is_dir() or not args.out.parent.is_dir()):
-        what = "is a folder" if args.out.is_dir() else "lies in a folder that does not exist"
-        raise Refused(f"--out {args.out} {what}; name a wav file in a folder that exists")
+    if args.out != STDOUT:
+        refuse_place(args.out)
     if not (math.isfinite(args.max_seconds) and args.max_seconds > 0):
         raise Refused(f"--max-seconds is {args.max_seconds}; allow some seconds")
     if args.prompt_text and args.prompt_audio is None:
         raise Refused("--prompt-text says what is spoken in --prompt-audio; give both")
+
+
+def refuse_place(out: Path) -> None:
+    """Only a regular file is replaced; a link is followed.
+
+    Raises: Refused.
+    """
+    from infra.workflow.node import Refused
+
+    real = Path(os.path.realpath(out))
+    for wrong, what in (
+        (real.is_dir(), "is a folder"),
+        (real.is_symlink(), "is a link that leads to itself"),
+        (real.exists() and not real.is_file(), "is a device, a pipe or a socket"),
+        (not real.parent.is_dir(), "lies in a folder that does not exist"),
+    ):
+        if wrong:
+            raise Refused(f"--out {out} {what}; name a wav file in a folder that exists, or `-` for stdout")
 
 
 def stdin_lines() -> Iterator[str]:
@@ -192,7 +210,7 @@ def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Told:
     assert finish is not None
     took, rate_hz = time.perf_counter() - begun, bundle.config.audiovae.sample_rate
     if args.out != STDOUT:
-        write_atomic(args.out, wav_bytes(wave, rate_hz))
+        write_atomic(Path(os.path.realpath(args.out)), wav_bytes(wave, rate_hz))
     return Told(str(args.out), len(wave) / rate_hz, rate_hz, finish, took, first, args.seed)
 
 
