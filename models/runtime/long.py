@@ -118,4 +118,4 @@ def found_voice(bundle: "Bundle", text: str, made: Sequence[Step]) -> Options:
         prompt_wave(sound)
     except RequestError:
         return {}
-    return {"prompt_audio": sound, "prompt_text": text if speech.finish_reason == "stop" else None}
+    return {"mode": None, "prompt_audio": sound, "prompt_text": text if speech.finish_reason == "stop" else None}

@@ -63,6 +63,12 @@ def test_voice_that_the_first_piece_found_is_kept(voices: list[Voice]) -> None:
     assert voices[1].continues
 
 
+def test_mode_none_holds_of_the_first_piece_and_the_others_continue_it(voices: list[Voice]) -> None:
+    speech = generate_long(bundle_that_stops_at(0.9), LONG, mode="none", num_steps=2, max_patches=30)
+    assert (speech.finish_reason, speech.patches) == ("stop", 3)
+    assert [own.xvector_1E is not None for own in voices] == [False, True, True]
+
+
 def test_streamed_long_text_equals_it_offline() -> None:
     bundle = bundle_that_stops_at(0.9)
     options: dict[str, Any] = {"prompt_audio": voice(), "num_steps": 2, "seed": 9, "max_patches": 30}
