@@ -92,8 +92,12 @@ COUNTRIES = "at au br ca ch cn de es fr hk ie igo in it jp nl nz pt scotland tw 
 CC_BY = re.compile(
     rf"cc ?by((?: (?:nc|nd|sa))*)(?: license)?(?: ([1-4]\.0|2\.5))?(?: (?:{COUNTRIES.replace(' ', '|')}))?(?: license)?"
 )
-LIMITING = re.compile(r"\b(no|not|only|except|unless|research|academic|without|nc|nd|sa)\b|non|prohibit|restrict|forb")
-"""Words of a note in brackets that could take back what stands before it: such a license is unknown to us."""
+LIMITING = re.compile(
+    r"\b(no|not|only|except|unless|research|academic|without|nc|nd|sa|ask|terms|must|trial)\b|non|prohibit|restrict|forb|"
+    r"\buse|purpose|person|privat|intern|evaluat|permi|request|consent|contact|agree|approv|limit|educat|[ck]omm?er[cz]"
+)
+PLAIN_WORDS = "of by the and from in on at federal government excerpt excerpts corpus dataset data set"
+"""With names, all that a note in brackets may hold: any other word could take back what stands before it."""
 
 
 @cache
@@ -122,9 +126,10 @@ def identifier(license: str) -> str | None:
     text, _, note = license.strip().removesuffix(")").partition("(")
     if note:
         inside, before = identifier(note), identifier(text)
-        if inside is not None or LIMITING.search(note.lower()):
-            return inside if before in (inside, None) else None
-        return before
+        if inside is None:
+            return before if only_names(note) else None
+        same = inside in (before, identifier(f"cc {text}"))
+        return inside if same or (before is None and only_names(text)) else None
     words = plain(text)
     if (name := TABLE_AS_SPELLED.get(words) or SPELLINGS.get(words)) is not None:
         return name
@@ -136,6 +141,13 @@ def identifier(license: str) -> str | None:
     if {"nd", "sa"} <= parts:
         return None
     return "-".join(["CC", "BY", *(part.upper() for part in ordered), found[2] or "4.0"])
+
+
+def only_names(text: str) -> bool:
+    """Is it names of corpora, people and places, as far as one can see? Then it takes back nothing of a license."""
+    words = re.findall(r"\w+", text)
+    named = all(word[0].isupper() or word[0].isdigit() or word in PLAIN_WORDS.split() for word in words)
+    return text.isascii() and named and LIMITING.search(text.lower()) is None
 
 
 def plain(text: str) -> str:
