@@ -78,6 +78,15 @@ def file_of(uri: str) -> Path:
     return place_of(uri).path
 
 
+def version_of(uri: str) -> tuple[int, ...] | None:
+    """What tells the file that a `uri` leads to from the same one written anew; None where it cannot be asked."""
+    try:
+        facts = file_of(uri).stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 class Window(Seekable):
     """A part of a file, as a file."""
 

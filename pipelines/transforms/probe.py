@@ -9,12 +9,15 @@ import numpy as np
 from pydantic import Field
 
 from infra.manifest import Manifest
-from pipelines.reading.containers import Opener
+from pipelines.reading.containers import Opener, place_of, version_of
 from pipelines.reading.decode import BadAudio, Source, opened
 from pipelines.row import Decoded, Recording, Unusable, Wave
 
+REWRITTEN = "changed: its file was written while it was read; try again when it is whole"
 LOUDEST = 16.0
 """Samples above are no waveform with a full scale of 1; whole numbers that were written as float are."""
+
+Version = tuple[int, ...] | None
 
 
 class Config(Manifest):
@@ -40,8 +43,8 @@ class Transform:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.opener = Opener()
-        self.digest: tuple[str, int, str] = ("", 0, "")
-        """The recording that was hashed last, its size, its sha256: intervals of one file come one after the other."""
+        self.digest: tuple[str, Version, str] = ("", None, "")
+        """The recording that was hashed last, its version, its sha256: intervals of a file come one after the other."""
 
     def __call__(self, recordings: Sequence[Recording]) -> list[Decoded | Unusable]:
         return [self.decode(recording) for recording in recordings]
@@ -50,14 +53,19 @@ class Transform:
         """Mono float32 at the native rate, no higher than `keep_rate_hz`; or why not."""
         if recording.fault is not None:
             return Unusable(recording=recording, reason=recording.fault, seconds=self.told_seconds(recording))
+        version = version_of(recording.uri)
         try:
             with self.opener.open(recording.uri) as file:
-                return self.decode_file(file, recording)
+                made = self.decode_file(file, recording, version)
         except OSError as error:
             why = error.strerror or str(error)
             return Unusable(recording=recording, reason=f"failed:unreadable: {why.lower()}"[:300], seconds=0.0)
+        if version_of(recording.uri) != version:
+            seconds = made.seconds if isinstance(made, Unusable) else len(made.wave_S) / made.rate_hz
+            return Unusable(recording=recording, reason=f"failed:{REWRITTEN}", seconds=seconds)
+        return made
 
-    def decode_file(self, file: BinaryIO, recording: Recording) -> Decoded | Unusable:
+    def decode_file(self, file: BinaryIO, recording: Recording, version: Version) -> Decoded | Unusable:
         """See `decode`. What its header gives away is not read through, and has no hash."""
         seconds = 0.0
         try:
@@ -65,7 +73,8 @@ class Transform:
                 self.check_header(source)
                 seconds = self.declared_seconds(source, recording)
                 self.expected_samples(source, recording)
-                recording = replace(recording, sha256=self.digest_of(file, recording))
+                self.check_size(file, recording)
+                recording = replace(recording, sha256=self.digest_of(file, recording, version))
                 wave_S, offset = self.read(source, recording)
                 seconds = len(wave_S) / source.rate_hz
                 self.check(wave_S, source, recording)
@@ -74,18 +83,26 @@ class Transform:
             return Unusable(recording=recording, reason=str(error), seconds=seconds)
         return self.at_kept_rate(decoded)
 
-    def digest_of(self, file: BinaryIO, recording: Recording) -> str:
+    def check_size(self, file: BinaryIO, recording: Recording) -> None:
+        """Raises: BadAudio where the file has another size than was cataloged; for cells of tables none is known."""
+        place = file.tell()
+        size = file.seek(0, 2)
+        file.seek(place)
+        if recording.bytes not in (0, size) and place_of(recording.uri).column is None:
+            raise BadAudio(f"failed:changed: it has {size} bytes, but {recording.bytes} were cataloged")
+
+    def digest_of(self, file: BinaryIO, recording: Recording, version: Version) -> str:
         """sha256 of the bytes of the recording, in hex; not done again for the next interval of the same file.
 
         Raises: BadAudio where that is another one than was cataloged.
         """
-        place, size = file.tell(), file.seek(0, 2)
-        if self.digest[:2] != (recording.uri, size) or recording.start_seconds is None:
+        place = file.tell()
+        if self.digest[:2] != (recording.uri, version) or recording.start_seconds is None:
             file.seek(0)
             hashed = hashlib.sha256()
             while block := file.read(1 << 20):
                 hashed.update(block)
-            self.digest = (recording.uri, size, hashed.hexdigest())
+            self.digest = (recording.uri, version, hashed.hexdigest())
         file.seek(place)
         if recording.sha256 not in (None, self.digest[2]):
             raise BadAudio("failed:changed: not the bytes that were cataloged")

@@ -31,7 +31,7 @@ def test_evaluation_sets_become_rows_with_their_hours(tmp_path: Path) -> None:
     put(tmp_path, {"a.wav": sound(seconds=2), "b.wav": sound(seconds=3)})
     found = [
         Recording(uri=str(tmp_path / "a.wav"), name="a.wav", bytes=1, split="test", evaluation=True),
-        Recording(uri=str(tmp_path / "b.wav"), name="b.wav", bytes=1, split="train"),
+        Recording(uri=str(tmp_path / "b.wav"), name="b.wav", bytes=0, split="train"),
         Recording(uri=str(tmp_path / "gone.wav"), name="c.wav", bytes=1, evaluation=True, seconds=7.5),
     ]
     results = probe.Transform(probe.Config())(list(admitted(found, allow_evaluation=False)))
