@@ -51,9 +51,11 @@ def single(
     Raises: ManifestError and Refused, sentences for a person; KeyboardInterrupt when stopped.
     """
     path = Path(manifest_path).resolve()
+    whose = "name" if name else "its file name"
     name = name or path.stem.lower().replace("-", "_")
     if not NAME.fullmatch(name):
-        raise ManifestError(str(manifest_path), [f"its file name {path.name!r} is no node name: letters, digits and _"])
+        told = f"{whose}: {name!r} cannot name a node: small letters, digits and _, and a letter first"
+        raise ManifestError(str(manifest_path), [told])
     kept = Store(Path(store).resolve())
     given = {role: artifact_at(place, kept, storage=storage) for role, place in (inputs or {}).items()}
     one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
