@@ -43,6 +43,11 @@ class Linear(nn.Linear):
         """(..., I) -> (..., O)."""
         return project(x, [self])
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Moved to another device or type: packed anew."""
+        self.packed = None
+        return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy packs its own weights."""
         return {name: value for name, value in self.__dict__.items() if name != "packed"}
@@ -54,7 +59,8 @@ def project(x: Tensor, layers: Sequence[Linear], *, activation: Activation = "no
         return activated(functional.linear(x, *joined(layers)), activation)
     if not torch.is_grad_enabled():
         packed = packed_weights(layers)
-        return onednn(x, packed.weight, packed.bias, activation=activation)
+        weight, bias = joined(layers) if packed is None else (packed.weight, packed.bias)
+        return onednn(x, weight, bias, activation=activation)
     made = Product.apply(x, *joined(layers))  # type: ignore[no-untyped-call]
     return activated(cast(Tensor, made), activation)
 
@@ -73,9 +79,16 @@ def joined(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:
     return torch.cat([layer.weight for layer in layers]), bias
 
 
-def packed_weights(layers: Sequence[Linear]) -> Packed:
-    """The packed weights of layers, kept by the first of them until any changes."""
+def packed_weights(layers: Sequence[Linear]) -> Packed | None:
+    """The packed weights of layers, kept by the first of them until any changes; None where they may change unseen.
+
+    What is trained may: an optimizer that writes through `.data`, or through a flat buffer, as DeepSpeed's does, leaves
+    address and version of a parameter as they are. So only what is in eval mode and takes no gradient is packed.
+    """
     parameters = [part for layer in layers for part in (layer.weight, layer.bias) if part is not None]
+    trained = any(layer.training for layer in layers) or any(part.requires_grad for part in parameters)
+    if trained or any(part.is_inference() for part in parameters):
+        return None
     stamp = tuple((part.data_ptr(), part._version) for part in parameters)
     packed = layers[0].packed
     if packed is None or packed.stamp != stamp:

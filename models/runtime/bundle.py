@@ -93,6 +93,8 @@ def new_bundle(
 def load_bundle(path: str | Path, *, download: bool = False, revision: str | None = None) -> Bundle:
     """Load an official directory or ours, from a path or a hub id (see `find_bundle`); nothing is unpickled unsafely.
 
+    The backbone takes no gradient, so that its layers may pack their weights; a stage says which parts it trains.
+
     Raises: BundleError, naming every missing file, or every missing, unexpected, misshapen or changed tensor.
     """
     from models.audiovae.config import OFFICIAL_DEFAULTS
@@ -128,7 +130,7 @@ def load_bundle(path: str | Path, *, download: bool = False, revision: str | Non
         audiovae=audiovae.eval(),
         speaker=speaker.eval(),
         tokenizer=tokenizer,
-        backbone=None if backbone is None else backbone.eval(),
+        backbone=None if backbone is None else backbone.eval().requires_grad_(False),
         latent_mean_D=mean_D,
         latent_var_D=var_D,
         training={

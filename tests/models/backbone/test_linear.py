@@ -51,10 +51,31 @@ def test_an_activation_is_the_same_with_and_without_a_gradient(name: str, torchs
         torch.testing.assert_close(project(x, [layer], activation=name), expected, rtol=1e-5, atol=1e-5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("trained", ["in training mode", "with a gradient"])
+def test_what_is_trained_is_not_packed_since_it_may_change_unseen(trained: str) -> None:
+    layer, flat, x = Linear(48, 64, bias=False), made(64 * 48, seed=1), made(4, 48, seed=9)
+    layer.weight.data = flat.view(64, 48)  # as DeepSpeed has it: parameters are views of one buffer
+    layer.train(trained == "in training mode").requires_grad_(trained == "with a gradient")
+    with torch.no_grad():
+        assert layer(x).abs().max() > 0
+        flat.data.copy_(torch.zeros(64 * 48))
+        assert torch.equal(layer(x), torch.zeros(4, 64))
+    assert layer.packed is None
+
+
+def test_weights_made_in_inference_mode_are_used_as_they_are() -> None:
+    x = made(4, 48, seed=9)
+    with torch.inference_mode():
+        layer = Linear(48, 64).eval().requires_grad_(False)
+        torch.testing.assert_close(layer(x), functional.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-5)
+
+
 @torch.no_grad()
 def test_packed_weights_follow_the_layer() -> None:
     (layer,), x = layers(64), made(4, 48, seed=9)
+    layer.eval().requires_grad_(False)
     before = layer(x)
+    assert layer.packed is not None
     layer.weight.mul_(2.0)
     assert torch.allclose(layer(x) - layer.bias, 2 * (before - layer.bias), atol=1e-4)
     layer.load_state_dict({"weight": made(64, 48, seed=5), "bias": torch.zeros(64)})
@@ -69,6 +90,7 @@ def test_packed_weights_follow_the_layer() -> None:
 @torch.no_grad()
 def test_copies_take_no_packed_weights_with_them_and_change_alone() -> None:
     (layer,), x = layers(64), made(4, 48, seed=9)
+    layer.eval().requires_grad_(False)
     expected = layer(x)
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert other.packed is None

@@ -51,6 +51,7 @@ def test_a_training_step_is_the_official_one_with_all_its_gradients(shared: Path
     assert bundle.backbone is not None
     assert bundle.latent_mean_D is not None
     assert bundle.latent_var_D is not None
+    bundle.backbone.requires_grad_(True)
     raw = recorded["prep.latents"].transpose(1, 2)
     latent = raw[..., :16] + recorded["rng.000.randn_like"].transpose(1, 2) * raw[..., 16:].exp()
     assert torch.allclose(latent, recorded["prep.latents_sampled"], atol=1e-5)

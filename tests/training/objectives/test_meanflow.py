@@ -82,7 +82,7 @@ def test_at_first_the_student_says_what_the_teacher_says_for_any_interval(bundle
         teacher = objective.backbone.velocity(*arguments, **given, dit=objective.teacher)
         for duration in (0.0, 0.3, 1.0):
             student = objective.backbone.velocity(*arguments, **given, duration_B=torch.full((2,), duration))
-            assert torch.equal(student, teacher)
+            torch.testing.assert_close(student, teacher, rtol=1e-5, atol=1e-5)  # the teacher's weights are packed
     added = set(objective.backbone.state_dict()) - set(bundle.backbone.state_dict() if bundle.backbone else ())
     assert {name.split(".")[1] for name in added} == {"duration_embedder"}
 
