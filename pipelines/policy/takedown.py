@@ -2,6 +2,7 @@
 
 import datetime
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipelines.shards import CorpusError, read_card
 
 WHOLE = 1e9
 """Seconds: to the end of any recording."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 CUT = ("key", "speaker")
 """What names segments and not recordings: what they are of is noted as intervals, however it is cut next time."""
 
@@ -52,8 +54,12 @@ def tombstone_for(
 ) -> Tombstone:
     """The tombstone, with the intervals of what is found in the ledger of the corpus in `root` (kept or not).
 
+    It may name what gave no segment yet: a recording that failed, or the hash of a file that nobody has seen.
+
     Raises: Refused where nothing is found that was not taken down before; CorpusError.
     """
+    if field == "sha256":
+        values = [value.lower() for value in values]
     table = facts_of(root)
     name = str(read_card(root)["name"])
     local = field in ("recording", "speaker") or reason != "takedown"
@@ -62,12 +68,14 @@ def tombstone_for(
         field=field, values=tuple(values), corpus=name if local else None, reason=reason, why=why, who=who, when=when
     )
     hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
-    if not hit.num_rows and not any(item.decision == made.decision for item in tombstones_of(root)):
+    known = hit.num_rows or any(item.decision == made.decision for item in tombstones_of(root))
+    if not known and not (field == "sha256" and all(SHA256.fullmatch(value) for value in values)):
         raise Refused(f"{name}: nothing has the {field} {values[0]!r}{nearest(table, field, values[0])}")
     if reason != "takedown" or field not in (*CUT, "recording"):
         return made
     rows = hit.select(["recording_sha256", "start_sample", "end_sample", "rate_hz"]).to_pylist()
-    return replace(made, spans=merged(span_of(row, field=field) for row in rows if row["rate_hz"]))
+    told = "recording_sha256" if field == "recording" else "rate_hz"
+    return replace(made, spans=merged(span_of(row, field=field) for row in rows if row[told]))
 
 
 def span_of(row: Mapping[str, Any], *, field: str) -> Span:
@@ -78,11 +86,10 @@ def span_of(row: Mapping[str, Any], *, field: str) -> Span:
 
 
 def facts_of(root: Path) -> Any:
-    """What tombstones look at, of every segment in the ledger."""
+    """What tombstones look at, of every segment in the ledger, and of recordings that gave none (without a key)."""
     stored = schema_of(root).names
     names = [name for name in (*NEEDED, "pcm_sha256") if name in stored]
-    table = read_scored(root, names).table
-    return table.filter(table["key"].is_valid())
+    return read_scored(root, names).table
 
 
 def nearest(table: Any, field: str, value: str) -> str:
@@ -99,6 +106,7 @@ def found_in(root: Path, made: Tombstone) -> Found:
     """What the tombstone hides in the corpus in `root`."""
     name = str(read_card(root)["name"])
     table = facts_of(root)
+    table = table.filter(table["key"].is_valid())
     hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
     kept = np.asarray(hit["status"].to_numpy(zero_copy_only=False) == "kept", dtype=bool)
     since = next((item.when for item in tombstones_of(root) if item.decision == made.decision), None)

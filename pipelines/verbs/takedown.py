@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     for name, told in ASKED.items():
         group.add_argument(f"--{name}", metavar=name.upper(), help=told)
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="why: it is written down")
+    parser.add_argument(
+        "--reason", required=True, metavar="TEXT", help="why: it is written down and published, so name nobody"
+    )
     parser.add_argument("--by", metavar="WHO", help="who decided it (default: you, on this machine)")
     parser.add_argument(
         "--published", action="append", default=[], metavar="TARGET", help="hide it where the corpus is published, too"
@@ -33,13 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done (now or before), 1 where there is no such thing."""
     from infra.buckets import Storage
-    from infra.manifest import load
+    from infra.manifest import ManifestError, load
     from infra.objects import place_of
     from pipelines.cli import corpus_at
     from pipelines.funnel import duration
     from pipelines.policy.takedown import take_down, tombstone_for, touched
     from pipelines.policy.tombstones import publish_tombstone
 
+    if not args.reason.strip():
+        raise ManifestError("--reason", ["is empty; say why, for those who ask in years"])
     root = corpus_at(args.corpus)
     field = next(name for name in ASKED if getattr(args, name) is not None)
     who = args.by or f"{getpass.getuser()}@{os.uname().nodename}"
@@ -49,6 +53,9 @@ def main(args: argparse.Namespace) -> int:
         before = f"; written down before, {place.known_since}" if place.known_since else ""
         print(f"{place.name}: {place.kept} samples, {duration(place.hours_kept)}; {place.segments} segments{before}")
         print(f"  {place.root}")
+    if not any(place.segments or place.known_since for place in found):
+        where = f"corpora of the name {made.corpus}" if made.corpus and not made.spans else "every corpus of this store"
+        print(f"warning: no segment has the {field} {getattr(args, field)!r} yet; later builds of {where} drop it")
     if args.dry_run:
         print("nothing was changed (--dry-run)")
         return 0

@@ -11,6 +11,7 @@ import pytest
 from infra.objects import Folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
+from pipelines.ledger import read_ledger, write_ledger
 from pipelines.packing.publish import publish
 from pipelines.packing.verify import verify
 from pipelines.policy.conditions import read_condition
@@ -138,6 +139,23 @@ def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"toy: nothing has the recording 'r33.wav'; did you mean 'r3.wav'"):
         tombstone_for(root, field="recording", values=["r33.wav"], why="w", who="me")
     assert not (root / FILE).exists()
+
+
+def test_what_gave_no_segment_can_be_taken_down_before_a_retry_lets_it_in(tmp_path: Path) -> None:
+    root, failed = in_store(tmp_path, "one"), "1/broken.wav"
+    rows = read_ledger(root)
+    nothing = {"key": None, "status": "failed", "reasons": ["decode"], "rate_hz": None, "given_speaker": "s9"}
+    write_ledger(
+        root / "ledger.parquet", [*rows, {**rows[0], **nothing, "recording": failed, "recording_sha256": None}]
+    )
+    for field, value in [("recording", failed), ("sha256", "AB" * 32), ("speaker", "s9")]:
+        assert taken(root, field, value) == 12
+    why = withholding(corpus="toy", store=tmp_path)
+    told = [{"recording": failed}, {"recording_sha256": "ab" * 32}, {"given_speaker": "s9"}, {}]
+    row = as_row(segment(99))
+    assert [why({**row, **facts}) is not None for facts in told] == [True, True, True, False]
+    with pytest.raises(Refused, match="nothing has the sha256 'abc'"):
+        taken(root, "sha256", "abc")
 
 
 def test_row_by_row_and_column_by_column_agree() -> None:

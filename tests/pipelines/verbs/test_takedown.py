@@ -35,3 +35,14 @@ def test_dry_run_says_and_does_nothing_and_the_real_one_hides(corpus: Path, caps
 def test_what_is_not_there_is_a_sentence(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corpus", "takedown", str(corpus), "--speaker", "s11", "--reason", "x"]) == 1
     assert "toy: nothing has the speaker 's11'; did you mean 's1'?" in capsys.readouterr().err
+
+
+def test_hash_that_nobody_has_is_noted_with_a_warning_but_not_without_a_reason(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["corpus", "takedown", str(corpus), "--sha256", "e" * 64, "--reason"]
+    assert main([*words, " "]) == 2
+    assert "is empty; say why" in capsys.readouterr().err
+    assert main([*words, "asked to"]) == 0
+    assert "warning: no segment has the sha256" in capsys.readouterr().out
+    assert [stone.values for stone in read_tombstones(corpus / FILE)] == [("e" * 64,)]
