@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from training.data.batching import Plan, Share
-from training.plan import WEIGHT, asked, memory
+from training.plan import STATE, WEIGHT, asked, memory
 from training.speed import counter, keep_flops
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def try_heaviest(worker: "Worker") -> None:
         players = worker.objective.players
         trained = sum(p.numel() for player in players.values() for p in player.parameters() if p.requires_grad)
         size = memory(trained, frozen=0, workers=worker.world.size)[asked(manifest)] - trained * WEIGHT
+        if manifest.engine.offload:
+            size -= trained * STATE / worker.world.size  # it lies in the memory of the host
         aside = torch.empty(int(size), dtype=torch.uint8, device=device)
         counting, total = counter(), 0
         for name, player in players.items():

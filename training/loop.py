@@ -31,6 +31,7 @@ from training.heaviest import try_heaviest
 from training.leaks import stop_at_leak
 from training.manifest import needs_text
 from training.objectives import Batch, Objective, StepReport
+from training.recompute import recompute_blocks
 from training.schedule import lr_at
 from training.speed import Speed
 from training.start import starting_bundle
@@ -68,6 +69,8 @@ class Worker:
         self.background = Background()
         self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
         refuse_dropout(self.objective.players, stage=manifest.stage)
+        if manifest.engine.activation_checkpointing:
+            recompute_blocks(self.objective.players, stage=manifest.stage)
         for part in vars(self.objective).values():
             if isinstance(part, torch.nn.Module):
                 part.to(self.world.device)
@@ -128,7 +131,6 @@ class Worker:
             if log is not None:
                 spent = time.monotonic() - began
                 log.write(report, seconds=spent, waited=waited, audio_seconds=audio, saving=saving)
-            saving = 0.0
             done = step + 1
             if done % manifest.validate_every == 0 or done == manifest.steps:
                 self.validate(done, log)

@@ -97,6 +97,19 @@ class Engine(Manifest):
     """bfloat16: autocast; weights, gradients and optimizer stay float32."""
     accumulation: Count = 1
     """Micro-batches that a worker adds up before an update."""
+    activation_checkpointing: bool = False
+    """Transformer blocks keep their input alone and are computed again for the gradient: less memory, more time."""
+    offload: bool = False
+    """ZeRO 1 to 3 keep AdamW's moments, and the weights that it moves, in the memory of the host, and step there."""
+
+
+class Bar(Manifest):
+    """What a stage must have learned, or it fails: an untrained network stays above every value."""
+
+    after_steps: Count
+    """Updates that it takes; of a stage with fewer nothing is asked."""
+    below: dict[str, float] = Field(min_length=1)
+    """Term -> the value that it must come below on the held-out samples."""
 
 
 class StageManifest(Manifest):
@@ -128,6 +141,7 @@ class StageManifest(Manifest):
     on; where the write is not done within that tenth, training waits for it."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     validate_every: Count = 1000
+    bar: Bar | None = None
     validation_batches: int = Field(default=8, ge=0)
     sample_every: Count = 1000
     log_every: Count = 1
@@ -158,6 +172,8 @@ class StageManifest(Manifest):
                 f"engine.zero_stage {self.engine.zero_stage} gives wrong gradients with objective "
                 f"{self.objective.name!r}; use {zero_limit(self.objective.name)} or less"
             )
+        if self.engine.offload and (self.engine.name == "plain" or self.engine.zero_stage == 0):
+            wrong.append("engine.offload needs engine.name: deepspeed and engine.zero_stage: 1, 2 or 3")
         if self.launcher == "in_process" and (self.workers > 1 or self.engine.name != "plain"):
             wrong.append("launcher in_process needs workers: 1 and engine.name: plain")
         known = players_of(self.objective.name)

@@ -43,6 +43,8 @@ def lines(
     for stage, size in memory(moved, frozen=sum(counts.values()) - moved, workers=manifest.workers).items():
         mark = " <- this manifest" if stage == asked(manifest) else ""
         yield f"memory      {stage:7} {size / GIB:8.2f} GiB a worker, before activations{mark}"
+    if manifest.engine.offload:
+        yield f"            of it {moved * STATE / manifest.workers / GIB:.2f} GiB in the memory of the host (offload)"
 
 
 def about_data(manifest: StageManifest, *, data: Place) -> Iterator[str]:

@@ -37,8 +37,9 @@ class DeepSpeedEngine:
             "train_micro_batch_size_per_gpu": 1,  # what a micro-batch holds is our affair: losses come summed
             "gradient_accumulation_steps": manifest.accumulation,
             "gradient_clipping": optimizer.clip or 0.0,
-            "zero_optimization": {"stage": manifest.zero_stage},
+            "zero_optimization": {"stage": manifest.zero_stage, **offloaded(manifest, world=world)},
             "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,  # its own AdamW for offloading would be compiled at run time
             "steps_per_print": 1 << 40,
         }
         self.engine, _, _, _ = deepspeed.initialize(
@@ -107,6 +108,13 @@ class DeepSpeedEngine:
         for name, buffer in self.player.named_buffers():
             if name in whole.weights:
                 buffer.copy_(whole.weights[name])
+
+
+def offloaded(manifest: EngineManifest, *, world: World) -> dict[str, Any]:
+    """Where ZeRO keeps the optimizer: with `offload`, in the memory of the host."""
+    if not manifest.offload:
+        return {}
+    return {"offload_optimizer": {"device": "cpu", "pin_memory": world.device.type == "cuda"}}
 
 
 def through(writer: CheckpointWriter, *, own: Any) -> Any:

@@ -88,6 +88,7 @@ ENGINES: dict[str, dict[str, Any]] = {
     "zero1": {"name": "deepspeed", "zero_stage": 1},
     "zero2": {"name": "deepspeed", "zero_stage": 2, "accumulation": 2},
     "zero3": {"name": "deepspeed", "zero_stage": 3},
+    "offloaded": {"name": "deepspeed", "zero_stage": 2, "accumulation": 2, "offload": True},
 }
 
 

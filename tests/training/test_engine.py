@@ -45,6 +45,8 @@ ENGINES: dict[str, dict[str, Any]] = {
     "zero2": {"name": "deepspeed", "zero_stage": 2},
     "zero3": {"name": "deepspeed", "zero_stage": 3},
 }
+OFFLOADED = {f"{name} offloaded": {**ENGINES[name], "offload": True} for name in ("zero1", "zero2", "zero3")}
+OFFLOADED["zero2 offloaded in 3"] = {**OFFLOADED["zero2 offloaded"], "accumulation": 3}
 SPLIT = {f"{name} in 3": {**ENGINES[name], "accumulation": 3} for name in ("plain", "zero1", "zero2", "zero3")}
 REAL = {name: ENGINES[name] for name in ("plain", "zero2", "zero3")} | {
     "plain in 4": {"name": "plain", "accumulation": 4}
@@ -58,7 +60,7 @@ def kinds(objective: str) -> dict[str, dict[str, Any]]:
         settings = {"name": "backbone", "layouts": {"plain": 0.5, "interleaved": 0.5}}
         made = {name: manifest(settings, engine=engine, data=data, **start) for name, engine in REAL.items()}
         return {name: {key: value for key, value in one.items() if key != "model"} for name, one in made.items()}
-    found = {**ENGINES, **SPLIT}
+    found = {**ENGINES, **SPLIT, **OFFLOADED}
     if objective == "toy_gan":
         found = {name: engine for name, engine in found.items() if engine.get("zero_stage") != 3}
     return {name: manifest({"name": objective}, engine=engine) for name, engine in found.items()}

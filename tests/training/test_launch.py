@@ -161,6 +161,15 @@ def test_a_loss_that_is_not_finite_is_a_sentence_with_its_place(job: Callable[..
     assert sorted(path.name for path in (toy.work / "checkpoints").iterdir()) == ["step-00000008"]
 
 
+def test_a_stage_that_does_not_come_below_its_bar_fails_and_can_be_taken_as_it_is(job: Callable[..., Job]) -> None:
+    passed = run(job({**TOY, "bar": {"after_steps": 20, "below": {"toy/guess": 10.0}}}))
+    asked = {"after_steps": 20, "below": {"toy/guess": 1e-9, "toy/none": 1.0, "toy/length": 1e9}}
+    with pytest.raises(Refused, match=r"toy/guess is 0\.\d+, not below 1e-09, toy/none is not measured\. Its curves"):
+        run(job({**TOY, "bar": asked}))
+    assert run(job({**TOY, "bar": None})).digest == passed.digest
+    assert run(job({**TOY, "bar": {**asked, "after_steps": 21}})).digest == passed.digest
+
+
 def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None:
     with pytest.raises(Refused, match="give it a bundle"):
         run(job({**TOY, "model": None}))
