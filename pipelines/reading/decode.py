@@ -14,6 +14,8 @@ BLOCK_VALUES = 1 << 20
 """Values (frames times channels) decoded at a time, so that many channels do not mean much memory."""
 MOST_SEEKS = 500_000
 """Of FFmpeg in one file: sound that is interleaved with a picture takes some for every second."""
+MOST_TO_OPEN = 1 << 26
+"""Bytes that FFmpeg may read before it says what is in a file: where an MP3 has no frame, it would keep all of it."""
 LONGEST_ID3 = 1 << 22
 """Bytes of a tag before the sound that FFmpeg is given: one of 16 MB made it take 480 MB of memory."""
 FORMATS = (
@@ -118,6 +120,7 @@ def by_ffmpeg(file: BinaryIO, ending: Ending, *, why: str) -> Iterator[Source]:
     with container:
         if watched.fault():
             raise BadAudio(f"failed:decode: {watched.fault()}")
+        watched.opening = False
         if not container.streams.audio:
             raise BadAudio("failed:decode: there is no audio stream in it")
         stream = container.streams.audio[0]
@@ -133,16 +136,22 @@ def by_ffmpeg(file: BinaryIO, ending: Ending, *, why: str) -> Iterator[Source]:
 
 
 class Watched:
-    """A file for FFmpeg that ends where FFmpeg leaps about in it for ever: chunks of no length take hours to skip."""
+    """A file for FFmpeg that ends where FFmpeg leaps about in it for ever (chunks of no length take hours to skip), or
+    reads on and on to find out what it is."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self.seeks = 0
+        self.seeks = self.bytes = 0
+        self.opening = True
         file.seek(0)
 
     def read(self, size: int) -> bytes:
-        """Nothing more after MOST_SEEKS."""
-        return b"" if self.fault() else self.file.read(size)
+        """Nothing more after MOST_SEEKS, and MOST_TO_OPEN."""
+        if self.fault():
+            return b""
+        data = self.file.read(size)
+        self.bytes += len(data) if self.opening else 0
+        return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Counted."""
@@ -154,6 +163,8 @@ class Watched:
 
     def fault(self) -> str:
         """What is wrong, if it is."""
+        if self.bytes > MOST_TO_OPEN:
+            return f"what is in it cannot be told by its first {MOST_TO_OPEN >> 20} MB"
         return f"it takes more than {MOST_SEEKS} leaps to read" if self.seeks > MOST_SEEKS else ""
 
 
