@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-import numpy as np
 from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.reading.containers import Opener, place_of, version_of
 from pipelines.reading.decode import BadAudio, Source, opened
-from pipelines.row import Decoded, Recording, Unusable, Wave
+from pipelines.reading.mono import Mixer, Mono
+from pipelines.row import Decoded, Recording, Unusable
 
 REWRITTEN = "changed: its file was written while it was read; try again when it is whole"
 LOUDEST = 16.0
@@ -75,13 +75,14 @@ class Transform:
                 self.expected_samples(source, recording)
                 self.check_size(file, recording)
                 recording = replace(recording, sha256=self.digest_of(file, recording, version))
-                wave_S, offset = self.read(source, recording)
-                seconds = len(wave_S) / source.rate_hz
-                self.check(wave_S, source, recording)
-                decoded = Decoded(recording, wave_S, source.rate_hz, source.channels, offset)
+                mono = self.read(source, recording)
+                seconds = mono.samples / source.rate_hz
+                self.check(mono, source, recording)
+                kept_hz = self.kept_hz(source)
+                offset = round(begins(source, recording) * kept_hz / source.rate_hz)
+                return Decoded(recording, mono.wave_S, kept_hz, source.channels, offset)
         except BadAudio as error:
             return Unusable(recording=recording, reason=str(error), seconds=seconds)
-        return self.at_kept_rate(decoded)
 
     def check_size(self, file: BinaryIO, recording: Recording) -> None:
         """Raises: BadAudio where the file has another size than was cataloged; for cells of tables none is known."""
@@ -152,46 +153,45 @@ class Transform:
         """The reason."""
         return f"failed:too_long: over {self.cfg.max_minutes:g} minutes; cut it, or raise max_minutes"
 
-    def read(self, source: Source, recording: Recording) -> tuple[Wave, int]:
-        """Channels averaged, block by block; the interval alone, where the recording is one. Also where it begins.
+    def read(self, source: Source, recording: Recording) -> Mono:
+        """Channels averaged, at no more than `keep_rate_hz`; the interval alone, where the recording is one.
 
         Raises: BadAudio
         """
-        begin = round((recording.start_seconds or 0.0) * source.rate_hz)
+        begin = begins(source, recording)
         end = None if recording.end_seconds is None else round(recording.end_seconds * source.rate_hz)
         most = round(self.cfg.max_minutes * 60 * source.rate_hz)
-        wave_S = np.empty(self.expected_samples(source, recording), np.float32)
+        expected = self.expected_samples(source, recording)
+        mixer = Mixer(rate_hz=source.rate_hz, kept_hz=self.kept_hz(source), expected=expected)
         at, blocks = source.blocks(begin)
-        taken = 0
         for block in blocks:
             piece = block[max(begin - at, 0) : None if end is None else max(end - at, 0)]
             at += len(block)
-            if taken + len(piece) > most:
+            if mixer.samples + len(piece) > most:
                 raise BadAudio(self.too_long())
-            if taken + len(piece) > len(wave_S):
-                wave_S.resize(min(max(taken + len(piece), taken * 3 // 2), most), refcheck=False)
-            wave_S[taken : taken + len(piece)] = piece.mean(axis=1, dtype=np.float32)
-            taken += len(piece)
+            mixer.add(piece)
             if end is not None and at >= end:
                 break
-        wave_S.resize(taken, refcheck=False)
-        return wave_S, begin
+        return mixer.done()
 
-    def check(self, wave_S: Wave, source: Source, recording: Recording) -> None:
+    def kept_hz(self, source: Source) -> int:
+        """The rate that the waveform gets."""
+        return min(source.rate_hz, self.cfg.keep_rate_hz)
+
+    def check(self, mono: Mono, source: Source, recording: Recording) -> None:
         """Raises: BadAudio for what decodes, but is not a recording."""
-        rate_hz = source.rate_hz
-        if not len(wave_S):
+        seconds, low, high = mono.samples / source.rate_hz, mono.low, mono.high
+        if not mono.samples:
             raise BadAudio("failed:empty: no samples in it")
-        low, high = float(wave_S.min()), float(wave_S.max())
-        if not np.isfinite(low + high):
-            raise BadAudio(f"failed:not_finite: {int((~np.isfinite(wave_S)).sum())} samples are NaN or infinite")
-        self.check_whole(len(wave_S) / rate_hz, source, recording)
+        if mono.not_finite:
+            raise BadAudio(f"failed:not_finite: {mono.not_finite} samples are NaN or infinite")
+        self.check_whole(seconds, source, recording)
         if max(-low, high) > LOUDEST:
             raise BadAudio(f"failed:scale: samples up to {max(-low, high):.0f}, but full scale is 1")
         if (high - low) / 2 < 10 ** (self.cfg.silence_dbfs / 20):
             raise BadAudio(f"dropped:silence: never above {self.cfg.silence_dbfs:g} dBFS")
-        if len(wave_S) < self.cfg.min_seconds * rate_hz:
-            raise BadAudio(f"dropped:too_short: {len(wave_S) / rate_hz:.3f} s, less than {self.cfg.min_seconds:g} s")
+        if seconds < self.cfg.min_seconds:
+            raise BadAudio(f"dropped:too_short: {seconds:.3f} s, less than {self.cfg.min_seconds:g} s")
 
     def check_whole(self, seconds: float, source: Source, recording: Recording) -> None:
         """Raises: BadAudio where less came out than the file, or the corpus, says that there is."""
@@ -206,13 +206,7 @@ class Transform:
         if source.open_end and end is None:
             raise BadAudio(f"failed:truncated: {source.open_end}")
 
-    def at_kept_rate(self, decoded: Decoded) -> Decoded:
-        """The recording at `keep_rate_hz`, where its own rate is higher."""
-        if decoded.rate_hz <= self.cfg.keep_rate_hz:
-            return decoded
-        import soxr
 
-        ratio = self.cfg.keep_rate_hz / decoded.rate_hz
-        wave_S = soxr.resample(decoded.wave_S, decoded.rate_hz, self.cfg.keep_rate_hz).astype(np.float32)
-        offset = round(decoded.offset_samples * ratio)
-        return replace(decoded, wave_S=wave_S, rate_hz=self.cfg.keep_rate_hz, offset_samples=offset)
+def begins(source: Source, recording: Recording) -> int:
+    """The first sample that is wanted, at the rate of the file."""
+    return round((recording.start_seconds or 0.0) * source.rate_hz)

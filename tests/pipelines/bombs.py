@@ -24,11 +24,11 @@ from tests.pipelines.test_bad_inputs import flac_samples, made_of, told
 MEGABYTE = 1 << 20
 
 
-def silent_flac(*, minutes: int) -> bytes:
-    """Silence at 48 kHz: a thousandth of what it decodes to."""
+def silent_flac(*, minutes: int, rate_hz: int = 48000) -> bytes:
+    """Silence: a thousandth of what it decodes to."""
     buffer = io.BytesIO()
-    second = np.zeros(48000, np.int16)
-    with soundfile.SoundFile(buffer, "w", 48000, 1, format="FLAC", subtype="PCM_16") as file:
+    second = np.zeros(rate_hz, np.int16)
+    with soundfile.SoundFile(buffer, "w", rate_hz, 1, format="FLAC", subtype="PCM_16") as file:
         for _ in range(minutes * 60):
             file.write(second)
     return buffer.getvalue()
@@ -67,6 +67,7 @@ def make(root: Path) -> dict[str, str]:
     """Kind -> reader."""
     flac = silent_flac(minutes=45)
     put(root / "silent flac", {"x.flac": flac})
+    put(root / "silent flac of 192 kHz", {"x.flac": silent_flac(minutes=9, rate_hz=192000)})
     put(root / "silent flac of unknown length", {"x.flac": flac_samples(flac, 0)})
     put(root / "silent flac that lies", {"x.flac": flac_samples(flac, 48000)})
     put(root / "silent flac in a tar", {"x.tar": tar({"x.flac": flac_samples(flac, 0)})})

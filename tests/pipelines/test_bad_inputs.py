@@ -302,7 +302,7 @@ BOMBS = {
     "silent flac": "failed:too_long", "silent flac in a table": "failed:too_long", "ten hours": "failed:too_long",
     "silent flac in a tar": "failed:too_long", "silent flac of unknown length": "failed:too_long",
     "silent flac that lies": "dropped:silence", "table": "failed:unreadable: bomb: ",
-    "tar of zeros": "failed:archive: no sound file",
+    "tar of zeros": "failed:archive: no sound file", "silent flac of 192 kHz": "dropped:silence",
 }  # fmt: skip
 BOMB_MB = 192
 """What any of them may take: ten minutes at 48 kHz, the limit that they are read with, are 115 MB."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from pipelines.row import Decoded, Recording, Unusable
@@ -75,6 +76,17 @@ def test_rates_above_48k_come_down_and_none_goes_up(tmp_path: Path) -> None:
         found = probe(tmp_path / "x.wav")
         assert isinstance(found, Decoded)
         assert (found.rate_hz, len(found.wave_S)) == (kept, kept)
+
+
+def test_high_rates_come_down_to_what_soxr_makes_of_the_whole(tmp_path: Path) -> None:
+    whole = np.random.default_rng(0).uniform(-0.3, 0.3, (1_500_017, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", whole, 96000, subtype="FLOAT")
+    found = probe(tmp_path / "x.wav")
+    assert isinstance(found, Decoded)
+    assert np.array_equal(found.wave_S, soxr.resample(whole.mean(axis=1, dtype=np.float32), 96000, 48000))
+    part = probe(tmp_path / "x.wav", start_seconds=2.0, end_seconds=3.5)
+    assert isinstance(part, Decoded)
+    assert (part.offset_samples, len(part.wave_S)) == (96000, 72000)
 
 
 def test_interval_of_a_file(tmp_path: Path) -> None:
@@ -165,7 +177,7 @@ def test_recording_that_fails_counts_with_the_hours_it_declares(tmp_path: Path) 
 
 def test_file_that_changed_since_it_was_cataloged_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone(), 16000)
-    recording = Recording(uri=str(tmp_path / "x.wav"), name="x.wav", bytes=1, sha256="0" * 64)
+    recording = Recording(uri=str(tmp_path / "x.wav"), name="x.wav", bytes=0, sha256="0" * 64)
     found = Transform(Config())([recording])[0]
     assert isinstance(found, Unusable)
     assert found.reason.startswith("failed:changed")
