@@ -112,7 +112,10 @@ class Batch:
         return tokens.before_patches(self.bundle.tokenizer, text, template=request.template)
 
     def step(self) -> dict[int, Step]:
-        """A patch of every request under way, by its number; requests that ended are gone afterwards."""
+        """A patch of every request under way, by its number; requests that ended are gone afterwards.
+
+        Raises: RequestError where the model made what is no number.
+        """
         made: dict[int, Step] = {}
         for group in self.groups.values():
             self.leave(group, made)
@@ -152,7 +155,8 @@ class Batch:
     def speak(self, group: Group, speaking: Speaking, made: dict[int, Step]) -> None:
         """Ask the stop head, make a patch out of noise, and see who has ended."""
         probabilities = speaking.stop_probability().tolist()
-        latent_BKD = speaking.raw(speaking.sample([turn.draws for turn in group.turns]))
+        speaking.sample([turn.draws for turn in group.turns])
+        latent_BKD = speaking.spoken()
         going = []
         for turn, probability, latent_KD in zip(group.turns, probabilities, latent_BKD, strict=True):
             if turn.redo_tail:

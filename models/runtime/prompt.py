@@ -1,6 +1,7 @@
 """A recording to imitate, made ready for the networks: read, checked, at their rate, in whole patches."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 60.0
 """Official runs end at 80 s, prompt included, and their makers advise at most 10."""
 LOWEST_HZ, HIGHEST_HZ = 4000, 768000
+LOUDEST = 8.0
+"""Peak in full scales; a float file may be somewhat over 1."""
 
 Sound = str | Path | tuple[NDArray[np.float32], int]
-"""A file that libsndfile reads, or samples (channels last) with their rate."""
+"""A file that libsndfile reads, or samples (channels last) with their rate; whole numbers are scaled by their type."""
 
 
 class RequestError(ValueError):
@@ -31,7 +34,12 @@ def prompt_wave(sound: Sound, *, to_hz: int = resample.RATE_HZ, patch_samples: i
     wave_S, rate_hz, name = read_sound(sound)
     if not np.isfinite(wave_S).all():
         raise RequestError(f"{name} has samples that are not numbers (NaN or infinite); give a clean recording")
-    if wave_S.size == 0 or float(np.abs(wave_S).max()) < 1e-4:
+    peak = float(np.abs(wave_S).max(initial=0.0))
+    if peak > LOUDEST:
+        raise RequestError(
+            f"{name} has a peak of {peak:g}, and full scale is 1; samples that were whole numbers are divided by theirs"
+        )
+    if peak < 1e-4:
         raise RequestError(f"{name} is silent; give a recording of a voice, 2 to 10 seconds long")
     start, end = resample.loud_interval(wave_S)
     seconds = (end - start) / rate_hz
@@ -46,7 +54,7 @@ def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
     Raises: RequestError.
     """
     if isinstance(sound, tuple):
-        samples, rate_hz = np.asarray(sound[0], dtype=np.float32), int(sound[1])
+        samples, rate_hz = full_scale(np.asarray(sound[0])), int(sound[1])
         if samples.ndim not in (1, 2):
             raise RequestError(f"the prompt has shape {samples.shape}; give samples, channels last")
         check_extent(len(samples), rate_hz, "the prompt")
@@ -63,6 +71,18 @@ def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise RequestError(f"{path} cannot be read as sound ({error}); give a wav, flac, ogg or mp3 file") from None
     return np.asarray(samples.mean(axis=1), dtype=np.float32), int(rate_hz), str(path)
+
+
+def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples as float32, full scale 1.
+
+    Raises: RequestError for what are no numbers with a sign.
+    """
+    if samples.dtype.kind not in "fi":
+        raise RequestError(f"the prompt has samples of type {samples.dtype}; give float32 in [-1, 1], or int16")
+    scale = np.iinfo(samples.dtype).max if samples.dtype.kind == "i" else 1
+    with np.errstate(over="ignore"):  # what is infinite then is refused
+        return (samples / scale).astype(np.float32)
 
 
 def check_extent(frames: int, rate_hz: int, name: str) -> None:

@@ -20,6 +20,9 @@ MAX_PATCHES = 500
 MAX_CHARACTERS = 4096
 """Of one request. Longer texts go sentence by sentence: models.runtime.long."""
 
+LARGEST_GUIDANCE, LARGEST_SPEAKER_SCALE = 100, 1000
+"""Far beyond what sounds like speech; more than that gives noise, then what is no number."""
+
 
 class Options(TypedDict, total=False):
     """What a request may say beside its text; see `Request`."""
@@ -88,6 +91,7 @@ class Request:
             seed=self.seed,
             stop_threshold=self.stop_threshold,
             speaker_scale=self.speaker_scale,
+            guidance_scale=self.guidance_scale,
         )
 
     @property
@@ -130,7 +134,9 @@ def check_mode(request: Request) -> None:
             )
 
 
-def check_numbers(*, max_patches: int, seed: int, stop_threshold: float, speaker_scale: float) -> None:
+def check_numbers(
+    *, max_patches: int, seed: int, stop_threshold: float, speaker_scale: float, guidance_scale: float | None
+) -> None:
     """Raises: RequestError for a value out of range."""
     if max_patches < 1:
         raise RequestError(f"the maximum is {max_patches} patches; allow at least one (0.16 s)")
@@ -138,8 +144,15 @@ def check_numbers(*, max_patches: int, seed: int, stop_threshold: float, speaker
         raise RequestError(f"the seed is {seed}; give a whole number from 0 to 2^63 - 1")
     if not 0 <= stop_threshold <= 1:
         raise RequestError(f"the stop threshold is a probability, but is {stop_threshold}")
-    if not math.isfinite(speaker_scale):
-        raise RequestError(f"the speaker scale must be a number, but is {speaker_scale}")
+    if not abs(speaker_scale) <= LARGEST_SPEAKER_SCALE:
+        raise RequestError(
+            f"the speaker scale must be a number from -{LARGEST_SPEAKER_SCALE} to {LARGEST_SPEAKER_SCALE}, "
+            f"but is {speaker_scale}; 1.5 is usual"
+        )
+    if guidance_scale is not None and not 0 <= guidance_scale <= LARGEST_GUIDANCE:
+        raise RequestError(
+            f"guidance must be a number of at least 0 and at most {LARGEST_GUIDANCE}, but is {guidance_scale}"
+        )
 
 
 SHORT = 5

@@ -175,8 +175,8 @@ class Session:
     def speak(self, *, limit: int, stops: bool) -> Iterator[Chunk]:
         """One more patch; `stops`: whether the stop head is asked about it."""
         probability = float(self.speaking.stop_probability()) if stops else 0.0
-        patch_1KD = self.speaking.sample([self.draws])
-        raw_KD = self.speaking.raw(patch_1KD)[0]
+        self.speaking.sample([self.draws])
+        raw_KD = self.speaking.spoken()[0]
         if self.made < len(self.silence_KDs):
             raw_KD = self.silence_KDs[self.made].to(raw_KD)
             self.speaking.made_BKD = self.speaking.normal(raw_KD[None])

@@ -89,6 +89,20 @@ class Speaking:
         hidden_BLH = backbone.prefill(self.state, embedding_BLH, real_BL=real_BL if uneven else None)
         self.hidden_BH = hidden_BLH[:, -1]
 
+    def spoken(self) -> Tensor:
+        """The patch that was made last, as the AudioVAE takes it: (B, K, D).
+
+        Raises: RequestError for one that is not finite.
+        """
+        assert self.made_BKD is not None
+        raw_BKD = self.raw(self.made_BKD)
+        if not bool(torch.isfinite(raw_BKD).all()):
+            raise RequestError(
+                "the model made latents that are not numbers (NaN or infinite), and nothing can be heard of them; "
+                "lower guidance_scale and speaker_scale, give another prompt, or check the checkpoint"
+            )
+        return raw_BKD
+
     def raw(self, patch_BKD: Tensor) -> Tensor:
         """Patches as semantic encoder and AudioVAE take them."""
         return patch_BKD * self.parts.std_D + self.parts.mean_D

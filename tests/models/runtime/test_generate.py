@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import Draws, Speech, generate
 from models.runtime.prompt import RequestError
 from models.runtime.request import longest_seconds
+from models.runtime.session import Session
 from models.runtime.stream import generate_stream
 from tests.models.runtime.voices import voice
 from tests.small import CONFIG, small_bundle
@@ -195,6 +197,12 @@ BAD_REQUESTS = {
     "mode with a prompt": ({"mode": "none", "prompt_audio": voice()}, "mode none takes no prompt audio; leave it out"),
     "template": ({"template": "song"}, "unknown template 'song'; there are: tts, instruction_tts"),
     "infinite guidance": ({"guidance_scale": float("inf")}, "guidance must be a number"),
+    "huge guidance": ({"guidance_scale": 1e30}, "at most 100, but is 1e"),
+    "huge scale": ({"speaker_scale": -1e30}, "from -1000 to 1000, but is -1e"),
+    "huge samples": ({"prompt_audio": (np.full(9000, 1e6, np.float32), 16000)}, "has a peak of 1e.06, and full"),
+    "samples that overflow": ({"prompt_audio": (np.full(9000, 1e38, np.float32), 16000)}, "has a peak of 1e.38"),
+    "doubles that overflow": ({"prompt_audio": (np.full(9000, 1e300), 16000)}, "NaN or infinite"),
+    "samples without a sign": ({"prompt_audio": (np.ones(9000, np.uint8), 16000)}, "samples of type uint8"),
     "not numbers": ({"prompt_audio": (np.full(9000, np.nan, np.float32), 16000)}, "NaN"),
 }
 
@@ -234,6 +242,27 @@ def test_stereo_file_at_another_rate_is_a_voice(small: Bundle, tmp_path: Path) -
     assert isinstance(wave_S, np.ndarray)
     soundfile.write(tmp_path / "stereo.flac", np.stack([wave_S, 0.5 * wave_S], axis=1), rate_hz)
     assert generate(small, "hello", prompt_audio=tmp_path / "stereo.flac", max_patches=1).patches == 1
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32"])
+def test_samples_that_are_whole_numbers_are_the_same_voice(small: Bundle, dtype: str) -> None:
+    wave_S, rate_hz = voice()
+    whole_S = np.round(np.asarray(wave_S, np.float64) * np.iinfo(dtype).max).astype(dtype)
+    options: dict[str, Any] = {"prompt_text": "ha", "max_patches": 1}
+    found = generate(small, "hello", prompt_audio=(whole_S, rate_hz), **options)
+    expected = generate(small, "hello", prompt_audio=(wave_S, rate_hz), **options)
+    torch.testing.assert_close(found.latent_FD, expected.latent_FD, atol=0.05, rtol=0)
+
+
+def test_latents_that_are_not_finite_are_a_sentence_offline_and_in_a_session() -> None:
+    bundle = small_bundle()
+    assert bundle.latent_mean_D is not None
+    bundle.latent_mean_D[0] = float("nan")
+    with pytest.raises(RequestError, match="latents that are not numbers"):
+        generate(bundle, "hello", max_patches=1, num_steps=1)
+    session = Session(bundle, num_steps=1, max_patches=2)
+    with pytest.raises(RequestError, match="latents that are not numbers"):
+        list(session.push("hello you all. "))
 
 
 def test_bundle_without_a_backbone_says_which_stage_it_needs() -> None:
