@@ -28,6 +28,9 @@ SHORTEST_SECONDS = 0.8
 """Of an overlap that counts, in prints."""
 SURE_SECONDS, SHORT_RATE = 1.5, 0.1
 """Below so much, chance alone can be like a bad copy: then fewer bits may differ."""
+LONG_SECONDS, WHOLE_SHARE = 3.0, 0.6
+"""What is alike for less has to be that share of all that the two would have in common: the same music is heard in the
+pauses of different speech, for up to 1.7 s and 0.38 of the overlap; of a copy, nearly all is alike."""
 CHUNK = 1 << 24
 """Keys, and CHUNK / 16 pairs, that are worked on at a time: bounds the memory to about 1 GB."""
 
@@ -169,6 +172,7 @@ def compared(prints: Prints, one: int, other: int, moved: int) -> Pair | None:
         low, high, rate = alike_run(np.bitwise_count(a[:size] ^ b[:size]) / 16)
         seconds = (high - low) * HOP_SECONDS
         good = seconds >= SHORTEST_SECONDS and rate <= (RATE if seconds >= SURE_SECONDS else SHORT_RATE)
+        good &= seconds >= LONG_SECONDS or high - low >= WHOLE_SHARE * size
         if good and (best is None or (seconds, -rate) > (best.seconds, -best.rate)):
             best = Pair(one, other, shift * HOP_SECONDS, seconds, rate)
     return best

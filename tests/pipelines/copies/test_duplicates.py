@@ -89,6 +89,23 @@ def test_copies_are_found_and_other_clips_of_the_same_voice_are_not(recordings: 
         assert found <= right, f"{kind}: {found - right} are not copies"
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize("below_db", [10, 15])
+def test_different_speech_over_the_same_music_is_no_copy(
+    recordings: list[tuple[str, Wave, int]], shared: Path, below_db: float
+) -> None:
+    tune_S, rate_hz = soundfile.read(shared / "audio/music/demucs_test.mp3", dtype="float32", always_2d=True)
+    tune_S = soxr.resample(tune_S.mean(axis=1), rate_hz, RATE_HZ)
+    size = 5 * RATE_HZ
+    tails = [soxr.resample(wave_S, rate_hz, RATE_HZ)[-size:] for _, wave_S, rate_hz in recordings]
+    clips = [tail_S for tail_S in tails if len(tail_S) == size]
+    for start in (0, size, 2 * size):
+        music_S = tune_S[start : start + size]
+        scale = 10 ** (-below_db / 20) / np.sqrt(np.square(music_S).mean())
+        both = [clip_S + scale * np.sqrt(np.square(clip_S).mean()) * music_S for clip_S in clips]
+        assert near_pairs(Prints.of([words_of(wave_S.astype(np.float32)) for wave_S in both])) == []
+
+
 def noise(count: int, *, seed: int, size: int = 200) -> list[Words]:
     """Words of clips that have nothing in common."""
     rng = np.random.default_rng(seed)
