@@ -101,12 +101,11 @@ class PlainEngine:
 
     def step(self, *, lr: float) -> float:
         # A parameter without a gradient counts as one with a zero gradient, as it does for ZeRO's flat buffers.
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in self.parameters])
-        self.world.sum(flat)
-        for parameter, grad in zip(
-            self.parameters, torch.split(flat, [p.numel() for p in self.parameters]), strict=True
-        ):
-            parameter.grad = grad.view_as(parameter)
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if self.world.size > 1:
+            self.sum_gradients()
         norm = norm_of(self.parameters)
         if self.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
@@ -116,6 +115,14 @@ class PlainEngine:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
+
+    def sum_gradients(self) -> None:
+        """Over workers, in one flat tensor."""
+        flat = torch.cat([torch.as_tensor(p.grad).reshape(-1) for p in self.parameters])
+        self.world.sum(flat)
+        sizes = [p.numel() for p in self.parameters]
+        for parameter, grad in zip(self.parameters, torch.split(flat, sizes), strict=True):
+            parameter.grad = grad.view_as(parameter)
 
     def whole(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -48,6 +48,8 @@ CODE = (
 )
 HALTS = True
 EVERY_SECONDS = 10.0
+RESIZE_SECONDS = 600.0
+"""Between two looks for room for more workers: a change loses what came after the newest checkpoint."""
 NOTES = "worker.log"
 """What workers have to say, for the driver to pass on."""
 STOPPED = "stopped.json"
@@ -166,7 +168,10 @@ def fit(errand: Errand, *, name: str) -> None:
         train_worker,
         train_loop_config=errand.to_dict(),
         scaling_config=ScalingConfig(
-            num_workers=manifest.workers, use_gpu=gpus, resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})}
+            num_workers=manifest.workers if manifest.min_workers is None else (manifest.min_workers, manifest.workers),
+            use_gpu=gpus,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})},
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
@@ -225,7 +230,10 @@ def train_worker(config: dict[str, Any]) -> None:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
-    work(Errand.from_dict(config), world, say)
+    errand = Errand.from_dict(config)
+    if world.size < errand.manifest.workers:
+        say(f"{world.size} of {errand.manifest.workers} workers have room")
+    work(errand, world, say)
 
 
 # -- what the person sees meanwhile

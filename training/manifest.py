@@ -126,6 +126,9 @@ class StageManifest(Manifest):
     steps: Count
     seed: int = Field(default=0, ge=0)
     workers: Count = 1
+    min_workers: Count | None = None
+    """Elastic: begin with as few, where the cluster has no room for `workers`, and take more when room comes; each
+    change starts again from the newest checkpoint. None: wait for all of them."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What each worker has; cuda gives it one GPU."""
     launcher: Literal["ray", "in_process"] = "ray"
@@ -176,6 +179,10 @@ class StageManifest(Manifest):
             wrong.append("engine.offload needs engine.name: deepspeed and engine.zero_stage: 1, 2 or 3")
         if self.launcher == "in_process" and (self.workers > 1 or self.engine.name != "plain"):
             wrong.append("launcher in_process needs workers: 1 and engine.name: plain")
+        if self.min_workers is not None and (self.min_workers > self.workers or self.launcher != "ray"):
+            wrong.append(
+                f"min_workers ({self.min_workers}) must be at most workers ({self.workers}), with launcher ray"
+            )
         known = players_of(self.objective.name)
         for player in self.optimizer.players:
             if known and player not in known:

@@ -55,6 +55,8 @@ class Measure:
     checkpoint: str = "medium"
 
 
+UNLIKE = float("inf")
+"""Steps draw their own noise, times and drops; that one step is the official one is tested (test_backbone.py)."""
 PATCH = {"count": 24, "steps": 10, "guidance": 1.2, "cached": True}
 MEASURES = {
     "patch": Measure("patch, NFE 10, guidance", "patches", PATCH, 0.6, 2),
@@ -64,6 +66,10 @@ MEASURES = {
     "vae": Measure("VAE stream step", "vae", {"count": 12}, 0.2, 2),
     "first": Measure("time to first audio", "first_audio", {"steps": 10}, 0.4),
     "head": Measure("head, forward + backward, 30 s", "train", {"seconds": 30.0}, 0.5),
+    "step2": Measure("training step, 2 x 4.3 s", "step", {"seconds": [4.32, 4.32]}, 0.5, tolerance=UNLIKE),
+    "step8": Measure(
+        "training step, 8 x 3 to 20 s", "step", {"seconds": [3, 4, 5, 7, 9, 12, 16, 20]}, 0.5, tolerance=UNLIKE
+    ),
 }
 """Each in a fresh pair of processes: the official package rewires its model at its first inference."""
 

@@ -18,6 +18,7 @@ from official_side import (
     serve,
     timed_each,
     training_batch,
+    training_waves,
     vae_latents,
 )
 from safetensors.torch import save_file
@@ -30,6 +31,13 @@ from models.runtime.bundle import load_bundle
 from models.runtime.draws import Draws
 from models.runtime.request import Request
 from models.runtime.stream import generate_stream
+from training.data.draw import Draw
+from training.engine import PlainEngine
+from training.manifest import Engine, Optimizer
+from training.objectives import Batch
+from training.objectives.backbone import Config, Objective
+from training.update import Micro, Moment, update
+from training.world import World
 
 
 class Side:
@@ -38,6 +46,8 @@ class Side:
     def __init__(self, folder: str, threads: int) -> None:
         torch.set_num_threads(threads)
         self.bundle = load_bundle(folder)
+        self.stage: tuple[Objective, PlainEngine] | None = None
+        self.steps = 0
 
     def latents(self, count: int, nfe: int, guidance: float) -> Iterator[Tensor]:
         """Raw patches."""
@@ -112,6 +122,43 @@ class Side:
         save_file({"loss": loss.detach().reshape(1), "hidden": hidden_BPH.grad, **grads}, out)
         return {"times": [spent]}
 
+    def step(self, seconds: list[float], out: str) -> dict[str, Any]:
+        """A whole training step from waveforms that were never heard: frozen networks, forward, backward, AdamW."""
+        if self.stage is None:
+            settings = Optimizer(lr=1e-5, weight_decay=0.01, clip=1.0)
+            objective = Objective(Config(), self.bundle, seed=SEED)
+            player = objective.players["backbone"].train()
+            engine = PlainEngine(player, manifest=Engine(name="plain"), optimizer=settings, world=World())
+            self.stage = objective, engine
+        objective, engine = self.stage
+        self.steps += 1
+        waves = training_waves(seconds, patch_samples=7680)
+        keys = [f"{self.steps}-{number}" for number in range(len(waves))]
+        nobody: list[str | None] = [None] * len(waves)
+        batch = Batch(
+            keys=keys,
+            wave_BS=nn.utils.rnn.pad_sequence(waves, batch_first=True),
+            length_B=torch.tensor([len(wave_S) for wave_S in waves]),
+            texts=[TEXT] * len(waves),
+            languages=nobody,
+            speakers=nobody,
+        )
+        draw = Draw(SEED, self.steps, keys)
+        clock = Clock()
+        with torch.no_grad():
+            micro = Micro(objective.prepare(batch, draw), draw)
+        found, _ = update(
+            engine,
+            [micro],
+            weights=objective.weights["backbone"],
+            lr=1e-5,
+            world=World(),
+            at=Moment(stage="benchmark", step=self.steps, player="backbone"),
+        )
+        spent = clock.read()
+        save_file({"loss": torch.tensor([sum(found.values())])}, out)
+        return {"times": [spent]}
+
     def machine(self) -> dict[str, Any]:
         """What the machine can do with these threads; bytes of the head's weights."""
         backbone = self.bundle.backbone
@@ -123,4 +170,6 @@ class Side:
 
 if __name__ == "__main__":
     side = Side(sys.argv[1], int(sys.argv[2]))
-    serve({name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "machine")})
+    serve(
+        {name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "step", "machine")}
+    )

@@ -70,6 +70,12 @@ def training_batch(*, seconds: float, patch: int, latent: int, hidden: int) -> d
     }
 
 
+def training_waves(seconds: list[float], *, patch_samples: int) -> list[Tensor]:
+    """Mono waveforms of whole patches, (S,), as loud as speech."""
+    draw = torch.Generator().manual_seed(SEED)
+    return [0.1 * torch.randn(round(one * 48_000 / patch_samples) * patch_samples, generator=draw) for one in seconds]
+
+
 def vae_latents(*, patches: int, patch: int, latent: int) -> Tensor:
     """Latents to decode, (1, patches * patch, D)."""
     return torch.randn(1, patches * patch, latent, generator=torch.Generator().manual_seed(SEED))

@@ -9,8 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from dots_tts.runtime import DotsTtsRuntime
-from official_side import SEED, TEXT, Clock, counted, serve, timed_each, training_batch, vae_latents
+from dots_tts.data.collator import PadCollator
+from dots_tts.data.pipelines.tokenizing import build_tokenized_example
+from dots_tts.models.dots_tts.config import LossConfig
+from dots_tts.runtime import DEFAULT_TRAIN_TEMPLATE, DotsTtsRuntime
+from dots_tts.training.losses import compute_gradient_loss
+from official_side import SEED, TEXT, Clock, counted, serve, timed_each, training_batch, training_waves, vae_latents
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -38,6 +42,7 @@ class Side:
             folder, precision="float32", optimize=False, warmup_on_optimize=False
         )
         self.model = self.runtime.model
+        self.optimizer: torch.optim.AdamW | None = None
         torch.set_num_threads(threads)  # its constructor chose one
 
     def latents(self, count: int, steps: int, guidance: float, cached: bool) -> Iterator[Tensor]:
@@ -152,7 +157,44 @@ class Side:
         save_file({"loss": loss.detach().reshape(1), "hidden": hidden_BPH.grad, **grads}, out)
         return {"times": [spent]}
 
+    def step(self, seconds: list[float], out: str) -> dict[str, Any]:
+        """A whole training step from waveforms: frozen networks, forward, backward, clipping, AdamW."""
+        model, tokenizer = self.model, self.model.tokenizer
+        if self.optimizer is None:
+            model.train()
+            model.requires_grad_(False)
+            model.core.requires_grad_(True)
+            self.optimizer = torch.optim.AdamW(model.core.parameters(), lr=1e-5, weight_decay=0.01)
+        samples = []
+        for number, wave_S in enumerate(training_waves(seconds, patch_samples=7680)):
+            words = {"text": TEXT, "tokenizer": tokenizer, "template": DEFAULT_TRAIN_TEMPLATE}
+            example = build_tokenized_example(**words, num_audio_tokens=len(wave_S) // 7680)
+            samples.append(
+                {"fid": str(number), "sample": wave_S[None], "sample_length": len(wave_S), **example}
+                | {"num_text_tokens": 0, "num_audio_tokens": 0, "fbank": torch.zeros(1, 80), "fbank_length": 1}
+            )
+        batch = PadCollator(tokenizer)(samples)
+        batch["fbank"] = batch["fbank_lengths"] = None  # as on the other side, they are made within the step
+        clock = Clock()
+        prepared = model.prepare_training_batch(batch)
+        terms = model(prepared)
+        counts = {name: float(mask.sum()) for name, mask in prepared["loss_masks"].items()}
+        loss = compute_gradient_loss(
+            terms,
+            global_normalizers=counts,
+            loss_config=LossConfig(),
+            ddp_world_size=1,
+            gradient_accumulation_steps=1,
+        )
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.core.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        spent = clock.read()
+        save_file({"loss": loss.detach().reshape(1)}, out)
+        return {"times": [spent]}
+
 
 if __name__ == "__main__":
     side = Side(sys.argv[1], int(sys.argv[2]))
-    serve({name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train")})
+    serve({name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "step")})

@@ -2,6 +2,7 @@
 
 `drive.py CORPUS FOLDER...`: in a folder named `killed`, a worker is killed (SIGKILL) once a checkpoint is on disk. In
 `workflow-N` the stage is a node of a workflow with N jobs at once; the exit code is 130 where it was stopped.
+In `elastic` more workers are asked for than have room.
 """
 
 import json
@@ -50,6 +51,10 @@ MANIFEST = {
 }
 
 
+ELASTIC = {"workers": 3, "min_workers": 1, "steps": 6}
+"""On a cluster that has room for two."""
+
+
 def worker_pids() -> list[int]:
     """Processes of Ray Train workers that this driver started; others may just be ending."""
     found = []
@@ -76,7 +81,7 @@ def train(corpus: Path, folder: Path, cluster: Cluster) -> None:
     data = Made(kind="corpus", name="mini", out=corpus, digest="d" * 32, fingerprint="", run="r" * 32)
     job = Job(
         name="stage",
-        manifest=parse(StageManifest, MANIFEST, where="test"),
+        manifest=parse(StageManifest, MANIFEST | (ELASTIC if folder.name == "elastic" else {}), where="test"),
         inputs={"data": data},
         out=folder / "out",
         work=folder / "work",

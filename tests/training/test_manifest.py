@@ -128,3 +128,9 @@ def test_models_are_valid() -> None:
     for name in ("tiny", "dots_tts_2b"):
         model = load_model(name)
         assert ModelConfig.from_dicts(model.config, model.llm).patch_samples == 7680
+
+
+def test_fewer_workers_than_asked_for_are_at_most_as_many_and_need_ray() -> None:
+    with pytest.raises(ManifestError, match=r"min_workers \(3\) must be at most workers \(2\)"):
+        parse(StageManifest, {**GOOD, "workers": 2, "min_workers": 3}, where="test")
+    assert parse(StageManifest, {**GOOD, "workers": 2, "min_workers": 1}, where="test").min_workers == 1

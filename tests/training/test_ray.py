@@ -81,3 +81,13 @@ def test_killed_workers_and_drivers_change_nothing(corpus: Path, tmp_path: Path)
     (again,), told = results(drive(corpus, folder))
     assert "continuing after step" in told
     assert again == whole
+
+
+@pytest.mark.system
+@pytest.mark.timeout(700)
+def test_an_elastic_stage_begins_with_as_many_workers_as_have_room(corpus: Path, tmp_path: Path) -> None:
+    (found,), told = results(drive(corpus, tmp_path / "elastic"))
+    assert "2 of 3 workers have room" in told
+    assert found["last"]["mel/l1"] < found["first"]["mel/l1"]
+    (made,) = (tmp_path / "elastic" / "work" / "checkpoints").glob("step-00000006")
+    assert sorted(path.name for path in made.glob("done-*.json")) == ["done-0.json", "done-1.json"]
