@@ -212,12 +212,12 @@ def growth(rounds: int) -> None:
         print(f"one clip of {seconds:4.0f} s            {typical(found):>16}, {each}, {share}")
 
 
-def rank(number: int, size: int, place: str, rounds: int) -> None:
+def rank(number: int, size: int, place: str, rounds: int, clip: float) -> None:
     """A worker of `ranks`: DDP and ZeRO-1 in turn on the same halves of a step."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{place}/store-{size}", rank=number, world_size=size)
     world, of = world_of_process_group(), config()
-    micro = micro_of([4.0] * (4 // size), of=of)
+    micro = micro_of([clip] * (4 // size), of=of)
     ddp = torch.nn.parallel.DistributedDataParallel(player_of(), find_unused_parameters=False)
     bare = Bare(ddp)
     zero = make_engine(
@@ -239,16 +239,17 @@ def rank(number: int, size: int, place: str, rounds: int) -> None:
     ]
     zeros, plains, ddps = in_turn(sides, rounds=rounds)
     if number == 0:
-        print(f"{size} worker(s), 16 s of audio    ZeRO-1 over DDP {ratio(zeros, ddps)}; {typical(zeros)}", flush=True)
+        head = f"{size} worker(s), {4 * clip:.0f} s of audio"
+        print(f"{head:30}ZeRO-1 over DDP {ratio(zeros, ddps)}; {typical(zeros)}", flush=True)
         print(f"{'':30}plain over DDP  {ratio(plains, ddps)}; {typical(plains)}", flush=True)
     dist.destroy_process_group()
 
 
 def ranks(rounds: int) -> None:
-    """The same 16 s of audio on one worker and on two."""
-    for size in (1, 2):
+    """The same audio on one worker and on two: 16 s, where optimizer and sums weigh most, and 64 s."""
+    for clip, size in ((4.0, 1), (4.0, 2), (16.0, 1), (16.0, 2)):
         with tempfile.TemporaryDirectory() as place:
-            spawn(rank, (size, place, rounds), nprocs=size)  # type: ignore[no-untyped-call]
+            spawn(rank, (size, place, max(4, rounds // 2), clip), nprocs=size)  # type: ignore[no-untyped-call]
 
 
 PARTS: dict[str, Callable[[int], None]] = {"loop": loop, "growth": growth, "ranks": ranks}
