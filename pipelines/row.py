@@ -67,7 +67,7 @@ class Segment:
     source: str
     start_sample: int
     end_sample: int
-    """Half-open interval, in samples of the recording at `rate_hz`, channels averaged."""
+    """Half-open interval, in samples of the recording at `rate_hz`."""
     rate_hz: int
     """Native rate of the recording: never upsampled."""
     channels: int
@@ -77,6 +77,8 @@ class Segment:
     given_speaker: str | None = None
 
     # one block a transform
+    channel: int | None = by("probe")
+    """The only channel that was taken, from 0, where channels cancel or one alone has the sound; None: their mean."""
     speech_ratio: float | None = by("segment")
     edge_active: bool | None = by("segment")
     """Speech in the first or last 40 ms: the cut may have hit a word."""
@@ -289,9 +291,11 @@ class Decoded:
     rate_hz: int
     """Native rate, or 48000 where the native rate is higher."""
     channels: int
-    """Of the file; `wave_S` is their mean."""
+    """Of the file; `wave_S` is their mean, or one of them: `channel`."""
     offset_samples: int = 0
     """Where `wave_S` begins in the recording: above 0 where the corpus gives an interval of the file."""
+    channel: int | None = None
+    """As in Segment."""
     turns: "tuple[Turn, ...] | None" = None
     """Who speaks when, in order of their starts, where `diarize` has run; turns of different voices may overlap."""
 

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
-NO_SCORES = ("start_sample", "end_sample", "channels", "item_seconds", "schema")
+NO_SCORES = ("start_sample", "end_sample", "channels", "channel", "item_seconds", "schema")
 """Numbers of a row that nobody would draw a histogram of."""
 UNKNOWN = "unknown"
 

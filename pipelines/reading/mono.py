@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from pipelines.row import Wave
 
+CANCEL_DB = 10.0
+"""The mean of channels that is further below the loudest one says that they cancel, or that one alone has the speech:
+of two channels that have nothing in common it is 3 dB below, of two of which one is empty 6 dB, of six 8 and 16 dB."""
+
 
 @dataclass(frozen=True)
 class Mono:
@@ -21,15 +25,21 @@ class Mono:
     """Least and largest sample; NaN where one is no number."""
     high: float
     not_finite: int
+    loudest: int | None
+    """The channel to be taken instead, where the mean is more than CANCEL_DB below it."""
 
 
 class Mixer:
-    """Takes blocks [samples, channels] at one rate, and gives their mean at another that is no higher.
+    """Takes blocks [samples, channels] at one rate, and gives their mean, or one channel, at another that is no higher.
 
     What comes out does not depend on how the blocks are cut, and is what soxr makes of the whole.
     """
 
-    def __init__(self, *, rate_hz: int, kept_hz: int, expected: int) -> None:
+    def __init__(self, *, rate_hz: int, kept_hz: int, expected: int, channel: int | None) -> None:
+        self.channel = channel
+        self.sums: NDArray[np.float64] = np.zeros(0)
+        self.squares: NDArray[np.float64] = np.zeros(0)
+        """Over all samples: of every channel, and of their mean."""
         self.resampler: Any = None
         if kept_hz < rate_hz:
             import soxr
@@ -44,12 +54,34 @@ class Mixer:
         """One more block."""
         if not len(block_SC):
             return
-        mono_S = block_SC.mean(axis=1, dtype=np.float32)
+        if self.channel is not None:
+            mono_S = np.ascontiguousarray(block_SC[:, self.channel])
+        else:
+            mono_S = block_SC.mean(axis=1, dtype=np.float32)
+            if block_SC.shape[1] > 1:
+                self.measure(block_SC, mono_S)
         self.samples += len(mono_S)
         self.low, self.high = float(np.minimum(self.low, mono_S.min())), float(np.maximum(self.high, mono_S.max()))
         if not math.isfinite(self.low + self.high):
             self.not_finite += int((~np.isfinite(mono_S)).sum())
         self.put(mono_S if self.resampler is None else self.resampler.resample_chunk(mono_S))
+
+    def measure(self, block_SC: NDArray[np.float32], mono_S: Wave) -> None:
+        """How loud the channels and their mean are."""
+        if not len(self.sums):
+            self.sums, self.squares = np.zeros(block_SC.shape[1] + 1), np.zeros(block_SC.shape[1] + 1)
+        for number, level_S in enumerate([*block_SC.T, mono_S]):
+            exact_S = level_S.astype(np.float64)
+            self.sums[number] += exact_S.sum()
+            self.squares[number] += exact_S @ exact_S
+
+    def loudest(self) -> int | None:
+        """See `Mono.loudest`. A constant is not loud."""
+        if not len(self.sums):
+            return None
+        power_C = self.squares / self.samples - np.square(self.sums / self.samples)
+        best = int(power_C[:-1].argmax())
+        return best if power_C[-1] < power_C[best] * 10 ** (-CANCEL_DB / 10) else None
 
     def put(self, piece_S: Wave) -> None:
         """Keep samples; the array grows by half where they are more than was expected."""
@@ -64,4 +96,4 @@ class Mixer:
         if self.resampler is not None and self.samples:
             self.put(self.resampler.resample_chunk(np.empty(0, np.float32), last=True))
         self.wave_S.resize(self.filled, refcheck=False)
-        return Mono(self.wave_S, self.samples, self.low, self.high, self.not_finite)
+        return Mono(self.wave_S, self.samples, self.low, self.high, self.not_finite, self.loudest())

@@ -75,12 +75,16 @@ class Transform:
                 self.expected_samples(source, recording)
                 self.check_size(file, recording)
                 recording = replace(recording, sha256=self.digest_of(file, recording, version))
-                mono = self.read(source, recording)
+                mono, channel = self.read(source, recording), None
+                if mono.loudest is not None:
+                    channel = mono.loudest
+                    with opened(file) as again:
+                        mono = self.read(again, recording, channel=channel)
                 seconds = mono.samples / source.rate_hz
                 self.check(mono, source, recording)
                 kept_hz = self.kept_hz(source)
                 offset = round(begins(source, recording) * kept_hz / source.rate_hz)
-                return Decoded(recording, mono.wave_S, kept_hz, source.channels, offset)
+                return Decoded(recording, mono.wave_S, kept_hz, source.channels, offset, channel=channel)
         except BadAudio as error:
             return Unusable(recording=recording, reason=str(error), seconds=seconds)
 
@@ -153,8 +157,8 @@ class Transform:
         """The reason."""
         return f"failed:too_long: over {self.cfg.max_minutes:g} minutes; cut it, or raise max_minutes"
 
-    def read(self, source: Source, recording: Recording) -> Mono:
-        """Channels averaged, at no more than `keep_rate_hz`; the interval alone, where the recording is one.
+    def read(self, source: Source, recording: Recording, *, channel: int | None = None) -> Mono:
+        """Channels averaged, or one of them, at no more than `keep_rate_hz`; of the interval alone, where there is one.
 
         Raises: BadAudio
         """
@@ -162,7 +166,7 @@ class Transform:
         end = None if recording.end_seconds is None else round(recording.end_seconds * source.rate_hz)
         most = round(self.cfg.max_minutes * 60 * source.rate_hz)
         expected = self.expected_samples(source, recording)
-        mixer = Mixer(rate_hz=source.rate_hz, kept_hz=self.kept_hz(source), expected=expected)
+        mixer = Mixer(rate_hz=source.rate_hz, kept_hz=self.kept_hz(source), expected=expected, channel=channel)
         at, blocks = source.blocks(begin)
         for block in blocks:
             piece = block[max(begin - at, 0) : None if end is None else max(end - at, 0)]

@@ -160,6 +160,7 @@ class Transform:
             end_sample=offset + end,
             rate_hz=decoded.rate_hz,
             channels=decoded.channels,
+            channel=decoded.channel,
             seconds=seconds,
             given_text=recording.text if text_fits else None,
             given_language=recording.language,

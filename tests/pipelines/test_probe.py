@@ -89,6 +89,56 @@ def test_high_rates_come_down_to_what_soxr_makes_of_the_whole(tmp_path: Path) ->
     assert (part.offset_samples, len(part.wave_S)) == (96000, 72000)
 
 
+CHANNELS: dict[str, tuple[list[float], int | None]] = {
+    "opposite": ([1, -1], 0), "nearly opposite": ([0.5, -0.6], 1), "one of six": ([0, 0, 1, 0, 0, 0], 2),
+    "one of four": ([0, 0, 0, 1], 3), "one of two": ([0, 1], None), "alike": ([1, 1], None), "mono": ([1], None),
+    "empty": ([0, 0], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANNELS)
+@pytest.mark.parametrize("suffix", ["wav", "mka"])
+def test_channels_are_averaged_unless_they_cancel_and_the_row_says_which_was_taken(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    levels, channel = CHANNELS[kind]
+    whole = (tone(seconds=2, rate_hz=48000)[:, None] * np.array(levels)).astype(np.float32)
+    path = tmp_path / "x.wav"
+    soundfile.write(path, whole, 48000, subtype="FLOAT")
+    if suffix == "mka":
+        path = in_matroska(path)
+    found = probe(path)
+    if kind == "empty":
+        assert isinstance(found, Unusable)
+        return
+    assert isinstance(found, Decoded), found
+    assert (found.channel, found.channels) == (channel, len(levels))
+    assert np.array_equal(found.wave_S, whole.mean(axis=1, dtype=np.float32) if channel is None else whole[:, channel])
+
+
+def in_matroska(path: Path) -> Path:
+    """The same samples in a container that FFmpeg alone reads."""
+    import av
+
+    with av.open(str(path)) as given, av.open(str(path.with_suffix(".mka")), "w") as container:
+        stream = container.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(given.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return path.with_suffix(".mka")
+
+
+def test_two_speakers_one_in_each_channel_are_both_heard(tmp_path: Path) -> None:
+    both = np.random.default_rng(0).normal(0, 0.1, (32000, 2)).astype(np.float32)
+    both[:16000, 0] = both[16000:, 1] = 0
+    soundfile.write(tmp_path / "x.wav", both, 16000, subtype="FLOAT")
+    found = probe(tmp_path / "x.wav")
+    assert isinstance(found, Decoded)
+    assert np.array_equal(found.wave_S, both.mean(axis=1))
+    assert found.channel is None
+
+
 def test_interval_of_a_file(tmp_path: Path) -> None:
     wave_S = tone(seconds=3)
     soundfile.write(tmp_path / "x.wav", wave_S, 16000, subtype="FLOAT")
