@@ -79,6 +79,8 @@ class Segment:
     # one block a transform
     channel: int | None = by("probe")
     """The only channel that was taken, from 0, where channels cancel or one alone has the sound; None: their mean."""
+    gain: float | None = by("probe")
+    """What the samples were multiplied by, so that the highest is at full scale, where it was above; None: nothing."""
     speech_ratio: float | None = by("segment")
     edge_active: bool | None = by("segment")
     """Speech in the first or last 40 ms: the cut may have hit a word."""
@@ -295,7 +297,8 @@ class Decoded:
     offset_samples: int = 0
     """Where `wave_S` begins in the recording: above 0 where the corpus gives an interval of the file."""
     channel: int | None = None
-    """As in Segment."""
+    """As in Segment, like the next."""
+    gain: float | None = None
     turns: "tuple[Turn, ...] | None" = None
     """Who speaks when, in order of their starts, where `diarize` has run; turns of different voices may overlap."""
 

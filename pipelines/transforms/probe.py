@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
+import numpy as np
 from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.reading.containers import Opener, place_of, version_of
 from pipelines.reading.decode import BadAudio, Source, opened
 from pipelines.reading.mono import Mixer, Mono
-from pipelines.row import Decoded, Recording, Unusable
+from pipelines.row import Decoded, Recording, Unusable, Wave
 
 REWRITTEN = "changed: its file was written while it was read; try again when it is whole"
 LOUDEST = 16.0
@@ -84,7 +85,8 @@ class Transform:
                 self.check(mono, source, recording)
                 kept_hz = self.kept_hz(source)
                 offset = round(begins(source, recording) * kept_hz / source.rate_hz)
-                return Decoded(recording, mono.wave_S, kept_hz, source.channels, offset, channel=channel)
+                gain = fitted(mono.wave_S)
+                return Decoded(recording, mono.wave_S, kept_hz, source.channels, offset, channel=channel, gain=gain)
         except BadAudio as error:
             return Unusable(recording=recording, reason=str(error), seconds=seconds)
 
@@ -209,6 +211,16 @@ class Transform:
                 raise BadAudio(f"failed:truncated: {says} {length:.2f} s, but {seconds:.2f} s can be decoded")
         if source.open_end and end is None:
             raise BadAudio(f"failed:truncated: {source.open_end}")
+
+
+def fitted(wave_S: Wave) -> float | None:
+    """Bring what is above full scale (float files and lossy codecs have it), which would be clipped where it is stored,
+    down to it, in place. Returns the gain; None where nothing is above."""
+    peak = max(float(wave_S.max()), -float(wave_S.min()))
+    if peak <= 1:
+        return None
+    wave_S /= np.float32(peak)
+    return 1 / peak
 
 
 def begins(source: Source, recording: Recording) -> int:

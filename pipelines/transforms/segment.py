@@ -161,6 +161,7 @@ class Transform:
             rate_hz=decoded.rate_hz,
             channels=decoded.channels,
             channel=decoded.channel,
+            gain=decoded.gain,
             seconds=seconds,
             given_text=recording.text if text_fits else None,
             given_language=recording.language,

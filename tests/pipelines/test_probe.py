@@ -13,6 +13,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from pipelines.held import quantized
 from pipelines.row import Decoded, Recording, Unusable
 from pipelines.transforms.probe import Config, Transform
 
@@ -137,6 +138,20 @@ def test_two_speakers_one_in_each_channel_are_both_heard(tmp_path: Path) -> None
     assert isinstance(found, Decoded)
     assert np.array_equal(found.wave_S, both.mean(axis=1))
     assert found.channel is None
+
+
+def test_samples_above_full_scale_are_scaled_and_the_row_says_by_how_much(tmp_path: Path) -> None:
+    whole = (6.4 / 0.3 * tone()).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", whole, 16000, subtype="FLOAT")
+    found = probe(tmp_path / "x.wav")
+    assert isinstance(found, Decoded)
+    assert found.gain == pytest.approx(1 / 6.4)
+    assert np.allclose(quantized(found.wave_S), whole / 6.4, atol=1.01 / 32768)
+    soundfile.write(tmp_path / "x.wav", np.array([-32768, 32767] * 8000, np.int16), 16000)
+    full = probe(tmp_path / "x.wav")
+    assert isinstance(full, Decoded)
+    assert full.gain is None
+    assert set(full.wave_S.tolist()) == {-1.0, 32767 / 32768}
 
 
 def test_interval_of_a_file(tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ def test_long_speech_is_cut_where_it_is_least_probable(segment: Transform) -> No
     assert all(end - start <= frames(29.7) for start, end, _ in pieces)
 
 
+def test_what_probe_did_to_the_samples_goes_into_the_row(segment: Transform) -> None:
+    changed = replace(decoded(5), channel=3, gain=0.25)
+    for given, told in ((changed, (3, 0.25)), (decoded(5), (None, None))):
+        piece = segment.piece(given, (0, 32000), speech((0, 2), seconds=5), voice=None, text_fits=False)
+        assert (piece.segment.channel, piece.segment.gain) == told
+
+
 def test_margins_neither_overlap_nor_leave_the_recording(segment: Transform) -> None:
     spans = [Span(1, 50), Span(54, 90), Span(90, 124)]
     made = segment.padded(spans, decoded(4.0))
