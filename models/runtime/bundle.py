@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from models.runtime import files, hub, tensors
+from models.runtime.configuration import CONFIG, LLM_CONFIG, check_llm, read_config, unusable
 from models.runtime.files import BundleError
 from models.runtime.voice import Prompts
 
@@ -36,8 +37,7 @@ __all__ = ["Bundle", "BundleError", "find_bundle", "load_bundle", "new_bundle", 
 FORMAT = "stipple-bundle/1"
 CORE, VOCODER, SPEAKER = "model.safetensors", "vocoder.safetensors", "speaker_encoder.safetensors"
 TENSOR_FILE = re.compile(r"(model|vocoder|speaker_encoder|training/[A-Za-z0-9_]+)\.safetensors|latent_stats\.pt")
-CONFIG, LLM_CONFIG, STATS, CARD = "config.json", "llm_config.json", "latent_stats.pt", "stipple.json"
-CHECKSUMS = "checksums.json"
+STATS, CARD, CHECKSUMS = "latent_stats.pt", "stipple.json", "checksums.json"
 
 
 @dataclass
@@ -97,10 +97,8 @@ def load_bundle(path: str | Path, *, download: bool = False, revision: str | Non
 
     Raises: BundleError, naming every missing file, or every missing, unexpected, misshapen or changed tensor.
     """
-    from models.audiovae.config import OFFICIAL_DEFAULTS
     from models.audiovae.vae import AudioVAE
     from models.backbone.backbone import Backbone
-    from models.backbone.config import ModelConfig
     from models.speaker.campplus import SpeakerEncoder
 
     root = Path(path)
@@ -109,20 +107,17 @@ def load_bundle(path: str | Path, *, download: bool = False, revision: str | Non
     card = files.read_card(root, CARD)
     present = check_files(root, card)
     tokenizer = files.read_tokenizer(root)
-    raw, raw_llm = files.read_json(root / CONFIG), files.read_json(root / LLM_CONFIG)
-    raw = {**raw, "vocoder": {**OFFICIAL_DEFAULTS, **(raw.get("vocoder") or {})}}
-    try:
-        config = with_vocabulary(ModelConfig.from_dicts(raw, raw_llm), len(tokenizer))
-    except (TypeError, ValueError, KeyError) as error:
-        raise BundleError(f"{root}: {CONFIG} or {LLM_CONFIG} cannot be used: {error}") from None
-    with torch.random.fork_rng(devices=[]):
+    config = with_vocabulary(read_config(root), len(tokenizer))
+    with files.as_bundle_error(unusable(root)), torch.random.fork_rng(devices=[]):
         audiovae = AudioVAE(config.audiovae)
         speaker = SpeakerEncoder(rate_hz=config.audiovae.sample_rate, width=config.campplus_embedding_size)
         backbone = Backbone(config) if CORE in present else None
+        if backbone is not None:
+            check_llm(backbone)
     networks: dict[str, nn.Module] = {VOCODER: audiovae, SPEAKER: speaker}
     if backbone is not None:
         networks[CORE] = backbone
-    sums = files.read_json(root / CHECKSUMS) if (root / CHECKSUMS).is_file() else {}
+    sums = files.read_sums(root / CHECKSUMS)
     tensors.fill(networks, where=root, sums=sums)
     mean_D, var_D = files.read_stats(root / STATS, width=config.latent_dim) if STATS in present else (None, None)
     return Bundle(

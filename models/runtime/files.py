@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from models.text.tokens import specials
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -22,11 +23,36 @@ class BundleError(ValueError):
     """A folder that is not a usable bundle. The message is a sentence that names files and tensors."""
 
 
+READABLE = frozenset(
+    {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8}
+    | {torch.uint8, torch.bool}
+)
+"""Types of tensors that a bundle may hold."""
+
+
+@contextmanager
+def as_bundle_error(what: str) -> Iterator[None]:
+    """What a broken checkpoint makes of the code that reads it, as one sentence: `what`, then what the error said.
+
+    Raises: BundleError.
+    """
+    try:
+        yield
+    except (BundleError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 (torch.load, tokenizers and transformers let errors of any kind out)
+        said = next(iter(str(error).strip().splitlines()), "")
+        reason = (
+            said if said and type(error) in (ValueError, OSError, RuntimeError) else f"{type(error).__name__} {said}"
+        )
+        raise BundleError(f"{what}: {reason.strip()}") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON table."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(value, dict):
         raise BundleError(f"{path} should hold a table, but holds a {type(value).__name__}")
@@ -43,21 +69,29 @@ def read_card(root: Path, name: str) -> dict[str, Any]:
     return card
 
 
+def read_sums(path: Path) -> dict[str, dict[str, int]]:
+    """Checksums of tensors, a table a file; none where there is no such file, as in an official release."""
+    sums = read_json(path) if path.is_file() else {}
+    for name, table in sums.items():
+        if not isinstance(table, dict) or not all(isinstance(number, int) for number in table.values()):
+            raise BundleError(f"{path}: what it says of {name} is not a table of whole numbers; copy the file again")
+    return sums
+
+
 def read_stats(path: Path, *, width: int) -> tuple[Tensor, Tensor]:
     """Mean and variance of the latents, each `[D]`, from a torch file, with tensors allowed in it and nothing else."""
-    try:
+    with as_bundle_error(f"{path} cannot be read, or holds more than tensors"):
         stats = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{path} cannot be read, or holds more than tensors: {reason}") from None
-    if not isinstance(stats, dict):
-        raise BundleError(f"{path} should hold a table with mean and var, but holds a {type(stats).__name__}")
+        if not isinstance(stats, dict):
+            raise BundleError(f"{path} should hold a table with mean and var, but holds a {type(stats).__name__}")
+        stats = {name: torch.tensor(value) if isinstance(value, list) else value for name, value in stats.items()}
     problems = []
-    stats = {name: torch.tensor(value) if isinstance(value, list) else value for name, value in stats.items()}
     for name in ("mean", "var"):
         value = stats.get(name)
         if not isinstance(value, Tensor):
             problems.append(f"{name} is missing")
+        elif value.dtype not in READABLE or value.layout != torch.strided:
+            problems.append(f"{name} is a {value.layout} tensor of {value.dtype}, and should be plain numbers")
         elif value.shape != (width,):
             problems.append(f"{name} has shape {list(value.shape)}, and latent_dim is {width}")
         elif not bool(torch.isfinite(value).all()) or (name == "var" and not bool((value > 0).all())):
@@ -78,12 +112,11 @@ def read_tokenizer(root: Path) -> "PreTrainedTokenizerBase":
 
     if not has_tokenizer(root):
         raise BundleError(f"there is no tokenizer in {root}: tokenizer.json (or vocab.json with merges.txt) is missing")
-    try:
+    with as_bundle_error(f"the tokenizer in {root} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             str(root), local_files_only=True, trust_remote_code=False, config=PreTrainedConfig()
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"the tokenizer in {root} cannot be read: {str(error).splitlines()[0]}") from None
+        specials(tokenizer)
     for how in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(how, None)  # of this call, not of the tokenizer: it would be saved with it
     return tokenizer

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.runtime import files, tensors
-from models.runtime.bundle import CONFIG, LLM_CONFIG, VOCODER, BundleError, find_bundle
+from models.runtime.bundle import VOCODER, BundleError, find_bundle
+from models.runtime.configuration import read_config, unusable
 
 if TYPE_CHECKING:
     from models.audiovae.vae import AudioVAE
@@ -30,15 +31,8 @@ class LatentEncoder:
 
     def __init__(self, bundle: str | Path, *, device: str = "cpu") -> None:
         """Raises: BundleError where there is no bundle, or its files cannot be read."""
-        from models.backbone.config import ModelConfig
-
         self.root, self.device = find_bundle(bundle), device
-        try:
-            self.config = ModelConfig.from_dicts(
-                files.read_json(self.root / CONFIG), files.read_json(self.root / LLM_CONFIG)
-            )
-        except (TypeError, ValueError, KeyError) as error:
-            raise BundleError(f"{self.root}: {CONFIG} or {LLM_CONFIG} cannot be used: {error}") from None
+        self.config = read_config(self.root)
         if not (self.root / VOCODER).is_file():
             raise BundleError(f"{self.root} is not a whole bundle; missing: {VOCODER}")
         self.rate_hz, self.patch = self.config.audiovae.sample_rate, self.config.patch_samples
@@ -53,7 +47,7 @@ class LatentEncoder:
         """The network, in evaluation mode."""
         from models.audiovae.vae import AudioVAE
 
-        with torch.random.fork_rng(devices=[]):
+        with files.as_bundle_error(unusable(self.root)), torch.random.fork_rng(devices=[]):
             audiovae = AudioVAE(self.config.audiovae)
         tensors.fill({VOCODER: audiovae}, where=self.root)
         return audiovae.eval().requires_grad_(False).to(self.device)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.runtime.files import BundleError
+from models.runtime.files import READABLE, BundleError
 
 SHOWN = 40
 """Names listed in one message; a wrong configuration can make thousands differ."""
@@ -59,6 +59,8 @@ def read_tensors(path: Path, sums: Mapping[str, int] | None = None) -> dict[str,
         cut = listed(beyond_the_end(path))
         what = f"it ends before {cut}" if cut else "it may be truncated"
         raise BundleError(f"{path} cannot be read ({error}); {what}: copy or download it again") from None
+    if strange := {str(value.dtype) for value in tensors.values()} - {str(dtype) for dtype in READABLE}:
+        raise BundleError(f"{path} has tensors of types that are not read here: {listed(strange)}; convert them")
     if others := changed(tensors, sums or {}):
         raise BundleError(f"{path}: {len(others)} not those that were written: {listed(others)}; copy the file again")
     return tensors
@@ -76,13 +78,10 @@ def beyond_the_end(path: Path) -> list[str]:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
             header = json.loads(file.read(length)) if length < size else {}
-    except (OSError, ValueError):
+        ends = {name: facts["data_offsets"][1] for name, facts in header.items() if name != "__metadata__"}
+        return [name for name, end in ends.items() if 8 + length + end > size]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # not a header
         return []
-    return [
-        name
-        for name, facts in header.items()
-        if name != "__metadata__" and 8 + length + max(facts.get("data_offsets", [0])) > size
-    ]
 
 
 def listed(names: Iterable[str]) -> str:
