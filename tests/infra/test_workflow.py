@@ -160,7 +160,7 @@ def test_sigterm_lets_jobs_at_work_save_first_and_starts_no_others(
     toys: Path, stipple_run: Run, start: Start, jobs: int
 ) -> None:
     """Given jobs at work, one after the other or side by side, when SIGTERM comes, each ends by itself and goes on."""
-    each = "kind: toy, manifest: toy.yaml, set: {steps: 40, seconds_per_step: 0.1}"
+    each = "kind: toy, manifest: toy.yaml, set: {steps: 400, seconds_per_step: 0.1}"
     nodes = f"  a: {{{each}}}\n  b: {{{each}}}\n  c: {{kind: toy, manifest: toy.yaml, inputs: {{left: a}}}}\n"
     head = f"name: wide\nstore: store\ntracking: sqlite:///{toys}/mlflow.db\ncluster: cluster.yaml\nnodes:\n"
     (toys / "w.yaml").write_text(head + nodes)
@@ -176,11 +176,11 @@ def test_sigterm_lets_jobs_at_work_save_first_and_starts_no_others(
         (slot,) = store.slots(name)
         assert f"told to stop: {name} saves what it has" in err
         assert slot.state()["status"] == "interrupted"
-        assert 0 < int((slot.work / "asked.txt").read_text()) == visits(toys, name)[-1] < 40
+        assert 0 < int((slot.work / "asked.txt").read_text()) == visits(toys, name)[-1] < 400
     assert all(not store.slots(name) for name in {"a", "b", "c"} - set(busy))
     code, _, _ = stipple_run("--set", "a.seconds_per_step=0", "--set", "b.seconds_per_step=0")
     assert code == 0
-    assert visits(toys, "a") == list(range(1, 41))
+    assert visits(toys, "a") == list(range(1, 401))
 
 
 def test_a_failed_node_is_a_sentence_and_other_branches_go_on(toys: Path, stipple_run: Run) -> None:
