@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.audiovae import products
 from models.audiovae.config import FILTER_TAPS
+from models.packing import Packs
 
 Carry = dict[tuple[nn.Module, str], Tensor]
 """State of a stream: what each layer remembers of its input. None in its place: the whole signal at once."""
@@ -46,7 +48,7 @@ class WeightNormConv(nn.Module):
         return functional.conv1d(padded_BCL, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
 
 
-class CausalConv(nn.Conv1d):
+class CausalConv(Packs, nn.Conv1d):
     """Conv1d that sees the past only: (kernel - 1) * dilation zeros, or the carried history, on the left."""
 
     def __init__(self, inside: int, outside: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> None:
@@ -55,10 +57,15 @@ class CausalConv(nn.Conv1d):
 
     def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:
         """Shapes: (B, C, L) -> (B, C', L)."""
-        return super().forward(with_history(x_BCL, self.reach, carry=carry, key=(self, "input")))
+        joined = with_history(x_BCL, self.reach, carry=carry, key=(self, "input"))
+        if products.short(joined, self.weight) and x_BCL.shape[-1] and self.packable([self.weight]):
+            matrix = self.kept([self.weight], lambda: products.taps_side_by_side(self.weight))
+            (kernel,), (dilation,) = self.kernel_size, self.dilation
+            return products.convolved(joined, matrix, self.bias, kernel=kernel, dilation=dilation)
+        return super().forward(joined)
 
 
-class CausalUp(nn.ConvTranspose1d):
+class CausalUp(Packs, nn.ConvTranspose1d):
     """ConvTranspose1d with kernel 2u and stride u, whose last u samples are dropped."""
 
     def __init__(self, inside: int, outside: int, rate: int) -> None:
@@ -67,6 +74,10 @@ class CausalUp(nn.ConvTranspose1d):
 
     def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:  # type: ignore[override]
         """Shapes: (B, C, L) -> (B, C', L * rate)."""
+        if products.short(x_BCL, self.weight) and self.packable([self.weight]):
+            joined = with_history(x_BCL, 1, carry=carry, key=(self, "input"))
+            matrix = self.kept([self.weight], lambda: products.steps_side_by_side(self.weight))
+            return products.upsampled(joined, matrix, self.bias, stride=self.rate)
         if carry is None:
             return super().forward(x_BCL)[..., : -self.rate]
         joined = with_history(x_BCL, 1, carry=carry, key=(self, "input"))
@@ -174,7 +185,7 @@ class Lowpass(nn.Module):
         self.lowpass = Filter(trained_channels)
 
 
-class AliasFree(nn.Module):
+class AliasFree(Packs, nn.Module):
     """SnakeBeta at twice the rate, causal: up by 2, activate, low-pass and down by 2 (BigVGAN's Activation1d).
 
     Both resamplers are computed by phases: the doubled signal is kept as its even and odd samples, which are never
@@ -193,6 +204,9 @@ class AliasFree(nn.Module):
 
     def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:
         """Shapes: (B, C, L) -> (B, C, L)."""
+        filters = [self.upsample.filter, self.downsample.lowpass.filter]
+        if products.filters_fit(x_BCL, filters[0]) and self.packable(filters):
+            return self.by_products(x_BCL, filters, carry)
         reach = FILTER_TAPS // 2 - 1
         up_G2K = 2 * self.upsample.filter.view(-1, reach + 1, 2).transpose(1, 2).flip(-1)
         down_G2K = self.downsample.lowpass.filter.view(-1, reach + 1, 2).transpose(1, 2)
@@ -207,6 +221,27 @@ class AliasFree(nn.Module):
         if carry is not None:
             carry[self, "doubled"] = joined[..., joined.shape[-1] - reach - 1 :].clone()
         return from_phases(joined, down_G2K)
+
+    def by_products(self, x_BCL: Tensor, filters: list[Tensor], carry: Carry | None) -> Tensor:
+        """The same for speech on a CPU; the doubled signal is interleaved: u[2t] = even[t], u[2t+1] = odd[t]."""
+        block, reach = products.block_of(x_BCL.shape[-1]), FILTER_TAPS // 2 - 1
+        up, down = self.kept(
+            filters,
+            lambda: (
+                products.doubling(filters[0].flatten(), block=block),
+                products.halving(filters[1].flatten(), block=block),
+            ),
+            key=block,
+        )
+        joined = with_history(x_BCL, reach, carry=carry, key=(self, "input"))
+        doubled = self.act(products.filtered(joined, up, window=block + reach, step=block))
+        history = None if carry is None else carry.get((self, "interleaved"))
+        if history is None:
+            history = doubled[..., :1].expand(-1, -1, FILTER_TAPS - 1)
+        joined = torch.cat([history, doubled], dim=-1)
+        if carry is not None:
+            carry[self, "interleaved"] = joined[..., joined.shape[-1] - FILTER_TAPS + 1 :].clone()
+        return products.filtered(joined, down, window=2 * block + FILTER_TAPS - 2, step=2 * block)
 
 
 def apply(function: type[torch.autograd.Function], *inputs: Any) -> Tensor:

@@ -122,7 +122,7 @@ def load_bundle(path: str | Path, *, download: bool = False, revision: str | Non
     mean_D, var_D = files.read_stats(root / STATS, width=config.latent_dim) if STATS in present else (None, None)
     return Bundle(
         config=config,
-        audiovae=audiovae.eval(),
+        audiovae=audiovae.eval().requires_grad_(False),
         speaker=speaker.eval(),
         tokenizer=tokenizer,
         backbone=None if backbone is None else backbone.eval().requires_grad_(False),

@@ -103,7 +103,7 @@ class Side:
         batch = training_batch(
             seconds=seconds, patch=config.patch_size, latent=config.latent_dim, hidden=config.hidden_size
         )
-        backbone.zero_grad()
+        backbone.requires_grad_(True).zero_grad()
         hidden_BPH = batch["hidden"].requires_grad_()
         clock = Clock()
         said_BFD = backbone.velocity(
