@@ -19,12 +19,14 @@ def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 where nothing is left."""
     from pipelines.cli import corpus_at, told_of
     from pipelines.packing.compact import compact
+    from pipelines.policy.tombstones import store_of
+    from pipelines.policy.views import corpus_and_selection
 
     root = corpus_at(args.corpus)
     card = compact(root, args.out, soft_bytes=round(args.soft_mb * 1e6))
     print(f"{card['name']}@{card['digest']}: {told_of(card)}, from {card['compacted_from']}")
     print(f"{args.out}")
-    print(
-        f"the bytes that were taken down are still in {root.parent if root.name == 'out' else root}: remove it by hand"
-    )
+    place, _ = corpus_and_selection(root, None)
+    held = [str(place)] if store_of(place) is None else [str(place.parent), f"{place.absolute().parents[1]}/*/work"]
+    print(f"the bytes that were taken down are still in {' and '.join(held)}: remove by hand what is not needed")
     return 0

@@ -63,5 +63,6 @@ def main(args: argparse.Namespace) -> int:
     for target in args.published:
         publish_tombstone(place_of(target, load(Storage, args.storage) if args.storage else None), made)
     print(f"tombstone {made.id}: readers do not see them any more, and builds in this store drop them")
-    print("the bytes are still in shards, clips/ and audit.html; `stipple corpus compact` makes a version without them")
+    print("the bytes are still in shards, clips/ and audit.html of what was built before, in exports, in work folders")
+    print("and in the recordings; `stipple corpus compact` makes a version without them")
     return 0

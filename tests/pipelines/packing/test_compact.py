@@ -78,6 +78,9 @@ def test_selection_becomes_a_corpus(corpus: Path, tmp_path: Path) -> None:
 def test_command_says_where_the_bytes_still_are(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_selection(tmp_path / "view", corpus, tally(corpus, policy=None), name="view", policy={})
+    assert main(["corpus", "compact", str(tmp_path / "view"), "--out", str(tmp_path / "of_view")]) == 0
+    assert f"still in {corpus}:" in capsys.readouterr().out, "the sounds of a view lie in its corpus"
     words = ["corpus", "compact", str(corpus), "--out", str(tmp_path / "new")]
     assert main(words) == 0
     told = capsys.readouterr().out
