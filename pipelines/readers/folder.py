@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
@@ -13,6 +13,7 @@ from infra.workflow.node import Refused
 from pipelines.reading.columns import lowered, recording, tell
 from pipelines.reading.inside import Outside, inside
 from pipelines.reading.layouts import small_text, walked
+from pipelines.reading.named import Named
 from pipelines.row import Recording
 
 KINDS = (
@@ -22,7 +23,7 @@ KINDS = (
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 TEXTS = (".txt", ".TXT")
 LINK = "failed:outside: it is a link out of the folder; set links, if you made it"
-GONE = "failed:unreadable: a table names it, but there is no such file"
+GONE = "failed:missing: a table names it, but there is no such file"
 LONGEST_FIELD = 1 << 20
 
 
@@ -42,22 +43,14 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     """
     if not root.is_dir():
         raise Refused(f"{root}: no such folder of recordings")
-    root = root.resolve()
+    given, root = root, root.resolve()
     found, others = walk(root, links=cfg.links)
     if not found:
         links = others.pop("links to folders", 0)
         kinds = f"it holds {count(others.total(), 'other file')}" if others else "it is empty"
         kinds += f", and {count(links, 'link')} to folders, which are not followed" if links else ""
         raise Refused(f"{root}: no sound file in it ({kinds}); looked for {KINDS[:60]} ...")
-    told = rows_of_tables(root) if cfg.tables else {}
-    by_stem = {str(PurePosixPath(name).with_suffix("")): name for name in sorted(found, reverse=True)}
-    known: dict[str, dict[str, Any]] = {}
-    for name, row in told.items():
-        at = name if name in found else by_stem.get(name)
-        if at is None and PurePosixPath(name).suffix.lower() in SUFFIXES and not leads_out(root, name.lstrip("/")):
-            at = name.lstrip("/")
-        if at is not None:
-            known[at] = row
+    known = rows_by_file(root, found, given=given) if cfg.tables else {}
     for name in sorted({*found, *known}):
         row = known.get(name, {})
         text = why = None
@@ -73,6 +66,25 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
             extra={"text_fault": why} if why else {},
             fault=LINK if outside else None if name in found else GONE,
         )
+
+
+def rows_by_file(root: Path, found: Iterable[str], *, given: Path) -> dict[str, dict[str, Any]]:
+    """Name of a file -> its row. A row that names a sound file which is not there has the name that it would have; an
+    exact name comes before one that is written in another way."""
+    told = rows_of_tables(root)
+    files = Named(found if told else (), roots=(given.absolute(), root))
+    known: dict[str, dict[str, Any]] = {}
+    others: dict[str, dict[str, Any]] = {}
+    for name, row in told.items():
+        exact = files.exactly(name)
+        (others if exact is None else known).setdefault(name if exact is None else exact, row)
+    for name, row in others.items():
+        at = files.loosely(name)
+        if at is None and PurePosixPath(name).suffix.lower() in SUFFIXES and not leads_out(root, name.lstrip("/")):
+            at = name.lstrip("/")
+        if at is not None:
+            known.setdefault(at, row)
+    return known
 
 
 def count(number: int, word: str) -> str:

@@ -272,7 +272,7 @@ LAYOUTS: dict[str, tuple[str, Files, list[str]]] = {
     "no end blocks": ("webdataset", {"x.tar": tar({"a.wav": WAV})[:BLOCKS]}, [OK]),
     "cut in a member": ("webdataset", {"x.tar": tar({"a.wav": WAV})[:2000]}, ["failed:cut", "failed:archive: cut"]),
     "table that leads out": ("folder", {"a.wav": WAV, "t.tsv": TABLE + "../b.wav\tx\n/etc/passwd\ty\n"}, [OK]),
-    "file that is gone": ("folder", {"a.wav": WAV, "t.tsv": TABLE + "b.wav\tx\n"}, [OK, "failed:unreadable"]),
+    "file that is gone": ("folder", {"a.wav": WAV, "t.tsv": TABLE + "b.wav\tx\n"}, [OK, "failed:missing"]),
     "name with a NUL": ("folder", {"a.wav": WAV, "t.tsv": TABLE + "b\0.wav\tx\n"}, [OK]),
     "name of 5 KB in a table": ("folder", {"a.wav": WAV, "t.tsv": TABLE + "b" * 5000 + ".wav\tx\n"}, [OK]),
     "command": ("kaldi", {"wav.scp": "a cat /etc/passwd |\nb |sox x\n"}, ["failed:pipe", "failed:pipe"]),

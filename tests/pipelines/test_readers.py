@@ -71,6 +71,46 @@ def test_file_that_a_table_names_but_that_is_gone_is_not_forgotten(tmp_path: Pat
     assert found["gone.wav"].bytes == 0
 
 
+WRITTEN = {
+    "absolute": "{root}/clips/b.wav", "by a link": "{link}/clips/b.wav", "back slashes": "clips\\b.wav",
+    "capitals": "CLIPS/B.WAV", "bare": "b.wav", "bare capitals": "B.WAV", "bare without ending": "b",
+    "dotted": "./clips/b.wav",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_table_means_the_only_file_that_its_name_can_mean(tmp_path: Path, how: str) -> None:
+    root = tmp_path / "mine"
+    touch(root, "a.wav", "clips/b.wav", "clips/c.wav")
+    (tmp_path / "link").symlink_to(root)
+    name = WRITTEN[how].format(root=root, link=tmp_path / "link")
+    (root / "t.tsv").write_text(f"file\ttext\n{name}\tits words\n")
+    found = read(tmp_path / "link")
+    assert {name: item.text for name, item in found.items()} == {
+        "a.wav": None, "clips/b.wav": "its words", "clips/c.wav": None,
+    }  # fmt: skip
+
+
+def test_table_in_another_form_of_unicode_means_the_same_file(tmp_path: Path) -> None:
+    for file, name in (("na\u0308he.wav", "n\u00e4he.wav"), ("gr\u00fcn.wav", "gru\u0308n.wav")):
+        touch(tmp_path, file)
+        (tmp_path / "t.tsv").write_text(f"file\ttext\n{name}\tits words\n")
+        assert read(tmp_path)[file].text == "its words"
+
+
+def test_name_that_can_mean_several_files_means_none_of_them_and_exact_names_come_first(tmp_path: Path) -> None:
+    touch(tmp_path, "x/b.wav", "y/b.wav", "c.wav", "z/d.wav")
+    rows = "b.wav\twhose\nC.WAV\tloose\nc.wav\texact\nz/gone.wav\tlost\nD.wav\tonly\n"
+    (tmp_path / "t.tsv").write_text(f"file\ttext\n{rows}")
+    found = read(tmp_path)
+    assert {name: item.text for name, item in found.items()} == {
+        "b.wav": "whose", "c.wav": "exact", "x/b.wav": None, "y/b.wav": None, "z/d.wav": "only", "z/gone.wav": "lost",
+    }  # fmt: skip
+    faults = {name for name, item in found.items() if item.fault}
+    assert faults == {"b.wav", "z/gone.wav"}
+    assert found["b.wav"].fault == "failed:missing: a table names it, but there is no such file"
+
+
 def test_text_file_beside_is_the_transcript(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     (tmp_path / "a.txt").write_text("  one\ntwo ")

@@ -109,7 +109,7 @@ def test_transcripts_that_cannot_be_read_are_told_when_a_folder_is_cataloged(tmp
     said: list[str] = []
     outcome = made(RecordingsManifest(folder=folder), tmp_path / "out", said=said)
     assert "3 transcripts that cannot be read (the first of b.wav: the transcript is not UTF-8)" in said[0]
-    assert "1 that cannot be used (unreadable 1)" in said[0]
+    assert "1 that cannot be used (missing 1)" in said[0]
     assert (outcome.summary["text_faults"], outcome.summary["faults"]) == (3, 1)
     catalog = list(jsonl.recordings(jsonl.Config(), tmp_path / "out"))
     assert [item.text for item in catalog if item.bytes] == ["fine", None, None, None]
