@@ -75,8 +75,8 @@ def taken_down(table: Any, sparing: Sparing) -> NDArray[np.bool_]:
     return np.asarray(np.asarray(named, dtype=bool) & (sparing.withdrawn.numbers(table) >= 0))
 
 
-def needed_of(root: Path, sparing: Sparing) -> Any:
-    """The columns of the ledger of the corpus in `root` that tombstones look at; no rows where there are none.
+def needed_of(root: Path) -> Any:
+    """The columns of the ledger of the corpus in `root` that tombstones look at.
 
     Raises: CorpusError
     """
@@ -86,15 +86,16 @@ def needed_of(root: Path, sparing: Sparing) -> Any:
     path = root / "ledger.parquet"
     try:
         stored = parquet.read_schema(path).names
-        table = parquet.read_table(path, columns=[name for name in (*NEEDED, "pcm_sha256") if name in stored])
+        return parquet.read_table(path, columns=[name for name in (*NEEDED, "pcm_sha256") if name in stored])
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise CorpusError(f"{path}: cannot be read ({error})") from None
-    return table if sparing.withdrawn else table.slice(0, 0)
 
 
 def recordings_gone_in(root: Path, sparing: Sparing) -> set[str]:
     """Recordings of a finished corpus of which every segment was taken down."""
-    table = needed_of(root, sparing)
+    if not sparing.withdrawn:
+        return set()
+    table = needed_of(root)
     table = table.filter(table["key"].is_valid())
     hit = taken_down(table, sparing)
     gone, left = (set(table["recording"].filter(rows).unique().to_pylist()) for rows in (hit, ~hit))
@@ -103,10 +104,10 @@ def recordings_gone_in(root: Path, sparing: Sparing) -> set[str]:
 
 def told_of_in(root: Path) -> int:
     """Rows of the ledger of the corpus in `root` that still tell of what was taken down; 0 where it has no ledger."""
-    if not (root / "ledger.parquet").is_file():
-        return 0
     sparing = sparing_of(root)
-    return int(taken_down(needed_of(root, sparing), sparing).sum())
+    if not sparing.withdrawn or not (root / "ledger.parquet").is_file():
+        return 0
+    return int(taken_down(needed_of(root), sparing).sum())
 
 
 def spared_rows(root: Path) -> list[Row]:

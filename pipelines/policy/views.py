@@ -173,7 +173,7 @@ def version_in(place: Place, *, digest: str, selection: Path | None) -> str:
     Raises: CorpusError
     """
     facts = [digest, None if selection is None else selection_card(selection)["digest"]]
-    return canonical_digest([facts, sorted((stone.id, stone.spans) for stone in stones_in(place))])[:32]
+    return canonical_digest([facts, sorted((stone.decision, stone.spans) for stone in stones_in(place))])[:32]
 
 
 def hidden_in(root: Path) -> int:
