@@ -10,6 +10,7 @@ from types import NoneType
 from infra.manifest import Manifest, did_you_mean
 from infra.storage import read_json
 from infra.workflow.node import Refused
+from pipelines.readers.folder import SUFFIXES
 from pipelines.reading.containers import Unreadable, file_of
 from pipelines.reading.inside import PROTOCOL, Outside, inside
 from pipelines.reading.layouts import lines_of
@@ -36,6 +37,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     path = root if root.is_file() else root / cfg.file
     if not path.is_file():
         raise Refused(f"{path}: no such catalog; `stipple recordings` makes one from a folder of recordings")
+    if path.suffix.lower() in SUFFIXES:
+        raise Refused(f"{path}: it is a sound file; give the folder that it lies in, or a catalog")
     roots = [path.parent.resolve(), *(item.resolve() for item in cfg.roots), *cataloged(path)]
     for number, line in enumerate(lines_of(path), start=1):
         yield confined(read(line, where=f"{path}, line {number}", base=path.parent), roots)

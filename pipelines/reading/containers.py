@@ -59,15 +59,18 @@ def cell_uri(path: str | Path, *, group: int, row: int, column: str) -> str:
 
 
 def place_of(uri: str) -> Place:
-    """What a `uri` says.
+    """What a `uri` says. Where there is a file of just that name, it is meant.
 
     Raises: Unreadable for URLs and commands.
     """
     if PROTOCOL.match(uri):
         raise Unreadable("it is a URL or a command, not a file")
-    if found := MEMBER.fullmatch(uri):
+    member, cell = MEMBER.fullmatch(uri), CELL.fullmatch(uri)
+    if (member or cell) and os.path.isfile(uri):
+        return Place(Path(uri))  # folders may be called like archives
+    if found := member:
         return Place(Path(found["path"]), found["member"], int(found["offset"]), int(found["length"]))
-    if found := CELL.fullmatch(uri):
+    if found := cell:
         group, row = int(found["group"]), int(found["row"])
         return Place(Path(found["path"]), group=group, row=row, column=found["column"])
     return Place(Path(uri))

@@ -201,6 +201,12 @@ def test_catalog_of_the_store_leads_to_the_folder_that_its_commit_names(tmp_path
     assert (second.fault or "").startswith("failed:outside")
 
 
+def test_sound_file_in_place_of_a_catalog_is_a_sentence(tmp_path: Path) -> None:
+    touch(tmp_path, "x.FLAC")
+    with pytest.raises(Refused, match=r"x\.FLAC: it is a sound file; give the folder that it lies in, or a catalog"):
+        list(jsonl.recordings(jsonl.Config(), tmp_path / "x.FLAC"))
+
+
 def test_links_out_of_a_folder_are_failed_rows_unless_asked_for(tmp_path: Path) -> None:
     touch(tmp_path, "elsewhere/a.wav", "mine/in.wav")
     (tmp_path / "elsewhere" / "a.txt").write_text("not mine")

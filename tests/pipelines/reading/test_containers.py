@@ -298,3 +298,12 @@ def test_hash_is_of_the_bytes_of_the_recording(tmp_path: Path) -> None:
         member_uri(tmp_path / "x.tar", member="a/1.bin", offset=entry.offset, length=entry.size)
     ) as file:
         assert hashlib.file_digest(file, "sha256").digest() == hashlib.sha256(FILES["a/1.bin"]).digest()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["c.parquet#0/17/a.wav", "b.tar!/x/y@3+4"])
+def test_file_under_a_folder_that_is_called_like_an_archive_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"sound")
+    with Opener().open(str(tmp_path / name)) as file:
+        assert file.read() == b"sound"
+    assert file_of(str(tmp_path / name)) == tmp_path / name
