@@ -120,6 +120,8 @@ def load_bundle(path: str | Path, *, download: bool = False, revision: str | Non
     sums = files.read_sums(root / CHECKSUMS)
     tensors.fill(networks, where=root, sums=sums)
     mean_D, var_D = files.read_stats(root / STATS, width=config.latent_dim) if STATS in present else (None, None)
+    if mean_D is not None and var_D is not None:
+        tensors.check_sums(root / STATS, {"mean": mean_D, "var": var_D}, sums.get(STATS))
     return Bundle(
         config=config,
         audiovae=audiovae.eval().requires_grad_(False),
@@ -210,10 +212,13 @@ def save_bundle(bundle: Bundle, path: str | Path, *, card: Mapping[str, Any] | N
         files.write_json(folder / LLM_CONFIG, llm)
         for name, state in states.items():
             tensors.write_tensors(folder / name, state)
-        files.write_json(folder / CHECKSUMS, {name: tensors.checksums(state) for name, state in states.items()})
+        sums = {name: tensors.checksums(state) for name, state in states.items()}
         if bundle.latent_mean_D is not None:
             assert bundle.latent_var_D is not None
-            torch.save({"mean": bundle.latent_mean_D.cpu(), "var": bundle.latent_var_D.cpu()}, folder / STATS)
+            stats = {"mean": bundle.latent_mean_D.float().cpu(), "var": bundle.latent_var_D.float().cpu()}
+            torch.save(stats, folder / STATS)
+            sums[STATS] = tensors.checksums(stats)
+        files.write_json(folder / CHECKSUMS, sums)
         bundle.tokenizer.save_pretrained(str(folder))
         facts = {**json.loads(json.dumps(bundle.card)), **(card or {}), "format": FORMAT, "files": names}
         files.write_json(folder / CARD, facts)

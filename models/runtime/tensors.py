@@ -61,9 +61,14 @@ def read_tensors(path: Path, sums: Mapping[str, int] | None = None) -> dict[str,
         raise BundleError(f"{path} cannot be read ({error}); {what}: copy or download it again") from None
     if strange := {str(value.dtype) for value in tensors.values()} - {str(dtype) for dtype in READABLE}:
         raise BundleError(f"{path} has tensors of types that are not read here: {listed(strange)}; convert them")
+    check_sums(path, tensors, sums)
+    return tensors
+
+
+def check_sums(path: Path, tensors: Mapping[str, Tensor], sums: Mapping[str, int] | None) -> None:
+    """Raises: BundleError naming the tensors of a file that are not what was written, where checksums are known."""
     if others := changed(tensors, sums or {}):
         raise BundleError(f"{path}: {len(others)} not those that were written: {listed(others)}; copy the file again")
-    return tensors
 
 
 def changed(tensors: Mapping[str, Tensor], sums: Mapping[str, int]) -> list[str]:

@@ -175,6 +175,13 @@ def test_swapped_and_changed_tensors_are_named(broken: Path) -> None:
         load_bundle(broken)
 
 
+def test_changed_latent_statistics_are_named(broken: Path) -> None:
+    stats = torch.load(broken / "latent_stats.pt", weights_only=True)
+    torch.save({"mean": stats["mean"] + 5, "var": stats["var"].flip(0)}, broken / "latent_stats.pt")
+    with pytest.raises(BundleError, match=r"latent_stats.pt: 2 not those that were written: mean, var"):
+        load_bundle(broken)
+
+
 def test_tensors_that_are_not_finite_are_named(broken: Path) -> None:
     core = load_file(broken / "model.safetensors")
     core["hidden_proj.bias"][3] = float("nan")
