@@ -2,6 +2,8 @@
 
 import re
 
+from models.text.codes import BETTER, NO_LANGUAGE, WHOLE
+
 ACCENT = "口音:"
 CANTONESE = "[口音:粤语]"
 
@@ -31,17 +33,6 @@ NAMES: dict[str, str] = {
 }  # fmt: skip
 """Code -> names that stand for it."""
 
-THREE_LETTERS: dict[str, str] = {
-    "ara": "ar", "ben": "bn", "bul": "bg", "cat": "ca", "ces": "cs", "cmn": "zh", "cze": "cs", "chi": "zh", "dan": "da",
-    "deu": "de", "dut": "nl", "ell": "el", "eng": "en", "est": "et", "fas": "fa", "fin": "fi", "fra": "fr", "fre": "fr",
-    "ger": "de", "gre": "el", "heb": "he", "hin": "hi", "hrv": "hr", "hun": "hu", "ind": "id", "isl": "is", "ita": "it",
-    "jpn": "ja", "kor": "ko", "lav": "lv", "lit": "lt", "msa": "ms", "nld": "nl", "nor": "no", "per": "fa", "pol": "pl",
-    "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru", "slk": "sk", "slv": "sl", "spa": "es", "srp": "sr", "swa": "sw",
-    "swe": "sv", "tam": "ta", "tel": "te", "tgl": "fil", "tha": "th", "tur": "tr", "ukr": "uk", "urd": "ur",
-    "vie": "vi", "zho": "zh",
-}  # fmt: skip
-"""ISO 639-2 and 639-3 codes of common languages -> the code that tags use."""
-
 CODES = {name: code for code, names in NAMES.items() for name in names.split()}
 
 
@@ -58,10 +49,13 @@ def language_tag(language: str | None) -> str | None:
     word = given.lower().replace("_", "-")
     if word in CODES:
         return CODES[word].upper()
-    if not re.fullmatch(r"[a-z]{2,4}(-[a-z0-9]{1,8})*", word):
-        raise ValueError(f"{language!r} is not a language that is known here; give a code such as EN, ZH or YUE")
     code = word.split("-")[0]
-    return THREE_LETTERS.get(code, code).upper()
+    if not re.fullmatch(r"[a-z]{2,4}(-[a-z0-9]{1,8})*", word) or code in NO_LANGUAGE:
+        raise ValueError(f"{language!r} is not a language that is known here; give a code such as EN, ZH or YUE")
+    for whole, own in WHOLE.items():
+        if f"{word}-".startswith(f"{whole}-"):
+            return own.upper()
+    return BETTER.get(code, code).upper()
 
 
 def tagged(text: str, language: str | None) -> str:

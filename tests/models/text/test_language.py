@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from models.runtime.files import read_json
-from models.text.language import NAMES, THREE_LETTERS, language_tag, tagged
+from models.text.codes import BETTER
+from models.text.language import language_tag, tagged
 
 
 @pytest.mark.shared
@@ -21,10 +22,26 @@ def test_no_language_is_no_tag() -> None:
 
 def test_codes_names_and_regions_come_to_one_tag() -> None:
     assert {language_tag(given) for given in ("de", "DEU", "german", "Deutsch", "de-AT", "de_CH")} == {"DE"}
-    assert all(code in NAMES for code in THREE_LETTERS.values())
+    assert not set(BETTER) & set(BETTER.values())
 
 
-@pytest.mark.parametrize("given", ["gibberish", "e", "en glish", "[EN]", "x" * 1000])
+OFFICIAL = (
+    "iw:HE in:ID ji:YI jw:JV mo:RO sh:SR tl:FIL als:SQ arb:AR aze:AZ azj:AZ ekk:ET grn:GN hbs:SR khk:MN kmr:KU kur:KU "
+    "lvs:LV mar:MR may:MS alb:SQ sqi:SQ mlg:MG nep:NE npi:NE nno:NN nob:NB pes:FA plt:MG pus:PS que:QU quz:QU swh:SW "
+    "uzn:UZ yid:YI zsm:MS ydd:YI pnb:LAH ory:OR twi:AK cmn:ZH zh-yue:YUE zh_yue:YUE zh-yue-HK:YUE iw-IL:HE tl-PH:FIL "
+    "art-lojban:JBO zh-min-nan-TW:NAN no-nyn:NN zh-Hant-TW:ZH en-US:EN"
+)
+"""Tags that the official package gave."""
+
+
+def test_retired_codes_and_those_of_three_letters_give_the_official_tags() -> None:
+    for pair in OFFICIAL.split():
+        given, tag = pair.split(":")
+        assert language_tag(given) == tag, given
+    assert tagged("hi", "zh-yue") == "[\u53e3\u97f3:\u7ca4\u8bed]hi"
+
+
+@pytest.mark.parametrize("given", ["gibberish", "e", "en glish", "[EN]", "x" * 1000, "und", "root", "und-DE"])
 def test_what_is_no_language_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match="is not a language that is known here"):
         language_tag(given)
