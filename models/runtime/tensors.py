@@ -15,6 +15,9 @@ from models.runtime.files import READABLE, BundleError
 SHOWN = 40
 """Names listed in one message; a wrong configuration can make thousands differ."""
 
+TIED = {"llm.lm_head.weight": "llm.model.embed_tokens.weight"}
+"""A tensor, and the one that a model ties it to (where the model has it as one of its own, it is read)."""
+
 
 def checksum(value: Tensor) -> int:
     """CRC-32 of a tensor's bytes; 1.6 GB/s on one core."""
@@ -89,6 +92,12 @@ def beyond_the_end(path: Path) -> list[str]:
         return []
 
 
+def tied(name: str, stored: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor is a copy of the one that it is tied to, which some writers store too."""
+    one, other = stored[name], stored.get(TIED.get(name, ""))
+    return other is not None and one.dtype == other.dtype and torch.equal(one, other)
+
+
 def listed(names: Iterable[str]) -> str:
     """Names in order, cut where they are many."""
     ordered = sorted(names)
@@ -110,7 +119,7 @@ def fill(
         stored = read_tensors(where / name)
         whole = network.state_dict()
         wanted = own_tensors(whole)
-        found = {key: value for key, value in stored.items() if key in wanted or key not in whole}
+        found = {key: stored[key] for key in stored if key in wanted or (key not in whole and not tied(key, stored))}
         both = [key for key in wanted if key in found]
         known = (sums or {}).get(name, {})
         for what, names in (

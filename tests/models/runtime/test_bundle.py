@@ -175,6 +175,17 @@ def test_swapped_and_changed_tensors_are_named(broken: Path) -> None:
         load_bundle(broken)
 
 
+def test_output_layer_stored_beside_the_embedding_it_is_tied_to_is_read_over(broken: Path, small: Bundle) -> None:
+    core = load_file(broken / "model.safetensors")
+    core["llm.lm_head.weight"] = core["llm.model.embed_tokens.weight"].clone()
+    save_file(core, broken / "model.safetensors")
+    assert_same(load_bundle(broken), small)
+    core["llm.lm_head.weight"] += 1
+    save_file(core, broken / "model.safetensors")
+    with pytest.raises(BundleError, match="1 unexpected: llm.lm_head.weight"):
+        load_bundle(broken)
+
+
 def test_changed_latent_statistics_are_named(broken: Path) -> None:
     stats = torch.load(broken / "latent_stats.pt", weights_only=True)
     torch.save({"mean": stats["mean"] + 5, "var": stats["var"].flip(0)}, broken / "latent_stats.pt")
