@@ -8,7 +8,7 @@ import torch
 
 from models.runtime.batch import Step, steps
 from models.runtime.generate import Speech, spoken
-from models.runtime.prompt import RequestError, prompt_wave
+from models.runtime.prompt import LONGEST_SECONDS, RequestError, prompt_wave
 from models.runtime.request import MAX_PATCHES, FinishReason, Options, Request, check_text
 from models.runtime.stream import Chunk, Speaker
 from models.text.sentences import split
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 20000
 """About 20 minutes of speech."""
+FOUND_SECONDS = 10.0
+"""Of a first piece that is too long for a prompt: as much as an x-vector hears."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,20 @@ def after_another(
 
 
 def found_voice(bundle: "Bundle", text: str, made: Sequence[Step]) -> Options:
-    """The voice of the first piece as a prompt for the others; nothing where no voice can be heard in it."""
+    """The voice of the first piece as a prompt for the others; nothing where no voice can be heard in it.
+
+    Of a piece that is longer than a prompt may be, it is its end.
+    """
     speech = spoken(bundle, made)
-    sound = (speech.wave_S.numpy(), speech.rate_hz)
+    whole = speech.seconds <= LONGEST_SECONDS
+    wave_S = speech.wave_S if whole else speech.wave_S[-round(FOUND_SECONDS * speech.rate_hz) :]
+    sound = (wave_S.numpy(), speech.rate_hz)
     try:
         prompt_wave(sound)
     except RequestError:
         return {}
-    return {"mode": None, "prompt_audio": sound, "prompt_text": text if speech.finish_reason == "stop" else None}
+    return {
+        "mode": None,
+        "prompt_audio": sound,
+        "prompt_text": text if whole and speech.finish_reason == "stop" else None,
+    }

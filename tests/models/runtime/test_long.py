@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from models.runtime import batch
+from models.runtime.batch import Step
 from models.runtime.bundle import Bundle
 from models.runtime.draws import Draws
 from models.runtime.generate import generate
-from models.runtime.long import generate_long, stream_long
+from models.runtime.long import found_voice, generate_long, stream_long
 from models.runtime.prompt import RequestError
 from models.runtime.voice import Voice
 from tests.models.runtime.test_generate import bundle_that_stops_at
@@ -61,6 +62,16 @@ def test_voice_that_the_first_piece_found_is_kept(voices: list[Voice]) -> None:
     assert third is not None
     assert torch.equal(second, third)
     assert voices[1].continues
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(61, 10.0), (3, 3.0)])
+def test_first_piece_too_long_for_a_prompt_gives_its_end_as_the_voice(small: Bundle, seconds: int, kept: float) -> None:
+    latent_FD = torch.randn(seconds * 25, 8, generator=torch.Generator().manual_seed(0))
+    found = found_voice(small, "a", [Step(latent_FD, 0.9, "stop")])
+    sound = found["prompt_audio"]
+    assert isinstance(sound, tuple)
+    assert len(sound[0]) == kept * sound[1]
+    assert found["prompt_text"] == (None if seconds > 60 else "a")
 
 
 def test_mode_none_holds_of_the_first_piece_and_the_others_continue_it(voices: list[Voice]) -> None:
