@@ -20,6 +20,8 @@ MAX_PATCHES = 500
 MAX_CHARACTERS = 4096
 """Of one request. Longer texts go sentence by sentence: models.runtime.long."""
 
+MOST_STEPS = 1000
+"""More change nothing that can be heard, and take minutes a second."""
 LARGEST_GUIDANCE, LARGEST_SPEAKER_SCALE = 100, 1000
 """Far beyond what sounds like speech; more than that gives noise, then what is no number."""
 
@@ -92,6 +94,7 @@ class Request:
             stop_threshold=self.stop_threshold,
             speaker_scale=self.speaker_scale,
             guidance_scale=self.guidance_scale,
+            num_steps=self.num_steps,
         )
 
     @property
@@ -135,7 +138,13 @@ def check_mode(request: Request) -> None:
 
 
 def check_numbers(
-    *, max_patches: int, seed: int, stop_threshold: float, speaker_scale: float, guidance_scale: float | None
+    *,
+    max_patches: int,
+    seed: int,
+    stop_threshold: float,
+    speaker_scale: float,
+    guidance_scale: float | None,
+    num_steps: int | None,
 ) -> None:
     """Raises: RequestError for a value out of range."""
     if max_patches < 1:
@@ -144,6 +153,8 @@ def check_numbers(
         raise RequestError(f"the seed is {seed}; give a whole number from 0 to 2^63 - 1")
     if not 0 <= stop_threshold <= 1:
         raise RequestError(f"the stop threshold is a probability, but is {stop_threshold}")
+    if num_steps is not None and num_steps > MOST_STEPS:
+        raise RequestError(f"a patch takes at most {MOST_STEPS} steps, but num_steps is {num_steps}; 10 are usual")
     if not abs(speaker_scale) <= LARGEST_SPEAKER_SCALE:
         raise RequestError(
             f"the speaker scale must be a number from -{LARGEST_SPEAKER_SCALE} to {LARGEST_SPEAKER_SCALE}, "

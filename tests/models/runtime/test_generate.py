@@ -197,6 +197,7 @@ BAD_REQUESTS = {
     "mode with a prompt": ({"mode": "none", "prompt_audio": voice()}, "mode none takes no prompt audio; leave it out"),
     "template": ({"template": "song"}, "unknown template 'song'; there are: tts, instruction_tts"),
     "infinite guidance": ({"guidance_scale": float("inf")}, "guidance must be a number"),
+    "very many steps": ({"num_steps": 200000}, "at most 1000 steps, but num_steps is 200000"),
     "huge guidance": ({"guidance_scale": 1e30}, "at most 100, but is 1e"),
     "huge scale": ({"speaker_scale": -1e30}, "from -1000 to 1000, but is -1e"),
     "huge samples": ({"prompt_audio": (np.full(9000, 1e6, np.float32), 16000)}, "has a peak of 1e.06, and full"),
