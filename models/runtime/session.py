@@ -58,6 +58,8 @@ class Session:
         self.speaker, self.made, self.called_off = Speaker(bundle), 0, False
         self.finish_reason: FinishReason | None = None
         """How the session ended; None as long as it goes on."""
+        self.last: Iterator[Chunk] | None = None
+        """What is left to speak, once the text is over."""
         voice = voice_of(bundle, self.request, self.draws)
         self.speaking = self.begin(voice)
         self.silence = (0 if voice.continues else 1) if initial_silence is None else initial_silence
@@ -111,8 +113,9 @@ class Session:
     def push(self, text: str) -> Iterator[Chunk]:
         """Read more of the text; what can be spoken of it.
 
-        Raises: RequestError when the session has ended, or for text that cannot be read.
+        Raises: RequestError when the text is over or the session has ended, or for text that cannot be read.
         """
+        self.check_open()
         check_text(self.text + text, empty=True)
         self.text += text
         return self.push_ids(self.reader.push(text))
@@ -120,15 +123,26 @@ class Session:
     def push_ids(self, ids: Sequence[int]) -> Iterator[Chunk]:
         """The same for text tokens of this bundle's tokenizer.
 
-        Raises: RequestError when the session has ended.
+        Raises: RequestError when the text is over or the session has ended, or for what is no token.
         """
-        if self.finish_reason is not None:
-            raise RequestError(f"this session has ended ({self.finish_reason}); start another one")
+        self.check_open()
+        count = len(self.bundle.tokenizer)
+        if strange := [token for token in ids if not 0 <= token < count]:
+            raise RequestError(f"{strange[0]} is no token of this model, which has {count}")
         self.words += ids
         return self.ready()
 
+    def check_open(self) -> None:
+        """Raises: RequestError where no more text is taken."""
+        if self.finish_reason is not None:
+            raise RequestError(f"this session has ended ({self.finish_reason}); start another one")
+        if self.last is not None:
+            raise RequestError("finish() was called, so the text of this session is over; start another one")
+
     def finish(self) -> Iterator[Chunk]:
         """The text is over; what is left to speak of it, up to the last chunk. Nothing where the session has ended.
+
+        Called again, it gives the same iterator.
 
         Raises: RequestError when there was no text.
         """
@@ -136,8 +150,10 @@ class Session:
             return iter(())
         if not self.text.strip() and not self.words and not self.made:
             raise RequestError("there is no text to speak; push at least one word before finish()")
-        self.words += self.reader.finish()
-        return self.rest()
+        if self.last is None:
+            self.words += self.reader.finish()
+            self.last = self.rest()
+        return self.last
 
     def cancel(self) -> Iterator[Chunk]:
         """End now: nothing more is made, and the last chunk is what was held back of what had been made."""

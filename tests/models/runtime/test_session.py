@@ -182,3 +182,21 @@ def test_session_one_to_one_equals_speaking_the_interleaved_text_at_once(officia
     speech = generate(official, TEXT, template="tts_interleave", draws=Draws(recorded=noise), **options)  # type: ignore[arg-type]
     spoken = Session(official, draws=Draws(recorded=noise), initial_silence=0, **options)  # type: ignore[arg-type]
     torch.testing.assert_close(joined(in_parts(spoken, [TEXT])), speech.wave_S, atol=1e-4, rtol=0)
+
+
+def test_text_is_over_once_and_for_all_when_finish_was_called(small: Bundle) -> None:
+    expected = joined(in_parts(session(small), [TEXT]))
+    spoken = session(small)
+    begun = list(spoken.push(TEXT))
+    rest = spoken.finish()
+    begun.append(next(rest))
+    with pytest.raises(RequestError, match=r"finish\(\) was called"):
+        spoken.push("and more")
+    assert spoken.finish() is rest
+    assert torch.equal(joined([*begun, *spoken.finish()]), expected)
+
+
+@pytest.mark.parametrize("token", [99999, -1])
+def test_what_is_no_token_is_a_sentence(small: Bundle, token: int) -> None:
+    with pytest.raises(RequestError, match=f"{token} is no token of this model, which has {len(small.tokenizer)}"):
+        session(small).push_ids([1, token])
