@@ -104,12 +104,16 @@ class Engine(Manifest):
 
 
 class Bar(Manifest):
-    """What a stage must have learned, or it fails: an untrained network stays above every value."""
+    """What tells a stage that has learned from one that has not: an untrained network is above every value.
+
+    A stage says at its end whether it came below, and keeps that in its summary. It does not fail: what can be reached
+    depends on the recordings too, and they are a person's own.
+    """
 
     after_steps: Count
-    """Updates that it takes; of a stage with fewer nothing is asked."""
+    """Updates that it takes; of a stage with fewer nothing is said."""
     below: dict[str, float] = Field(min_length=1)
-    """Term -> the value that it must come below on the held-out samples."""
+    """Term -> the value that it should come below on the held-out samples."""
 
 
 class StageManifest(Manifest):

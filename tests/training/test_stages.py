@@ -33,7 +33,7 @@ def few_steps(stage: str) -> StageManifest:
     asked = yaml.safe_load((TINY / f"{stage}.yaml").read_text())
     asked["objective"] |= FEWER.get(asked["objective"]["name"], {})
     asked["data"] |= {"seconds_per_step": 3, "held_out": 0}
-    asked["data"]["max_clip_seconds"] = min(2.0, asked["data"]["max_clip_seconds"])
+    asked["data"]["max_clip_seconds"] = min(3.0, asked["data"]["max_clip_seconds"])
     asked |= {"engine": {"name": "plain"}, "workers": 1, "launcher": "in_process", "try_heaviest": False}
     asked |= {"check_gradients_every": 1, "steps": STEPS, "save_every": SAVED + 1, "sample_every": 1000}
     if "schedule" in asked:
@@ -121,3 +121,12 @@ def test_an_interrupted_stage_ends_as_one_that_was_not(
     assert count_equal(whole, cut, stage) > 30
     moments = [entry for file in whole.values() for entry in file["optimizer"]["state"].values()]
     assert any(float(entry["exp_avg_sq"].abs().max()) > 0 for entry in moments)
+    fails_its_bar(lines(tmp_path / "whole"), few_steps(stage))
+
+
+def fails_its_bar(found: list[Any], manifest: StageManifest) -> None:
+    """The losses of the first update, taken before it, are those of an untrained network: too high in every term."""
+    assert manifest.bar is not None
+    for term, bar in manifest.bar.below.items():
+        first = next(line["losses"][term] for line in found if term in line["losses"])
+        assert first > 1.05 * bar, term
