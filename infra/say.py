@@ -136,21 +136,23 @@ def refuse_early(args: argparse.Namespace) -> None:
 
 
 def refuse_place(out: Path) -> None:
-    """Only a regular file is replaced; a link is followed.
+    """Only a regular file is replaced, in a folder that can be written to; a link is followed.
 
     Raises: Refused.
     """
+    from infra.storage import require_place
     from infra.workflow.node import Refused
 
     real = Path(os.path.realpath(out))
     for wrong, what in (
-        (real.is_dir(), "is a folder"),
-        (real.is_symlink(), "is a link that leads to itself"),
-        (real.exists() and not real.is_file(), "is a device, a pipe or a socket"),
-        (not real.parent.is_dir(), "lies in a folder that does not exist"),
+        (os.path.isdir(real), "is a folder"),
+        (os.path.islink(real), "is a link that leads to itself"),
+        (os.path.exists(real) and not os.path.isfile(real), "is a device, a pipe or a socket"),
+        (not os.path.isdir(real.parent), "lies in a folder that does not exist"),
     ):
         if wrong:
             raise Refused(f"--out {out} {what}; name a wav file in a folder that exists, or `-` for stdout")
+    require_place(real, what=f"--out {out}")
 
 
 def stdin_lines() -> Iterator[str]:
@@ -160,6 +162,8 @@ def stdin_lines() -> Iterator[str]:
     """
     from infra.workflow.node import Refused
 
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # a C locale would let other bytes through
     try:
         yield from sys.stdin
     except UnicodeDecodeError as error:

@@ -48,6 +48,16 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def require_place(path: Path, *, what: str) -> None:
+    """Refuse before the work where `write_atomic` could not write `path`; tried with an empty file of another name."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise Refused(f"{what} cannot be written: {os.strerror(error.errno or 0)}; name another place") from None
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write piece by piece, which appears under its name only when it is whole, and on the disk.
@@ -143,6 +153,8 @@ def os_error_sentence(error: OSError) -> str | None:
         return f"a file would grow over this system's limit{where}: raise it (ulimit -f) and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
+    if error.errno == errno.EIO:
+        return f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}; look after it"
     if error.errno == errno.EADDRINUSE:
         return "the port is in use: stop what listens on it, or name another port"
     if error.errno == errno.EMFILE:

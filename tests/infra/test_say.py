@@ -98,6 +98,10 @@ def test_stdin_is_spoken_line_by_line_while_it_is_written(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
     assert say(*words) == 1
     assert "stdin is not UTF-8 text" in capsys.readouterr().err
+    lenient = io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", lenient)
+    assert say("-", "--from", artifact, "--out", tmp_path / "x.wav") == 1
+    assert "stdin is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_very_short_text_is_cut_where_it_cannot_take_longer_and_that_is_told(
@@ -130,6 +134,8 @@ MISTAKES = {
     "prompt text alone": (["a", "--from", "ARTIFACT", "--prompt-text", "hm"], "give both"),
     "prompt not there": (["a", "--from", "ARTIFACT", "--prompt-audio", "gone.wav"], "no prompt audio at gone.wav"),
     "no steps": (["a", "--from", "ARTIFACT", "--num-steps", "0"], "at least one step"),
+    "name too long": (["a", "--from", "gone", "--out", f"{'x' * 300}.wav"], "cannot be written: File name too long"),
+    "place of the kernel": (["a", "--from", "gone", "--out", "/proc/x.wav"], "/proc/x.wav cannot be written: "),
     "no time": (["a", "--from", "ARTIFACT", "--max-seconds", "0"], "allow some seconds"),
     "strange language": (["a", "--from", "ARTIFACT", "--language", "no such one"], "not a language"),
 }
@@ -141,7 +147,7 @@ def test_mistake_is_a_sentence_with_exit_code_1_and_leaves_no_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words, sentence = MISTAKES[name]
-    assert say(*[str(artifact) if word == "ARTIFACT" else word for word in words], "--out", "x.wav") == 1
+    assert say("--out", "x.wav", *[str(artifact) if word == "ARTIFACT" else word for word in words]) == 1
     told = capsys.readouterr()
     assert told.err.startswith("stipple: ")
     assert sentence in told.err

@@ -84,6 +84,7 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
 def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
     assert "disk is full" in str(os_error_sentence(OSError(errno.ENOSPC, "")))
     assert "port is in use" in str(os_error_sentence(OSError(errno.EADDRINUSE, "")))
+    assert "Input/output error" in str(os_error_sentence(OSError(errno.EIO, "")))
     assert os_error_sentence(OSError(errno.ENOENT, "")) is None
     with pytest.raises(Refused, match="MB free, but the corpus needs"):
         require_free(tmp_path / "not" / "there", megabytes=10**9, what="the corpus")
