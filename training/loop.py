@@ -134,7 +134,7 @@ class Worker:
             done = step + 1
             if done % manifest.validate_every == 0 or done == manifest.steps:
                 self.validate(done, log)
-            if done % manifest.sample_every == 0 or done == manifest.steps:
+            if (done % manifest.sample_every == 0 or done == manifest.steps) and not self.in_pieces:
                 validate.write_samples(self, step=done)
             halt = done < manifest.steps and self.asked_to_stop()
             began = time.monotonic()
@@ -147,6 +147,11 @@ class Worker:
             if halt:
                 raise Halted(f"stopped after step {done}, which is saved")
             began = time.monotonic()
+
+    @property
+    def in_pieces(self) -> bool:
+        """Does ZeRO-3 hold the weights? Then no worker can use them alone, and nothing is spoken while it trains."""
+        return self.manifest.engine.name == "deepspeed" and self.manifest.engine.zero_stage == 3
 
     def asked_to_stop(self) -> bool:
         """Does any worker see that the stage is to stop? All of them get the same answer."""

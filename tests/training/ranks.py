@@ -112,7 +112,13 @@ class Interrupted(Exception):  # noqa: N818
 
 
 def train(
-    world: World, *, corpus: str, folder: str, manifests: dict[str, dict[str, Any]], until: int | None = None
+    world: World,
+    *,
+    corpus: str,
+    folder: str,
+    manifests: dict[str, dict[str, Any]],
+    until: int | None = None,
+    start_from: str | None = None,
 ) -> Any:
     """Train each manifest to the end, or only until so many updates are done; what came of it.
 
@@ -120,7 +126,8 @@ def train(
     """
     found: dict[str, Any] = {}
     for name, manifest in manifests.items():
-        worker = worker_of(world, corpus=corpus, folder=f"{folder}/{name}", manifest=manifest)
+        start = None if "model" in manifest else start_from
+        worker = worker_of(world, corpus=corpus, folder=f"{folder}/{name}", manifest=manifest, start_from=start)
         try:
             if until is not None:
                 stop_at(worker, until)

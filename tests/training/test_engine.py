@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from infra.manifest import parse
+from models.runtime.bundle import load_bundle
 from training.checkpoint import Checkpoint, opened
 from training.errand import Errand
 from training.loop import Worker
@@ -149,6 +150,27 @@ def test_engines_agree_on_any_number_of_ranks_and_micro_batches(ran: dict[str, R
     losses = [sum(step.values()) for step in first.losses]
     assert losses[-1] < losses[0]
     assert first.samples >= (12 if objective == "backbone" else 5)
+
+
+@pytest.mark.system
+def test_a_backbone_in_pieces_is_validated_saved_and_made_a_bundle(
+    corpus: Path, untrained: Path, ranks: Ranks, tmp_path: Path
+) -> None:
+    often = {"steps": 2, "schedule": {}, "validate_every": 1, "sample_every": 1, "save_every": 1}
+    asked = manifest({"name": "backbone"}, engine=ENGINES["zero3"], **often)
+    asked["data"] = {"seconds_per_step": 6, "max_clip_seconds": 3, "held_out": 0.2}
+    del asked["model"]
+    words = {"corpus": corpus, "folder": tmp_path, "start_from": untrained}
+    ranks("train", world=2, manifests={"stage": asked}, **words)
+    made, before = (load_bundle(folder).backbone for folder in (tmp_path / "stage" / "out" / "bundle", untrained))
+    assert made is not None
+    assert before is not None
+    moved = {name: value for name, value in made.state_dict().items() if name in dict(before.named_parameters())}
+    saved = opened(tmp_path / "stage" / "checkpoints" / "step-00000002")
+    assert isinstance(saved, Checkpoint)
+    weights = whole_of(saved, name="backbone", shapes=[]).weights
+    assert all(torch.equal(value, weights[f"backbone.{name}"]) for name, value in moved.items())
+    assert not all(torch.equal(value, before.state_dict()[name]) for name, value in moved.items())
 
 
 def worker_in_process(corpus: Path, folder: Path, asked: dict[str, Any]) -> Worker:
