@@ -76,7 +76,7 @@ def metric_keys(folder: Path) -> set[str]:
     keys = {key for record in records for key in record["v"]}
     terms = {f"validation/{term}" for line in read_log(folder / LOSSES) for term in line["losses"]}
     groups = {f"validation_{kind}/{n}" for kind in ("corpus", "language") for n in range(GROUPS)}
-    return keys | terms | groups
+    return keys | terms | groups | {"speed/mfu", "speed/gpu_gib"}
 
 
 def state(folder: Path) -> dict[str, Any]:
