@@ -16,7 +16,7 @@ class Draws:
     """
 
     def __init__(self, *, seed: int = 0, recorded: Iterable[Tensor] | None = None) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(int(seed))
         self._recorded = None if recorded is None else iter(recorded)
 
     def normal(self, *shape: int) -> Tensor:

@@ -80,9 +80,9 @@ def pieces(bundle: "Bundle", text: str, options: Options) -> Iterator[Said]:
     texts = split(text)
     if len(texts) > 1 and options.get("draws") is not None:
         raise RequestError("recorded random numbers are for one piece, and this text has several; use generate")
-    most = options.get("max_patches", MAX_PATCHES * len(texts))
-    options["max_patches"] = min(most, MAX_PATCHES)
-    request = Request(text=texts[0], **options)
+    asked = Request(text=texts[0], **options)
+    most = asked.max_patches if "max_patches" in options else MAX_PATCHES * len(texts)
+    request = replace(asked, max_patches=min(most, MAX_PATCHES))
     return after_another(bundle, request, texts, steps(bundle, request), left=most)
 
 
@@ -92,7 +92,7 @@ def after_another(
     """The pieces in order, as long as there are patches left."""
     cut = False
     for piece, text in enumerate(texts):
-        seed = (request.seed + piece) % 2**63
+        seed = (int(request.seed) + piece) % 2**63
         own = replace(request, text=text, seed=seed, max_patches=min(left, request.max_patches))
         made: list[Step] = []
         for step in first if piece == 0 else steps(bundle, own):

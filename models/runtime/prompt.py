@@ -1,5 +1,6 @@
 """A recording to imitate, made ready for the networks: read, checked, at their rate, in whole patches."""
 
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,17 @@ def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
     Raises: RequestError.
     """
     if isinstance(sound, tuple):
-        samples, rate_hz = full_scale(np.asarray(sound[0])), int(sound[1])
+        if len(sound) != 2 or not isinstance(sound[1], Real) or sound[1] != sound[1] // 1:
+            raise RequestError(f"the prompt is a tuple of {len(sound)}; give samples and their rate, a whole number")
+        samples, rate_hz = full_scale(as_array(sound[0])), int(sound[1])
         if samples.ndim not in (1, 2):
             raise RequestError(f"the prompt has shape {samples.shape}; give samples, channels last")
         check_extent(len(samples), rate_hz, "the prompt")
         return samples.mean(axis=1) if samples.ndim == 2 else samples, rate_hz, "the prompt"
     import soundfile
 
+    if not isinstance(sound, str | Path):
+        raise RequestError(f"the prompt is a {type(sound).__name__}; give a file, or a pair of samples and their rate")
     path = Path(sound)
     if not path.is_file():
         raise RequestError(f"there is no prompt audio at {path}")
@@ -71,6 +76,14 @@ def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise RequestError(f"{path} cannot be read as sound ({error}); give a wav, flac, ogg or mp3 file") from None
     return np.asarray(samples.mean(axis=1), dtype=np.float32), int(rate_hz), str(path)
+
+
+def as_array(samples: Any) -> NDArray[Any]:
+    """Raises: RequestError for rows of different lengths."""
+    try:
+        return np.asarray(samples)
+    except ValueError as error:
+        raise RequestError(f"the prompt's samples are no array ({error}); give samples, channels last") from None
 
 
 def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:

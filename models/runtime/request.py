@@ -4,6 +4,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, TypedDict
 
 from models.runtime.draws import Draws
@@ -75,14 +76,15 @@ class Request:
     draws: Draws | None = None
     """Random numbers to use instead of those of `seed`: recorded ones, for parity."""
     cancelled: Callable[[], bool] | None = None
-    """Asked before every patch; true ends the speech."""
+    """Asked before every patch; true ends the speech. What it raises comes out of the speaking, for a whole batch."""
 
     def __post_init__(self) -> None:
         """Raises: RequestError, a sentence."""
+        check_types(self)
         check_text(self.text)
         if self.prompt_text is not None:
             check_text(self.prompt_text, what="the prompt text", empty=True)
-            if self.prompt_audio is None:
+            if self.prompt_audio is None and self.transcript:
                 raise RequestError("a prompt text was given without the prompt audio that it transcribes; give both")
         check_mode(self)
         if self.template not in (*TEMPLATES, INTERLEAVED_TEMPLATE):
@@ -108,8 +110,37 @@ class Request:
         return self.max_patches if seconds is None else min(math.ceil(seconds * patches_per_second), self.max_patches)
 
 
+KINDS: dict[str, tuple[type, str]] = {
+    "template": (str, "a name"),
+    "language": (str, "a code or name"),
+    "method": (str, "a name"),
+    "num_steps": (Integral, "a whole number"),
+    "max_patches": (Integral, "a whole number"),
+    "seed": (Integral, "a whole number"),
+    "guidance_scale": (Real, "a number"),
+    "speaker_scale": (Real, "a number"),
+    "stop_threshold": (Real, "a number"),
+}
+"""What a request says in words and numbers; numpy's numbers are numbers too."""
+OPTIONAL = ("language", "method", "num_steps", "guidance_scale")
+
+
+def check_types(request: Request) -> None:
+    """Raises: RequestError for a value that is not of its type."""
+    for name, (kind, what) in KINDS.items():
+        value = getattr(request, name)
+        if value is None and name in OPTIONAL:
+            continue
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise RequestError(f"{name} must be {what}, but is {value!r}")
+    if request.cancelled is not None and not callable(request.cancelled):
+        raise RequestError(f"cancelled must be a function, but is {request.cancelled!r}")
+
+
 def check_text(text: str, *, what: str = "the text", empty: bool = False, limit: int = MAX_CHARACTERS) -> None:
     """Raises: RequestError for no text, too much of it, or signs that are not text."""
+    if not isinstance(text, str):
+        raise RequestError(f"{what} must be a text, but is {text!r}")
     if not empty and not text.strip():
         raise RequestError("there is no text to speak; give at least one word")
     if len(text) > limit:

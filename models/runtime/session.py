@@ -116,6 +116,7 @@ class Session:
         Raises: RequestError when the text is over or the session has ended, or for text that cannot be read.
         """
         self.check_open()
+        check_text(text, empty=True)
         check_text(self.text + text, empty=True)
         self.text += text
         return self.push_ids(self.reader.push(text))

@@ -90,6 +90,13 @@ def test_wrong_value_in_llm_config_json_is_a_sentence(broken: Path, name: str) -
         load_bundle(broken)
 
 
+def test_encoder_alone_takes_the_official_rate_where_config_json_lacks_one(broken: Path) -> None:
+    table = json.loads((broken / "config.json").read_text())
+    del table["vocoder"]["sample_rate"]
+    (broken / "config.json").write_text(json.dumps(table))
+    assert LatentEncoder(broken).rate_hz == 24000
+
+
 def test_llm_without_a_width_is_a_sentence(broken: Path) -> None:
     table = json.loads((broken / "llm_config.json").read_text())
     del table["hidden_size"]

@@ -13,6 +13,7 @@ import torch
 from models.backbone.config import SamplingConfig
 from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import Draws, Speech, generate
+from models.runtime.long import generate_long
 from models.runtime.prompt import RequestError
 from models.runtime.request import longest_seconds
 from models.runtime.session import Session
@@ -197,6 +198,22 @@ BAD_REQUESTS = {
     "mode with a prompt": ({"mode": "none", "prompt_audio": voice()}, "mode none takes no prompt audio; leave it out"),
     "template": ({"template": "song"}, "unknown template 'song'; there are: tts, instruction_tts"),
     "infinite guidance": ({"guidance_scale": float("inf")}, "guidance must be a number"),
+    "no seed": ({"seed": None}, "seed must be a whole number, but is None"),
+    "seed in quotes": ({"seed": "1"}, "seed must be a whole number, but is '1'"),
+    "seed with a fraction": ({"seed": 1.5}, "seed must be a whole number"),
+    "flag for a seed": ({"seed": True}, "seed must be a whole number"),
+    "steps with a fraction": ({"num_steps": 2.5}, "num_steps must be a whole number"),
+    "maximum in quotes": ({"max_patches": "3"}, "max_patches must be a whole number"),
+    "text that is none": ({"text": None}, "the text must be a text, but is None"),
+    "language that is a number": ({"language": 5}, "language must be a code or name, but is 5"),
+    "guidance in quotes": ({"guidance_scale": "1"}, "guidance_scale must be a number"),
+    "cancelled that is no function": ({"cancelled": 5}, "cancelled must be a function"),
+    "prompt text that is a number": ({"prompt_audio": voice(), "prompt_text": 5}, "the prompt text must be a text"),
+    "prompt that is a list": ({"prompt_audio": [0.1]}, "the prompt is a list; give a file"),
+    "prompt that is a tuple": ({"prompt_audio": (1, 2, 3)}, "a tuple of 3; give samples and their rate"),
+    "rate that is no number": ({"prompt_audio": (np.ones(9000, "f4"), float("nan"))}, "their rate, a whole number"),
+    "ragged samples": ({"prompt_audio": ([[0.1], [0.1, 0.2]], 16000)}, "samples are no array"),
+    "samples in quotes": ({"prompt_audio": ("ab", 16000)}, "samples of type <U2"),
     "very many steps": ({"num_steps": 200000}, "at most 1000 steps, but num_steps is 200000"),
     "huge guidance": ({"guidance_scale": 1e30}, "at most 100, but is 1e"),
     "huge scale": ({"speaker_scale": -1e30}, "from -1000 to 1000, but is -1e"),
@@ -213,6 +230,22 @@ def test_bad_request_is_a_sentence(small: Bundle, name: str) -> None:
     options, words = BAD_REQUESTS[name]
     with pytest.raises(RequestError, match=words):
         generate(small, **{"text": "hello", "max_patches": 1, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["seed in quotes", "maximum in quotes", "text that is none"])
+def test_wrong_type_is_a_sentence_of_long_texts_and_sessions_too(small: Bundle, name: str) -> None:
+    options, words = BAD_REQUESTS[name]
+    with pytest.raises(RequestError, match=words):
+        generate_long(small, **{"text": "hello", **options})  # type: ignore[arg-type]
+    own = {key: value for key, value in options.items() if key != "text"}
+    with pytest.raises(RequestError, match=words):
+        Session(small, **{"max_patches": 3, **own}).push(None)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_and_an_empty_prompt_text_are_taken(small: Bundle) -> None:
+    given: dict[str, Any] = {"seed": np.int64(3), "num_steps": np.int32(2), "guidance_scale": np.float32(1.5)}
+    found = generate(small, "hello", prompt_text="", max_patches=1, **given)
+    assert_equal(found, generate(small, "hello", seed=3, num_steps=2, guidance_scale=1.5, max_patches=1))
 
 
 def test_file_that_is_not_sound_is_a_sentence(small: Bundle, tmp_path: Path) -> None:
