@@ -36,7 +36,7 @@ class StepLog:
             "lr": report.lr,
             "seconds": round(seconds, 4),
             "waited": round(waited, 4),
-            **({"saving": round(saving, 4)} if saving else {}),
+            **({"saving": round(saving, 4)} if saving >= 1e-4 else {}),
             "audio_seconds": round(audio_seconds, 3),
         }
         self.file.write(json.dumps(line) + "\n")

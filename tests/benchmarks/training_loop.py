@@ -47,7 +47,8 @@ from speech import build_corpus  # noqa: E402
 WIDTH, LAYERS = 256, 4
 OPTIMIZER = Optimizer(lr=1e-4, clip=1.0)
 WEIGHTS = {"flow/velocity": 1.0, "stop/bce": 1.0}
-EVERY = StageManifest.model_fields["save_every"].default
+EVERY = 900
+"""Steps between two checkpoints where `save_every` is 1000, as it is by default (StageManifest.checkpoint_every)."""
 Clocks = tuple[float, float]
 
 
