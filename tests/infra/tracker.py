@@ -68,7 +68,7 @@ def serve(port: int, database: str, folder: Path) -> subprocess.Popen[bytes]:
 
 def shipped_bytes(journal: Path, uri: str, *, above: int) -> int:
     """Wait until MLflow has more than `above` bytes of the driver's journal."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while (now := Shipped.read(journal, uri).offsets.get("driver.jsonl", 0)) <= above:
         assert time.monotonic() < deadline, "nothing arrived"
         time.sleep(0.2)
