@@ -278,7 +278,8 @@ def report(python: Path, kept: Path, *, threads: int, rounds: int, only: list[st
                 print("\n".join(limit(sides, seconds)), flush=True)
     if wanted("flat"):
         with both(python, kept / "medium", threads=threads, work=work) as sides:
-            print("\n".join(flat(sides, work=work)), flush=True)
+            for line in flat(sides, work=work):
+                print(line, flush=True)
     if wanted("memory"):
         print(speaking_memory(python, kept / "medium", threads=threads, work=work))
     print(f"load at the end {os.getloadavg()[0]:.1f}", flush=True)
