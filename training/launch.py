@@ -317,6 +317,8 @@ def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:
     job.say(f"{report.first_to_last(summary)} ({clock(seconds)})")
     if manifest.bar is not None and manifest.steps >= manifest.bar.after_steps and held:
         missed = report.missed(held[-1], below=manifest.bar.below)
-        summary["bar"] = {"below": manifest.bar.below, "missed": missed}
-        job.say(f"it has learned less than its manifest expects, held out: {missed}" if missed else "its bar is passed")
+        absent = ", ".join(sorted(set(manifest.bar.below) - set(held[-1])))
+        summary["bar"] = {"below": manifest.bar.below, "missed": missed, "not_measured": absent}
+        how = f"it has learned less than its manifest expects, held out: {missed}" if missed else "its bar is passed"
+        job.say(f"{how}{f'; not measured on so few samples: {absent}' if absent else ''}")
     return Outcome(digest=report.bundle_digest(job.out / "bundle"), summary=summary)

@@ -1,7 +1,6 @@
 """What a stage came to, for people: progress, first and last losses, curves, and the digest of the bundle."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,9 +108,6 @@ def bundle_digest(folder: Path) -> str:
 
 
 def missed(found: Mapping[str, float], *, below: Mapping[str, float]) -> str:
-    """Terms that did not come below their bars, in words; nothing where all did."""
-    high = {term: value for term, value in below.items() if not found.get(term, math.inf) < value}
-    return ", ".join(
-        f"{term} is {found[term]:.4g}, not below {value:g}" if term in found else f"{term} is not measured"
-        for term, value in high.items()
-    )
+    """Terms that were measured and did not come below their bars, in words; nothing where all did."""
+    high = [term for term, value in below.items() if term in found and not found[term] < value]
+    return ", ".join(f"{term} is {found[term]:.4g}, not below {below[term]:g}" for term in high)
