@@ -58,7 +58,9 @@ def test_environment_of_another_checkout_is_taken_over_and_says_so(tmp_path: Pat
     assert f"-e {root}[dev]" in asked
     asked, said = told()
     assert asked == ""
-    assert said.splitlines() == [f"environment: {venv} is up to date", str(root)]
+    told_so, path = said.splitlines()
+    assert told_so == f"environment: {venv} is up to date"
+    assert path.split(":")[0] == str(root), "its own code comes first, whatever the environment holds"
     marker = venv / ".stipple-installed"
     marker.write_text(marker.read_text().replace(str(root), "/elsewhere"))
     asked, said = told()
