@@ -11,6 +11,7 @@ from torch import nn
 from training.data.batching import Plan, Share
 from training.plan import STATE, WEIGHT, asked, memory
 from training.speed import counter, keep_flops
+from training.update import frozen
 
 if TYPE_CHECKING:
     from training.loop import Worker
@@ -92,16 +93,12 @@ def try_heaviest(worker: "Worker") -> None:
 @contextmanager
 def untouched(player: nn.Module, others: Sequence[nn.Module]) -> Iterator[None]:
     """Freeze the others, drop gradients as they come, and put buffers back at the end."""
-    frozen = [p for other in others for p in other.parameters() if p.requires_grad]
     buffers = [(buffer, buffer.clone()) for module in (player, *others) for buffer in module.buffers()]
     hooks = [p.register_post_accumulate_grad_hook(dropped) for p in player.parameters() if p.requires_grad]  # type: ignore[no-untyped-call]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
     try:
-        yield
+        with frozen(others):
+            yield
     finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
         for hook in hooks:
             hook.remove()
         for buffer, before in buffers:

@@ -1,13 +1,13 @@
 """One update of one player: losses over all workers and micro-batches, the guard, the gradient, the step."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.data.draw import Draw
 from training.engine import Engine
@@ -118,17 +118,18 @@ def place(at: Moment) -> str:
 @contextmanager
 def only(player: str, engines: Mapping[str, Engine]) -> Iterator[None]:
     """Freeze every other player, so that looking at its network leaves no gradient in it."""
-    frozen = [
-        parameter
-        for name, engine in engines.items()
-        if name != player
-        for parameter in engine.player.parameters()
-        if parameter.requires_grad
-    ]
-    for parameter in frozen:
+    with frozen(engine.player for name, engine in engines.items() if name != player):
+        yield
+
+
+@contextmanager
+def frozen(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Parameters that are trained ask for no gradient, until the end of the block."""
+    held = [parameter for network in networks for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in held:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in frozen:
+        for parameter in held:
             parameter.requires_grad_(True)
