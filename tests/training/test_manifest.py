@@ -7,6 +7,7 @@ import pytest
 
 from infra.manifest import ManifestError, digest, load, parse
 from training.manifest import MODELS, StageManifest, identity, load_model, zero_limit
+from training.schedule import lr_at
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -120,6 +121,34 @@ def test_every_manifest_of_the_house_is_valid_and_opens_with_what_to_expect(path
 def test_all_seven_stages_are_there_full_and_tiny() -> None:
     for folder in (TRAIN, TRAIN / "tiny"):
         assert {path.stem for path in folder.glob("*.yaml")} == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "steps", "hours", "rates"),
+    [
+        ("audiovae_stage1", 500_000, None, {0: 1e-4, 250_000: 1e-5, 500_000: 1e-6}),
+        ("backbone_stage1", 100_000, 0.5, {0: 2e-6, 1000: 2e-4, 100_000: 2e-4}),
+        ("backbone_stage2", 700_000, 8, {0: 2e-6, 7000: 2e-4, 700_000: 2e-4}),
+        ("backbone_stage3", 100_000, 8, {0: 2e-6, 1000: 2e-4, 50_500: 1.15e-4, 100_000: 3e-5}),
+        ("soar", 50_000, 4, {5000: 3e-5, 16_250: 2e-6 + 28e-6 * 0.853553, 27_500: 1.6e-5, 50_000: 2e-6}),
+        ("meanflow", 50_000, 8, {5000: 1e-4, 16_250: 2e-6 + 98e-6 * 0.853553, 27_500: 5.1e-5, 50_000: 2e-6}),
+    ],
+)
+def test_full_stages_have_the_steps_batches_and_rates_of_the_paper(
+    stage: str, steps: int, hours: float | None, rates: dict[int, float]
+) -> None:
+    manifest = load(StageManifest, TRAIN / f"{stage}.yaml")
+    assert manifest.steps == steps
+    assert hours is None or manifest.data.seconds_per_step == hours * 3600
+    for step, rate in rates.items():
+        found = lr_at(step, schedule=manifest.schedule, lr=manifest.optimizer.lr, steps=steps)
+        assert found == pytest.approx(rate, rel=1e-5), step
+
+
+def test_annealing_and_correction_learn_from_the_better_part_of_the_data() -> None:
+    for stage in ("backbone_stage3", "soar"):
+        manifest = load(StageManifest, TRAIN / f"{stage}.yaml")
+        assert [part.tiers for part in manifest.data.mixture] == [("gold",)]
 
 
 def test_models_are_valid() -> None:
