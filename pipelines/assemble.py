@@ -38,7 +38,7 @@ from pipelines.policy.withheld import withholding
 from pipelines.row import as_row, segment_of
 from pipelines.synthetic.truth import read_truth, score_against_truth
 from pipelines.synthetic.truth import table as truth_table
-from pipelines.units import Unit
+from pipelines.units import Unit, rights_of
 
 EXAMPLES = 10
 """Clips to hear, and reasons to draw as curves."""
@@ -55,6 +55,8 @@ class Kept:
     key: str
     tier: str
     corpus: str
+    rights: Row
+    """License and source, as the catalog tells them now."""
     record_bytes: int
     result: Path
     place: tuple[int, int]
@@ -73,7 +75,7 @@ class Kept:
         """All fields of its segment, read from the unit's result."""
         with self.result.open("rb") as file:
             line = os.pread(file.fileno(), self.place[1], self.place[0])
-        return row_of(fate_of(line, place=self.place), corpus=self.corpus)
+        return row_of(fate_of(line, place=self.place), corpus=self.corpus, rights=self.rights)
 
 
 @dataclass
@@ -129,14 +131,17 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     sparing, met = Sparing(stones, manifest.name), Met(stones, manifest.name)
 
     def ready() -> Iterator[Row]:
-        for result in results(job.work, ids, chain=chain.fingerprint):
-            yield from (row_of(fate, corpus=manifest.name) for fate in result.fates if fate.status == "ready")
+        for unit, result in zip(units, results(job.work, ids, chain=chain.fingerprint), strict=True):
+            rights = rights_of(unit.recordings)
+            found = (fate for fate in result.fates if fate.status == "ready")
+            yield from (row_of(fate, corpus=manifest.name, rights=rights.get(fate.recording, {})) for fate in found)
 
     ways = {recording.text is not None for unit in units for recording in unit.recordings}
     seen = Seen(told_elsewhere(ready, manifest, withheld=why)) if len(ways) > 1 else Seen()
     with ledger_writer(job.out / "ledger.parquet") as put:
         for unit, result in zip(units, results(job.work, ids, chain=chain.fingerprint), strict=True):
-            rows, fates = [], list(judged(result, manifest, seen=seen, withheld=why))
+            rights = rights_of(unit.recordings)
+            rows, fates = [], list(judged(result, manifest, rights=rights, seen=seen, withheld=why))
             gone, given = sparing.recordings_gone(row for _, row in fates), given_of(unit)
             for fate, row in fates:
                 row |= given[row["recording"]] if row["key"] is None else {}
@@ -150,7 +155,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
                     place = {"offset": fate.sounds[-1].offset, "flac_bytes": fate.sounds[-1].flac_bytes}
                     sounds.add(row["key"], file, **place)
                     if row["tier"] is not None:
-                        items.append(kept(fate, row, result, file, corpus=manifest.name, work=job.work))
+                        told = rights.get(fate.recording, {})
+                        items.append(kept(fate, row, result, file, corpus=manifest.name, rights=told, work=job.work))
                 put(spared)
             funnel.add(result.recordings, rows)
             add_costs(costs, result)
@@ -163,12 +169,13 @@ def judged(
     result: UnitResult,
     manifest: CorpusManifest,
     *,
+    rights: Mapping[str, Row],
     seen: Seen,
     withheld: Callable[[Row], tuple[str, str] | None],
 ) -> Iterator[tuple[Fate, Row]]:
-    """The fates of a unit and their rows of the ledger, in the order of recordings."""
+    """The fates of a unit and their rows of the ledger, in the order of recordings; `rights` from `rights_of`."""
     fates = sorted(result.fates, key=lambda fate: (fate.recording, (fate.segment or {}).get("start_sample", -1)))
-    rows = [row_of(fate, corpus=manifest.name) for fate in fates]
+    rows = [row_of(fate, corpus=manifest.name, rights=rights.get(fate.recording, {})) for fate in fates]
     ready = [row for fate, row in zip(fates, rows, strict=True) if fate.status == "ready"]
     verdict_of = {id(row): Verdict(None, (why[0],), why[1]) for row in ready if (why := withheld(row)) is not None}
     allowed = [row for row in ready if id(row) not in verdict_of]
@@ -187,12 +194,13 @@ def judged(
         yield fate, row
 
 
-def row_of(fate: Fate, *, corpus: str) -> Row:
-    """The fields of a fate's segment; of a recording's fate, the few that it has."""
+def row_of(fate: Fate, *, corpus: str, rights: Row) -> Row:
+    """The fields of a fate's segment; of a recording's fate, the few that it has. License and source are those of
+    `rights` where it has them, whatever they were when the recording was annotated."""
     if fate.segment is None:
         facts = {"recording": fate.recording, "license": fate.license, "language": fate.language}
-        return {**facts, "source": fate.source, "corpus": corpus, "key": None, "given_language": None}
-    return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus))
+        return {**facts, "source": fate.source, **rights, "corpus": corpus, "key": None, "given_language": None}
+    return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus, **rights))
 
 
 def given_of(unit: Unit) -> dict[str, Row]:
@@ -208,13 +216,14 @@ def given_of(unit: Unit) -> dict[str, Row]:
     return found
 
 
-def kept(fate: Fate, row: Row, result: UnitResult, file: Path, *, corpus: str, work: Path) -> Kept:
+def kept(fate: Fate, row: Row, result: UnitResult, file: Path, *, corpus: str, rights: Row, work: Path) -> Kept:
     """The sample, to be packed later."""
     segment = {name: row[name] for name in as_row(segment_of(row))}
     return Kept(
         key=row["key"],
         tier=row["tier"],
         corpus=corpus,
+        rights=rights,
         record_bytes=len(record_of(segment, tier=row["tier"])),
         result=result_path(work, unit=result.unit, chain=result.chain),
         place=fate.place,

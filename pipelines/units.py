@@ -16,6 +16,8 @@ from pipelines.row import Recording
 FEWEST = 32
 """Units that a corpus has at least, if they are not smaller than this:"""
 LEAST_BYTES = 2**20
+RIGHTS = ("license", "source")
+"""What a catalog tells of a recording for people and policies alone: a correction costs no model call."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,28 @@ def place(recording: Recording) -> tuple[str, float]:
 
 
 def unit_of(recordings: list[Recording]) -> Unit:
-    """A unit named by what the recordings are and when their files were last written."""
-    told: list[Any] = [{**asdict(recording), "uri": written(recording.uri)} for recording in recordings]
+    """A unit named by what the recordings are and when their files were last written.
+
+    License and source decide nothing that a transform finds out, and are looked up anew when a corpus is put together
+    (`rights_of`): they are part of the name only where the intervals of one file differ in them.
+    """
+    apart = {recording.name for recording in recordings} - rights_of(recordings).keys()
+    told: list[Any] = []
+    for recording in recordings:
+        facts = {**asdict(recording), "uri": written(recording.uri)}
+        told.append(facts if recording.name in apart else {**facts, **dict.fromkeys(RIGHTS)})
     return Unit(digest(canonical(told))[:24], tuple(recordings))
+
+
+def rights_of(recordings: Iterable[Recording]) -> dict[str, dict[str, str]]:
+    """Name -> license and source, as the catalog tells them now; without files whose intervals differ in them."""
+    found: dict[str, dict[str, str]] = {}
+    apart = set[str]()
+    for recording in recordings:
+        rights = {name: getattr(recording, name) for name in RIGHTS}
+        if found.setdefault(recording.name, rights) != rights:
+            apart.add(recording.name)
+    return {name: rights for name, rights in found.items() if name not in apart}
 
 
 def written(uri: str) -> int | None:

@@ -175,7 +175,7 @@ def kept_of(result: UnitResult, manifest: CorpusManifest) -> dict[str, float]:
     """Hours by status and tier, and the bytes of what is kept in its shard."""
     withheld = withholding(corpus=manifest.name, store=None, allow=manifest.allow)
     found = dict.fromkeys(("hours/kept", "hours/dropped", "hours/failed", "bytes/shards"), 0.0)
-    for fate, row in judged(result, manifest, seen=Seen(), withheld=withheld):
+    for fate, row in judged(result, manifest, rights={}, seen=Seen(), withheld=withheld):
         found[f"hours/{row['status']}"] += fate.seconds / 3600
         if row["status"] == "kept":
             tier = f"tier/{row['tier']}"

@@ -194,6 +194,19 @@ def test_policy_changes_without_running_a_model(built: tuple[Bench, Outcome]) ->
     assert 0 < strict.summary["samples"] < outcome.summary["samples"]
 
 
+def test_corrected_license_and_source_run_no_model_and_give_what_a_fresh_build_gives(
+    built: tuple[Bench, Outcome],
+) -> None:
+    bench, _ = built
+    before, right = bench.connected, {"license": "CC-BY-4.0", "source": "https://example.org/kit"}
+    corrected = bench.build("corrected", work="work-one", **right)
+    assert bench.connected == before
+    rows = [*open_corpus(bench.root / "corrected").rows, *read_ledger(bench.root / "corrected")]
+    assert {(row["license"], row["source"]) for row in rows} == {tuple(right.values())}
+    assert bench.build("anew", work="work-anew", **right).digest == corrected.digest
+    assert files(bench.root / "anew") == files(bench.root / "corrected")
+
+
 def test_another_version_in_the_store_takes_over_what_the_same_chain_has_scored(built: tuple[Bench, Outcome]) -> None:
     bench, outcome = built
     shutil.copytree(bench.root / "work-one", bench.root / "store" / "first" / "work")

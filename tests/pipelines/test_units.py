@@ -1,13 +1,14 @@
 """Units: the same recordings give the same units, whatever order they come in."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.manifest import Units
 from pipelines.row import Recording
-from pipelines.units import Unit, plan_units
+from pipelines.units import Unit, plan_units, rights_of, unit_of
 
 
 def recording(number: int, *, size: int = 1_000_000, root: str = "/data") -> Recording:
@@ -64,3 +65,12 @@ def test_unit_travels_as_text() -> None:
 def test_two_recordings_of_one_name_are_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"001\.wav: there are two"):
         plan_units([recording(1), recording(1)], limits=Units())
+
+
+def test_license_and_source_do_not_name_a_unit_unless_the_intervals_of_a_file_differ_in_them() -> None:
+    one = [replace(recording(0), start_seconds=start, end_seconds=start + 1.0) for start in (0.0, 1.0)]
+    both = [replace(item, license="CC0-1.0", source="a shelf") for item in one]
+    assert unit_of(one).id == unit_of(both).id != unit_of([one[0], both[1]]).id
+    assert unit_of([one[0], both[1]]).id != unit_of([both[0], one[1]]).id
+    assert rights_of(both) == {one[0].name: {"license": "CC0-1.0", "source": "a shelf"}}
+    assert rights_of([one[0], both[1]]) == {}
