@@ -58,6 +58,9 @@ HALTED = "halted"
 """Written by the workers where they have saved their state and ended because they were asked to."""
 SENTENCES = (DoesNotFit, NonFinite, Leak, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
 """Errors whose message is for a person, and which another start of the workers would not mend."""
+TOGETHER = (NonFinite, Leak)
+"""Those of them that every worker raises. Any other may meet one worker alone, while all others wait for its part of a
+sum."""
 
 
 def run(job: Job) -> Outcome:
@@ -141,25 +144,38 @@ def licenses_of(job: Job) -> list[str]:
     return sorted(found)
 
 
+class Stopped(RuntimeError):  # noqa: N818 - reads as what happened
+    """A worker has written why the stage ends. The others may wait for it: whoever started them ends them."""
+
+
 def work(errand: Errand, world: World, say: Callable[[str], None]) -> None:
-    """What every worker does. An end that deserves a sentence is written down for the driver; a crash is a crash."""
+    """What every worker does. An end that deserves a sentence is written down for the driver; a crash is a crash.
+
+    Raises: Stopped where it is not sure that the other workers end, too. Started again, they end at once.
+    """
+    stopped = Path(errand.work) / STOPPED
+    if stopped.exists():
+        return
     try:
         Worker(errand, world, say).train()
     except Halted as end:
         if world.rank == 0:
             write_atomic(Path(errand.work) / HALTED, f"{end}; run it again to go on")
     except SENTENCES as error:
-        if world.rank == 0:
-            write_atomic(Path(errand.work) / STOPPED, json.dumps({"sentence": str(error)}))
+        together = isinstance(error, TOGETHER) or world.size == 1
+        if world.rank == 0 or not together:
+            write_atomic(stopped, json.dumps({"sentence": str(error)}))
+        if not together:
+            raise Stopped(str(error)) from error
 
 
 def fit(errand: Errand, *, name: str) -> None:
     """Let Ray Train start the workers, and start them again when one dies; returns when all have ended.
 
-    Raises: Refused when they died more often than the manifest allows.
+    Raises: TrainingFailedError when they died more often than the manifest allows, and none said why in a sentence.
     """
     settle()
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig
 
     manifest = errand.manifest
@@ -182,7 +198,11 @@ def fit(errand: Errand, *, name: str) -> None:
             ),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except TrainingFailedError:
+        if not (Path(errand.work) / STOPPED).exists():
+            raise
 
 
 def settle() -> None:

@@ -11,8 +11,10 @@ from torch import distributed as dist
 
 import training.objectives
 from infra.manifest import parse
+from pipelines.shards import CorpusError
 from training.checkpoint import CheckpointError
 from training.errand import ERRAND, Errand
+from training.launch import work
 from training.loop import Worker
 from training.manifest import StageManifest
 from training.transfer import shapes_of
@@ -105,6 +107,23 @@ def replay(world: World, *, folders: list[str], first: int, last: int) -> Any:
         difference = replayed(world, Path(folder), first=first, last=last, say=said.append)
         found.append({"difference": difference, "said": said})
     return found
+
+
+def stop_alone(world: World, *, corpus: str, folder: str, manifest: dict[str, Any], where: int) -> Any:
+    """Work on a stage of which only rank `where` cannot read a sample; how this rank ended."""
+
+    def batch(self: Worker, share: Any, **named: Any) -> Any:
+        if named["step"] == 2 and world.rank == where:
+            raise CorpusError("shard 7 is torn")
+        return read(self, share, **named)
+
+    read, Worker.batch = Worker.batch, batch  # type: ignore[method-assign]
+    errand = worker_of(world, corpus=corpus, folder=folder, manifest=manifest).errand
+    try:
+        work(errand, world, print)
+    except RuntimeError as error:
+        return type(error).__name__
+    return "returned"
 
 
 class Interrupted(Exception):  # noqa: N818

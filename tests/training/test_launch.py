@@ -13,8 +13,9 @@ from infra.journal import About, JournalRun, read_from
 from infra.manifest import parse
 from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
-from training.launch import run
+from training.launch import STOPPED, errand_of, run, work
 from training.manifest import StageManifest
+from training.world import World
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -181,11 +182,30 @@ def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None
         run(job({**TOY, "model": None}))
 
 
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("where", [0, 1])
+def test_what_stops_one_worker_alone_is_told_and_does_not_leave_the_others_waiting(
+    ranks: Callable[..., list[Any]], corpus: Path, tmp_path: Path, where: int
+) -> None:
+    manifest = {**TOY, "launcher": "ray", "workers": 2, "try_heaviest": False, "validation_batches": 0}
+    ends = ranks("stop_alone", world=2, corpus=corpus, folder=tmp_path, manifest=manifest, where=where)
+    assert ends[where] == "Stopped"
+    assert ends[1 - where] != "returned"
+    assert json.loads((tmp_path / STOPPED).read_text()) == {"sentence": "shard 7 is torn"}
+
+
+def test_workers_that_are_started_again_after_a_sentence_do_nothing(job: Callable[..., Job]) -> None:
+    toy = job(TOY)
+    assert isinstance(toy.manifest, StageManifest)
+    errand = errand_of(toy, toy.manifest)
+    (toy.work / STOPPED).write_text("{}")
+    work(errand, World(), print)
+    assert not (toy.work / "losses.jsonl").exists()
+
+
 def test_a_worker_of_an_earlier_attempt_cannot_write(job: Callable[..., Job]) -> None:
     from training.errand import Superseded
-    from training.launch import errand_of
     from training.loop import Worker
-    from training.world import World
 
     toy = job(TOY)
     assert isinstance(toy.manifest, StageManifest)
