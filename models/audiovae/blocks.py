@@ -114,7 +114,7 @@ class RecurrentBlock(nn.Sequential):
         return cast(Tensor, narrow(recur(widen(x_BFD), carry)))
 
 
-class SnakeBeta(nn.Module):
+class SnakeBeta(Packs, nn.Module):
     """x + sin^2(x e^alpha) / (e^beta + 1e-9), alpha and beta per channel (BigVGAN, log scale)."""
 
     def __init__(self, channels: int) -> None:
@@ -125,8 +125,14 @@ class SnakeBeta(nn.Module):
     def forward(self, x_BCPL: Tensor) -> Tensor:
         """The channel axis is the second, whatever follows it."""
         shape = (1, -1) + (1,) * (x_BCPL.dim() - 2)
-        alpha, beta = self.alpha.exp().view(shape), self.beta.exp().view(shape)
-        return apply(SnakeByHand, x_BCPL, alpha, 1.0 / (beta + 1e-9))
+        weights = [self.alpha, self.beta]
+        fixed = not torch.is_grad_enabled() and self.packable(weights)
+        alpha, share = self.kept(weights, self.factors) if fixed else self.factors()
+        return apply(SnakeByHand, x_BCPL, alpha.view(shape), share.view(shape))
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """e^alpha and 1 / (e^beta + 1e-9)."""
+        return self.alpha.exp(), 1.0 / (self.beta.exp() + 1e-9)
 
 
 class SnakeByHand(torch.autograd.Function):
@@ -208,10 +214,8 @@ class AliasFree(Packs, nn.Module):
         if products.filters_fit(x_BCL, filters[0]) and self.packable(filters):
             return self.by_products(x_BCL, filters, carry)
         reach = FILTER_TAPS // 2 - 1
-        up_G2K = 2 * self.upsample.filter.view(-1, reach + 1, 2).transpose(1, 2).flip(-1)
-        down_G2K = self.downsample.lowpass.filter.view(-1, reach + 1, 2).transpose(1, 2)
-        # the odd phase lags by one: seven taps for each, the first of the even ones and the last of the odd ones 0
-        down_G2K = torch.stack([functional.pad(down_G2K[:, 1], (1, 0)), functional.pad(down_G2K[:, 0], (0, 1))], dim=1)
+        fixed = x_BCL.is_cuda and not torch.is_grad_enabled() and self.packable(filters)
+        up_G2K, down_G2K = self.kept(filters, self.phases) if fixed else self.phases()
         doubled_BC2L = by_phase(with_history(x_BCL, reach, carry=carry, key=(self, "input")), up_G2K)
         doubled_BC2L = self.act(doubled_BC2L)
         history = None if carry is None else carry.get((self, "doubled"))
@@ -221,6 +225,15 @@ class AliasFree(Packs, nn.Module):
         if carry is not None:
             carry[self, "doubled"] = joined[..., joined.shape[-1] - reach - 1 :].clone()
         return from_phases(joined, down_G2K)
+
+    def phases(self) -> tuple[Tensor, Tensor]:
+        """Taps of both filters by phase, (G, 2, K)."""
+        reach = FILTER_TAPS // 2 - 1
+        up_G2K = 2 * self.upsample.filter.view(-1, reach + 1, 2).transpose(1, 2).flip(-1)
+        down_G2K = self.downsample.lowpass.filter.view(-1, reach + 1, 2).transpose(1, 2)
+        # the odd phase lags by one: seven taps for each, the first of the even ones and the last of the odd ones 0
+        down_G2K = torch.stack([functional.pad(down_G2K[:, 1], (1, 0)), functional.pad(down_G2K[:, 0], (0, 1))], dim=1)
+        return up_G2K, down_G2K
 
     def by_products(self, x_BCL: Tensor, filters: list[Tensor], carry: Carry | None) -> Tensor:
         """The same for speech on a CPU; the doubled signal is interleaved: u[2t] = even[t], u[2t+1] = odd[t]."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,16 @@ Rotary = tuple[Tensor, Tensor]
 
 Mask: TypeAlias = "Tensor | list[Piece] | BlockMask | None"
 """Who looks at whom: of all pairs, of pieces (models.backbone.layout), of blocks, or all at all."""
+
+
+class Past(Protocol):
+    """Keys and values of what one attention layer has seen."""
+
+    def join(
+        self, key_BALE: Tensor, value_BALE: Tensor, *, keep: int, copy: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Past and new ones together, as `KeyValues.join` gives them."""
+        ...
 
 
 class KeyValues:
@@ -156,7 +166,7 @@ class Attention(nn.Module):
         mask: Mask = None,
         causal: bool = False,
         turn: Rotary | None = None,
-        past: KeyValues | None = None,
+        past: Past | None = None,
         keep: int = 0,
         copy: int | None = None,
     ) -> Tensor:

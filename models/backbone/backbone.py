@@ -19,6 +19,7 @@ from models.backbone.linear import Linear
 from models.backbone.llm import LanguageModel
 from models.backbone.semantic_encoder import SemanticEncoder
 from models.backbone.state import HeadState, State
+from models.backbone.static import StaticHead, StaticState
 
 APPENDED = 64
 """Patches of a prompt that join the head's history at once, which bounds the memory that this takes."""
@@ -201,12 +202,12 @@ class Backbone(nn.Module):
         return self.llm.embed(ids_BT)
 
     @torch.no_grad()
-    def embed_patches(self, state: State, latent_BFD: Tensor) -> Tensor:
+    def embed_patches(self, state: State | StaticState, latent_BFD: Tensor) -> Tensor:
         """LLM input of the next whole patches of raw latents: (B, P * K, D) -> (B, P, H)."""
         return cast(Tensor, self.patch_encoder(latent_BFD, state.semantic))
 
     @torch.no_grad()
-    def prefill(self, state: State, embedding_BLH: Tensor, *, real_BL: Tensor | None = None) -> Tensor:
+    def prefill(self, state: State | StaticState, embedding_BLH: Tensor, *, real_BL: Tensor | None = None) -> Tensor:
         """Feed LLM inputs, text or patches, behind what the state holds: (B, L, H) -> hidden states (B, L, H).
 
         `real_BL`: see models.backbone.llm.LanguageModel.forward.
@@ -249,10 +250,7 @@ class Backbone(nn.Module):
         if not patch_BFD.shape[1]:
             return
         self.settle(state)
-        if hidden_BPH.dim() == 2:
-            hidden_BPH = hidden_BPH[:, None]
-        frame_RFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(state.sampler.branches, 1, 1)
-        token_RTH = layout.units(self.head_tokens(state, hidden_BPH), frame_RFH)
+        token_RTH = self.unit_tokens(state, hidden_BPH[:, None] if hidden_BPH.dim() == 2 else hidden_BPH, patch_BFD)
         early_RTH, state.waiting_RUH = token_RTH[:, : -self.config.unit], token_RTH[:, -self.config.unit :]
         for some_RTH in torch.split(early_RTH, APPENDED * self.config.unit, 1):
             self.remember(state, some_RTH)
@@ -281,20 +279,17 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def sample_patch(
-        self, state: HeadState, hidden_BH: Tensor, noise_BKD: Tensor, renoise_BKD: Tensor | None = None
+        self, state: HeadState | StaticHead, hidden_BH: Tensor, noise_BKD: Tensor, renoise_BKD: Tensor | None = None
     ) -> Tensor:
         """The next normalized patch out of noise that the caller drew; the history does not hold it until appended.
 
         Shapes: (B, H), (B, K, D) -> (B, K, D). `renoise_BKD`: where `state.sampler.renoises`.
         """
         head, sampler, unit = self.velocity_field_predictor, state.sampler, self.config.unit
-        before_RLH = self.head_tokens(state, hidden_BH[:, None])
-        if state.waiting_RUH is not None:
-            before_RLH = torch.cat([state.waiting_RUH, before_RLH], dim=1)
+        before_RLH = state.before(self.head_tokens(state, hidden_BH[:, None]))
         new = before_RLH.shape[1] + self.config.patch_size
         turn = head.turn(state.positions(new, repeats=sampler.branches))
-        seen_RC = state.seen(repeats=sampler.branches)
-        mask = chunk_mask(new, past=state.length, full=unit, seen_BC=seen_RC, device=self.device)
+        mask = state.mask(new, full=unit)
 
         def velocity(state_BKD: Tensor, time: Tensor | float, number: int) -> Tensor:
             noisy_RKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
@@ -313,14 +308,16 @@ class Backbone(nn.Module):
             return guided(conditional, unconditional, sampler.guidance)
 
         patch_BKD = sampler.run(velocity, noise_BKD, renoise_BKD)
-        if state.waiting_RUH is not None:  # every evaluation has written its keys and values where the past ends
-            for layer in state.past:
-                layer.length += unit
-            state.waiting_RUH = None
-            state.joined(unit)
+        state.settled(unit)
         return patch_BKD
 
-    def head_tokens(self, state: HeadState, hidden_BPH: Tensor) -> Tensor:
+    @torch.no_grad()
+    def unit_tokens(self, state: HeadState | StaticHead, hidden_BPH: Tensor, patch_BFD: Tensor) -> Tensor:
+        """Head input of finished units, for all branches."""
+        frame_RFH = self.latent_proj(patch_BFD.to(self.dtype)).repeat(state.sampler.branches, 1, 1)
+        return layout.units(self.head_tokens(state, hidden_BPH), frame_RFH)
+
+    def head_tokens(self, state: HeadState | StaticHead, hidden_BPH: Tensor) -> Tensor:
         """Head input of hidden states, for both branches where there are two; the unconditional one sees zeros."""
         hidden_BPH = hidden_BPH.to(self.dtype)
         if state.sampler.branches == 2:

@@ -1,5 +1,6 @@
 """The flow-matching head (`velocity_field_predictor`): a Transformer whose norms flow time and speaker steer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone.attention import Attention, FeedForward, KeyValues, Mask, Rotary, rotary
+from models.backbone.attention import Attention, FeedForward, KeyValues, Mask, Past, Rotary, rotary
 from models.backbone.config import DiTConfig
 from models.backbone.linear import Linear
 
@@ -94,7 +95,7 @@ class Block(nn.Module):
         *,
         mask: Mask,
         turn: Rotary | None,
-        past: KeyValues | None,
+        past: Past | None,
         keep: int,
         copy: int | None,
     ) -> Tensor:
@@ -171,11 +172,13 @@ class DiT(nn.Module):
         return Modulation(blocks, self.output_layer.adaLN_modulation(condition_BH))
 
     def turn(self, position_L: Tensor) -> Rotary | None:
-        """Angles of positions (L,) or (B, L), at least float32; None for a head without them."""
+        """Angles of positions (L,) or (B, L), computed in float32 at least; None for a head without them."""
         if not self.config.rotary_bias:
             return None
-        position_L = position_L.to(torch.promote_types(self.input_layer.weight.dtype, torch.float32))
-        return rotary(position_L, head_dim=self.config.head_dim, theta=self.config.rotary_theta)
+        dtype = self.input_layer.weight.dtype
+        position_L = position_L.to(torch.promote_types(dtype, torch.float32))
+        cos, sin = rotary(position_L, head_dim=self.config.head_dim, theta=self.config.rotary_theta)
+        return cos.to(dtype), sin.to(dtype)
 
     def forward(
         self,
@@ -184,7 +187,7 @@ class DiT(nn.Module):
         turn: Rotary | None,
         modulation: Modulation,
         mask: Mask = None,
-        past: list[KeyValues] | None = None,
+        past: Sequence[Past] | None = None,
         copy: int | None = None,
     ) -> Tensor:
         """Velocities; with `past` (one a block), behind what that copy of it holds, and nothing joins it.

@@ -37,7 +37,7 @@ class Linear(Packs, nn.Linear):
 def project(x: Tensor, layers: Sequence[Linear], *, activation: Activation = "none") -> Tensor:
     """What layers that read the same input make of it, side by side: (..., I) -> (..., O of all), activated."""
     if not fit_for_onednn(x, layers[0].weight):
-        return activated(functional.linear(x, *joined(layers)), activation)
+        return activated(functional.linear(x, *joined_once(layers)), activation)
     if not torch.is_grad_enabled():
         weight, bias = packed(layers)
         return multiply(x, weight, bias, then=ONEDNN[activation])
@@ -51,6 +51,14 @@ def joined(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:
         return layers[0].weight, layers[0].bias
     bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     return torch.cat([layer.weight for layer in layers]), bias
+
+
+def joined_once(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:
+    """`joined`, kept by the first layer where it may be: on a GPU, joining reads and writes more than the product."""
+    parameters = [part for layer in layers for part in (layer.weight, layer.bias)]
+    if len(layers) == 1 or torch.is_grad_enabled() or not layers[0].packable(parameters):
+        return joined(layers)
+    return layers[0].kept(parameters, lambda: joined(layers))
 
 
 def packed(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone.attention import KeyValues, chunk_mask
+from models.backbone.attention import KeyValues
 from models.backbone.layout import causal_within
 from models.backbone.linear import Linear
 from models.backbone.state import LanguageState
+from models.backbone.static import StaticLanguage
 
 
 class LanguageModel(nn.Module):
@@ -46,7 +47,7 @@ class LanguageModel(nn.Module):
     def forward(
         self,
         embedding_BLH: Tensor,
-        state: LanguageState | None = None,
+        state: LanguageState | StaticLanguage | None = None,
         *,
         real_BL: Tensor | None = None,
         length_N: Tensor | None = None,
@@ -67,7 +68,7 @@ class LanguageModel(nn.Module):
             return cast(Tensor, out.last_hidden_state)
         if state is None:
             return cast(Tensor, self.model(inputs_embeds=embedding_BLH, use_cache=False).last_hidden_state)
-        mask, position_BL = self.attended(state, embedding_BLH, real_BL)
+        mask, position_BL = state.attended(embedding_BLH, real_BL)
         out = self.model(
             inputs_embeds=embedding_BLH,
             position_ids=position_BL,
@@ -76,21 +77,6 @@ class LanguageModel(nn.Module):
             use_cache=True,
         )
         return cast(Tensor, out.last_hidden_state)
-
-    def attended(
-        self, state: LanguageState, embedding_BLH: Tensor, real_BL: Tensor | None
-    ) -> tuple[Tensor | None, Tensor]:
-        """Mask and positions of new tokens; what is real of them is noted in the state."""
-        (B, L, _), past, device = embedding_BLH.shape, state.length, embedding_BLH.device
-        if state.seen_BC is None and real_BL is None:
-            return chunk_mask(L, past=past, device=device), torch.arange(past, past + L, device=device)[None]
-        seen_BC = torch.ones(B, past, dtype=torch.bool, device=device) if state.seen_BC is None else state.seen_BC
-        new_BL = torch.ones(B, L, dtype=torch.bool, device=device) if real_BL is None else real_BL
-        state.seen_BC = torch.cat([seen_BC, new_BL], dim=1)
-        position_BL = (state.seen_BC.cumsum(dim=1)[:, past:] - 1).clamp(min=0)
-        row, column = torch.arange(L, device=device)[:, None] + past, torch.arange(past + L, device=device)
-        # a token that is not real sees itself, so that its softmax is defined
-        return (state.seen_BC[:, None, None] & (column <= row)) | (column == row), position_BL
 
     def set_rotary(self, dtype: torch.dtype) -> None:
         """Round the rotary frequencies to `dtype`; those of positions are computed in float32 from them in any case.

@@ -4,13 +4,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.backbone.attention import Attention, FeedForward, KeyValues, chunk_mask, norm_layer
+from models.backbone.attention import Attention, FeedForward, KeyValues, Past, norm_layer
 from models.backbone.config import SemanticEncoderConfig
 from models.backbone.layout import causal_within
 from models.backbone.linear import Linear
 from models.backbone.state import SemanticState
+from models.backbone.static import StaticSemantic
 
 
 class Layer(nn.Module):
@@ -24,7 +24,7 @@ class Layer(nn.Module):
         self.ffn_norm = norm_layer(config.norm_layer, width)
         self.ffn = FeedForward(width, config.ffn_hidden_size, "silu")
 
-    def forward(self, x_BLH: Tensor, past: KeyValues | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x_BLH: Tensor, past: Past | None = None, mask: Tensor | None = None) -> Tensor:
         """Causal, or as `mask` says; behind `past`, which all new tokens join."""
         normed_BLH = self.attn_norm(x_BLH)
         if past is None:
@@ -72,7 +72,11 @@ class SemanticEncoder(nn.Module):
         return SemanticState(tail_B1D, [KeyValues() for _ in self.encoder.layers])
 
     def forward(
-        self, latent_BFD: Tensor, state: SemanticState | None = None, *, patches_N: Tensor | None = None
+        self,
+        latent_BFD: Tensor,
+        state: SemanticState | StaticSemantic | None = None,
+        *,
+        patches_N: Tensor | None = None,
     ) -> Tensor:
         """Embeddings of whole patches of raw (not normalized) latents; with `state`, behind those it has seen.
 
@@ -90,11 +94,8 @@ class SemanticEncoder(nn.Module):
             for layer in self.encoder.layers:
                 x_BLH = layer(x_BLH, mask=mask)
         else:
-            new, past = x_BLH.shape[1], state.past[0].length
-            mask = chunk_mask(new, past=past, seen_BC=state.seen_BC, device=x_BLH.device)
+            mask = state.mask(x_BLH.shape[1])
             for number, layer in enumerate(self.encoder.layers):
                 x_BLH = layer(x_BLH, state.past[number], mask)
-            state.tail_B1D = latent_BFD[:, -1:]
-            if state.seen_BC is not None:
-                state.seen_BC = functional.pad(state.seen_BC, (0, new), value=True)
+            state.heard(latent_BFD, new=x_BLH.shape[1])
         return cast(Tensor, self.out_proj(x_BLH.unflatten(1, (-1, self.group)).flatten(2)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.backbone.attention import KeyValues, seen_columns, side_by_side
+from models.backbone.attention import KeyValues, chunk_mask, seen_columns, side_by_side
 from models.backbone.dit import Modulation
 from models.backbone.flow import Sampler
 
@@ -28,6 +28,19 @@ class LanguageState:
         """Columns, those that nobody looks at included."""
         return self.layers[0].length
 
+    def attended(self, embedding_BLH: Tensor, real_BL: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """Mask and positions of new tokens; what is real of them is noted."""
+        (B, L, _), past, device = embedding_BLH.shape, self.length, embedding_BLH.device
+        if self.seen_BC is None and real_BL is None:
+            return chunk_mask(L, past=past, device=device), torch.arange(past, past + L, device=device)[None]
+        seen_BC = torch.ones(B, past, dtype=torch.bool, device=device) if self.seen_BC is None else self.seen_BC
+        new_BL = torch.ones(B, L, dtype=torch.bool, device=device) if real_BL is None else real_BL
+        self.seen_BC = torch.cat([seen_BC, new_BL], dim=1)
+        position_BL = (self.seen_BC.cumsum(dim=1)[:, past:] - 1).clamp(min=0)
+        row, column = torch.arange(L, device=device)[:, None] + past, torch.arange(past + L, device=device)
+        # a token that is not real sees itself, so that its softmax is defined
+        return (self.seen_BC[:, None, None] & (column <= row)) | (column == row), position_BL
+
     def update(self, key_BALE: Tensor, value_BALE: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
         """Called by transformers' attention: keep the new ones, and return all."""
         return self.layers[layer].join(key_BALE, value_BALE, keep=key_BALE.shape[2])
@@ -40,6 +53,16 @@ class SemanticState:
     tail_B1D: Tensor
     past: list[KeyValues]
     seen_BC: Tensor | None = None
+
+    def mask(self, new: int) -> Tensor | None:
+        """Who of so many new tokens may look at what."""
+        return chunk_mask(new, past=self.past[0].length, seen_BC=self.seen_BC, device=self.tail_B1D.device)
+
+    def heard(self, latent_BFD: Tensor, *, new: int) -> None:
+        """Note that these frames have joined the past, as so many tokens."""
+        self.tail_B1D = latent_BFD[:, -1:]
+        if self.seen_BC is not None:
+            self.seen_BC = functional.pad(self.seen_BC, (0, new), value=True)
 
 
 @dataclass
@@ -106,6 +129,24 @@ class HeadState:
             return torch.arange(self.length, self.length + new, device=device)
         start_B1 = self.seen_BC.sum(dim=1, keepdim=True)
         return (start_B1 + torch.arange(new, device=device)).repeat(repeats, 1)
+
+    def before(self, token_RLH: Tensor) -> Tensor:
+        """Head input of the next unit's first tokens, behind the unit that waits."""
+        return token_RLH if self.waiting_RUH is None else torch.cat([self.waiting_RUH, token_RLH], dim=1)
+
+    def mask(self, new: int, *, full: int) -> Tensor | None:
+        """Who of so many new tokens, the last `full` of them a unit in the making, may look at what."""
+        seen_RC = self.seen(repeats=self.sampler.branches)
+        device = self.modulation.output[0].device
+        return chunk_mask(new, past=self.length, full=full, seen_BC=seen_RC, device=device)
+
+    def settled(self, unit: int) -> None:
+        """Note that the unit that waited has joined: every evaluation has written its keys and values."""
+        if self.waiting_RUH is not None:
+            for layer in self.past:
+                layer.length += unit
+            self.waiting_RUH = None
+            self.joined(unit)
 
     def joined(self, new: int) -> None:
         """Note that so many tokens have joined the past of every block."""

@@ -14,7 +14,8 @@ from models.backbone.flow import Sampler
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError
 from models.runtime.request import FinishReason, Request
-from models.runtime.speaking import Speaking, begin, check_positions, sampler_of, speaking_parts, together
+from models.runtime.speaking import Opening, Speaking, begin, check_positions, sampler_of, speaking_parts, together
+from models.runtime.static_speaking import StaticSpeaking, static_speaking
 from models.runtime.voice import Voice, voice_of
 from models.text import tokens
 from models.text.language import tagged
@@ -53,9 +54,9 @@ class Turn:
 class Group:
     """The requests of one sampler."""
 
-    speaking: Speaking | None = None
+    speaking: Speaking | StaticSpeaking | None = None
     turns: list[Turn] = field(default_factory=list)
-    newcomers: list[tuple[Turn, Speaking]] = field(default_factory=list)
+    newcomers: list[tuple[Turn, Opening]] = field(default_factory=list)
 
 
 class Batch:
@@ -73,7 +74,7 @@ class Batch:
         return any(group.turns or group.newcomers for group in self.groups.values())
 
     def add(self, request: Request, voice: Voice | None = None) -> int:
-        """Read and hear what comes before a request's first patch; its number.
+        """Listen to a request's prompt, and let it begin with the next step; its number.
 
         `voice`: one that is known already, instead of the request's prompt audio.
 
@@ -91,9 +92,9 @@ class Batch:
         prompt = 0 if voice.latent_1FD is None else voice.latent_1FD.shape[1] // self.bundle.config.patch_size
         check_positions(self.bundle, len(first) + prompt + limit + 1)
         chunks = [first, *(next(words) for _ in range(prompt))]
-        speaking = begin(self.parts, sampler, voice, speaker_scale=request.speaker_scale, words=chunks)
         turn = Turn(self.added, request, draws, words, limit, redo_tail=voice.continues)
-        self.groups.setdefault(sampler, Group()).newcomers.append((turn, speaking))
+        opening = Opening(voice, request.speaker_scale, chunks)
+        self.groups.setdefault(sampler, Group()).newcomers.append((turn, opening))
         self.added += 1
         return turn.number
 
@@ -117,9 +118,9 @@ class Batch:
         Raises: RequestError where the model made what is no number.
         """
         made: dict[int, Step] = {}
-        for group in self.groups.values():
+        for sampler, group in self.groups.items():
             self.leave(group, made)
-            self.arrive(group)
+            self.arrive(group, sampler)
             if group.speaking is not None:
                 self.speak(group, group.speaking, made)
         self.groups = {sampler: group for sampler, group in self.groups.items() if group.turns}
@@ -142,20 +143,26 @@ class Batch:
             group.speaking = group.speaking if rows else None
         group.turns = turns
 
-    def arrive(self, group: Group) -> None:
+    def arrive(self, group: Group, sampler: Sampler) -> None:
         """Let those under way hear their last patch, and put newcomers beside them."""
         if group.speaking is not None:
             group.speaking.advance([next(turn.words) for turn in group.turns])
         if group.newcomers:
-            old = [] if group.speaking is None else [group.speaking]
-            group.speaking = together([*old, *(speaking for _, speaking in group.newcomers)])
+            openings = [opening for _, opening in group.newcomers]
+            if isinstance(group.speaking, StaticSpeaking):
+                group.speaking.take(openings)
+            elif group.speaking is None:
+                static = static_speaking(self.bundle.slots, self.parts, sampler, openings)
+                group.speaking = static or together([begin(self.parts, sampler, one) for one in openings])
+            else:
+                group.speaking = together([group.speaking, *(begin(self.parts, sampler, one) for one in openings)])
             group.turns += [turn for turn, _ in group.newcomers]
             group.newcomers = []
 
-    def speak(self, group: Group, speaking: Speaking, made: dict[int, Step]) -> None:
-        """Ask the stop head, make a patch out of noise, and see who has ended."""
-        probabilities = speaking.stop_probability().tolist()
+    def speak(self, group: Group, speaking: Speaking | StaticSpeaking, made: dict[int, Step]) -> None:
+        """Make a patch out of noise, ask the stop head whether it is the last, and see who has ended."""
         speaking.sample([turn.draws for turn in group.turns])
+        probabilities = speaking.stop_probability().tolist()
         latent_BKD = speaking.spoken()
         going = []
         for turn, probability, latent_KD in zip(group.turns, probabilities, latent_BKD, strict=True):

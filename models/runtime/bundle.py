@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from models.audiovae.vae import AudioVAE
     from models.backbone.backbone import Backbone
     from models.backbone.config import ModelConfig
+    from models.runtime.slot_pool import SlotPool
     from models.speaker.campplus import SpeakerEncoder
 
 __all__ = ["Bundle", "BundleError", "find_bundle", "load_bundle", "new_bundle", "save_bundle"]
@@ -57,6 +58,8 @@ class Bundle:
     """stipple.json: where it came from."""
     prompts: Prompts = field(default_factory=Prompts, compare=False, repr=False)
     """What its networks said of the recordings that they were given to imitate."""
+    slots: "SlotPool | None" = field(default=None, compare=False, repr=False)
+    """Where it speaks by CUDA graphs (models.runtime.precision.place); None: the ordinary way."""
 
 
 def new_bundle(

@@ -19,6 +19,7 @@ def place(
     device: str | torch.device = "cpu",
     precision: Precision = "float32",
     round_rotary: bool | None = None,
+    graphs: bool | None = None,
 ) -> "Bundle":
     """The bundle on a device; its networks are moved, not copied. AudioVAE, CAM++ and statistics stay float32.
 
@@ -26,8 +27,13 @@ def place(
     casts the whole core), and its released checkpoints are heard so: angles are off by 0.6 rad at position 500. None
     rounds in a released checkpoint, and not in one that was made here.
 
+    `graphs`: speak by CUDA graphs, which are recorded at the first request of a size (models.runtime.slot_pool). None:
+    on a GPU. On a CPU the same steps run as they are, with nothing gained.
+
     Raises: BundleError for a precision or device that is not there.
     """
+    from models.runtime.slot_pool import SlotPool
+
     if precision not in ("float32", "bfloat16"):
         raise BundleError(f"unknown precision {precision!r}; there are: float32, bfloat16")
     try:
@@ -47,4 +53,5 @@ def place(
         bundle,
         latent_mean_D=None if mean_D is None else mean_D.to(target),
         latent_var_D=None if var_D is None else var_D.to(target),
+        slots=SlotPool() if (target.type == "cuda" if graphs is None else graphs) else None,
     )

@@ -12,7 +12,8 @@ from models.runtime.batch import Step
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError
 from models.runtime.request import FinishReason, Options, Request, check_text
-from models.runtime.speaking import Speaking, begin, check_positions, sampler_of, speaking_parts
+from models.runtime.speaking import Opening, Speaking, begin, check_positions, sampler_of, speaking_parts
+from models.runtime.static_speaking import StaticSpeaking, static_speaking
 from models.runtime.stream import Chunk, Speaker
 from models.runtime.voice import Voice, voice_of
 from models.text import tokens
@@ -65,15 +66,15 @@ class Session:
         self.silence = (0 if voice.continues else 1) if initial_silence is None else initial_silence
         self.silence_KDs = self.silent_patches(max(0, min(self.silence, SILENCE)))
 
-    def begin(self, voice: Voice) -> Speaking:
+    def begin(self, voice: Voice) -> Speaking | StaticSpeaking:
         """Read and hear what comes before the text."""
         request, tokenizer = self.request, self.bundle.tokenizer
         parts = speaking_parts(self.bundle)
         sampler = sampler_of(
             self.bundle, method=request.method, num_steps=request.num_steps, guidance_scale=request.guidance_scale
         )
-        opening = tokens.encode(tokenizer, tokens.INTERLEAVED)
-        prompt, rest = [opening], []
+        start = tokens.encode(tokenizer, tokens.INTERLEAVED)
+        prompt, rest = [start], []
         if voice.latent_1FD is not None:
             patches = voice.latent_1FD.shape[1] // self.bundle.config.patch_size + 1
             text = self.with_tag(request.transcript + "\n")
@@ -83,14 +84,16 @@ class Session:
                 end=self.special.text_end,
                 streaming=self.cadence,
             )
-            *prompt, rest = chunked([*opening, *order], at=self.special.audio_span)
+            *prompt, rest = chunked([*start, *order], at=self.special.audio_span)
         else:
             self.words += self.reader.push(self.with_tag("-")[:-1])
         check_positions(self.bundle, sum(map(len, prompt)) + len(prompt) + len(rest) + 2 * request.max_patches)
-        speaking = begin(parts, sampler, voice, speaker_scale=request.speaker_scale, words=prompt)
+        opening = Opening(voice, request.speaker_scale, prompt)
+        static = static_speaking(self.bundle.slots, parts, sampler, [opening])
+        speaking = static or begin(parts, sampler, opening)
         if voice.latent_1FD is not None:
             speaking.sample([self.draws])  # the prompt's last patch made anew: heard, but not spoken
-            speaking.advance([[*rest, *opening]])
+            speaking.advance([[*rest, *start]])
         return speaking
 
     def with_tag(self, text: str) -> str:
@@ -191,12 +194,12 @@ class Session:
 
     def speak(self, *, limit: int, stops: bool) -> Iterator[Chunk]:
         """One more patch; `stops`: whether the stop head is asked about it."""
-        probability = float(self.speaking.stop_probability()) if stops else 0.0
         self.speaking.sample([self.draws])
+        probability = float(self.speaking.stop_probability()) if stops else 0.0
         raw_KD = self.speaking.spoken()[0]
         if self.made < len(self.silence_KDs):
             raw_KD = self.silence_KDs[self.made].to(raw_KD)
-            self.speaking.made_BKD = self.speaking.normal(raw_KD[None])
+            self.speaking.replace(raw_KD[None])
         self.made += 1
         finish: FinishReason | None = "length" if self.made >= limit else None
         if probability > self.request.stop_threshold:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.backbone.backbone import Backbone
+from models.backbone.config import ModelConfig
 from models.backbone.flow import Sampler, sampler_for
 from models.backbone.state import HeadState, State, join_heads, join_states
 from models.runtime.draws import Draws
@@ -31,6 +32,25 @@ class Parts:
     backbone: Backbone
     mean_D: Tensor
     std_D: Tensor
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a generation begins."""
+
+    voice: Voice
+    speaker_scale: float
+    words: Sequence[Sequence[int]]
+    """What is read before each patch of the prompt, and before the first own patch."""
+
+    def patches(self, config: ModelConfig) -> int:
+        """Of the prompt."""
+        return 0 if self.voice.latent_1FD is None else self.voice.latent_1FD.shape[1] // config.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """Of text."""
+        return sum(map(len, self.words))
 
 
 @dataclass
@@ -89,6 +109,14 @@ class Speaking:
         hidden_BLH = backbone.prefill(self.state, embedding_BLH, real_BL=real_BL if uneven else None)
         self.hidden_BH = hidden_BLH[:, -1]
 
+    def heard(self, unit: int) -> int:
+        """Patches that the head has heard, the one that waits included."""
+        return self.head.length // unit + (self.head.waiting_RUH is not None)
+
+    def replace(self, raw_BKD: Tensor) -> None:
+        """Hear another patch instead of the one that was made last."""
+        self.made_BKD = (raw_BKD - self.parts.mean_D) / self.parts.std_D
+
     def spoken(self) -> Tensor:
         """The patch that was made last, as the AudioVAE takes it: (B, K, D).
 
@@ -97,19 +125,12 @@ class Speaking:
         assert self.made_BKD is not None
         raw_BKD = self.raw(self.made_BKD)
         if not bool(torch.isfinite(raw_BKD).all()):
-            raise RequestError(
-                "the model made latents that are not numbers (NaN or infinite), and nothing can be heard of them; "
-                "lower guidance_scale and speaker_scale, give another prompt, or check the checkpoint"
-            )
+            raise not_finite()
         return raw_BKD
 
     def raw(self, patch_BKD: Tensor) -> Tensor:
         """Patches as semantic encoder and AudioVAE take them."""
         return patch_BKD * self.parts.std_D + self.parts.mean_D
-
-    def normal(self, raw_BKD: Tensor) -> Tensor:
-        """The reverse of `raw`."""
-        return (raw_BKD - self.parts.mean_D) / self.parts.std_D
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Forget all generations but these."""
@@ -122,17 +143,20 @@ class Speaking:
         self.made_BKD = None if self.made_BKD is None else self.made_BKD[index_B]
 
 
-@torch.no_grad()
-def begin(
-    parts: Parts, sampler: Sampler, voice: Voice, *, speaker_scale: float, words: Sequence[Sequence[int]]
-) -> Speaking:
-    """One generation, having read and heard all that comes before its first own patch.
+def not_finite() -> RequestError:
+    """What is said of latents that are no numbers."""
+    return RequestError(
+        "the model made latents that are not numbers (NaN or infinite), and nothing can be heard of them; "
+        "lower guidance_scale and speaker_scale, give another prompt, or check the checkpoint"
+    )
 
-    `words`: what is read before each patch of the prompt, and before the first own patch.
-    """
-    backbone = parts.backbone
+
+@torch.no_grad()
+def begin(parts: Parts, sampler: Sampler, opening: Opening) -> Speaking:
+    """One generation, having read and heard all that comes before its first own patch."""
+    backbone, voice, words = parts.backbone, opening.voice, opening.words
     state = backbone.start()
-    head = backbone.start_head(sampler, backbone.speaker(voice.xvector_1E, scale=speaker_scale))
+    head = backbone.start_head(sampler, backbone.speaker(voice.xvector_1E, scale=opening.speaker_scale))
     ids = torch.tensor([token for chunk in words for token in chunk], dtype=torch.long, device=backbone.device)
     text_THs = torch.split(backbone.embed_text(ids), [len(chunk) for chunk in words])
     latent_1FD = voice.latent_1FD

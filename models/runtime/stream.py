@@ -9,6 +9,7 @@ from torch import Tensor
 from models.audiovae.streaming import StreamingDecoder
 from models.runtime.batch import Step, steps
 from models.runtime.request import FinishReason, Options, Request
+from models.runtime.static_decoder import StaticDecoder
 
 if TYPE_CHECKING:
     from models.runtime.bundle import Bundle
@@ -44,7 +45,11 @@ class Speaker:
     """The waveform of one stream of patches."""
 
     def __init__(self, bundle: "Bundle") -> None:
-        self.decoder = StreamingDecoder(bundle.audiovae)
+        self.decoder: StreamingDecoder | StaticDecoder = (
+            StreamingDecoder(bundle.audiovae)
+            if bundle.slots is None
+            else bundle.slots.decoder(bundle.audiovae, patch=bundle.config.patch_size)
+        )
         self.rate_hz = bundle.config.audiovae.sample_rate
 
     def say(self, step: Step) -> Iterator[Chunk]:

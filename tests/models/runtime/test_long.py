@@ -12,6 +12,7 @@ from models.runtime.draws import Draws
 from models.runtime.generate import generate
 from models.runtime.long import found_voice, generate_long, stream_long
 from models.runtime.prompt import RequestError
+from models.runtime.speaking import Opening
 from models.runtime.voice import Voice
 from tests.models.runtime.test_generate import bundle_that_stops_at
 from tests.models.runtime.voices import voice
@@ -27,9 +28,9 @@ def voices(monkeypatch: pytest.MonkeyPatch) -> list[Voice]:
     seen: list[Voice] = []
     begin = batch.begin
 
-    def noting(parts: Any, sampler: Any, own: Voice, **rest: Any) -> Any:
-        seen.append(own)
-        return begin(parts, sampler, own, **rest)
+    def noting(parts: Any, sampler: Any, opening: Opening) -> Any:
+        seen.append(opening.voice)
+        return begin(parts, sampler, opening)
 
     monkeypatch.setattr(batch, "begin", noting)
     return seen
