@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from infra.journal import DRIVER, About, about, read_from
 from infra.log import hush
+from infra.refusals import NotYet, Rejected, named, noting, reaching
 from infra.shipping import Shipped, database_of, journals
 
 MAX_KEYS = 60
@@ -70,14 +71,6 @@ class Run(Protocol):
     def output_model(self, *, name: str, uri: str, digest: str, step: int) -> None: ...
 
 
-class Unreachable(Exception):  # noqa: N818 - reads as what happened
-    """MLflow does not answer, or its database is locked; try again later."""
-
-
-class NotYet(Exception):  # noqa: N818 - reads as what happened
-    """A record names a model that MLflow does not have yet; the records after it wait with it."""
-
-
 class Shipper:
     """Sends journals to one MLflow. Blocks on it, so it lives in a process of its own (infra.shipping)."""
 
@@ -98,6 +91,8 @@ class Shipper:
             self.client = MlflowClient(uri)
             hush("mlflow", "alembic")
         self.experiments: dict[str, str] = {}
+        self.rejected = ""
+        """Why MLflow did not take a run, the last time that all were sent."""
 
     def forget(self) -> None:
         """Ship everything anew: to another database, or to one that was deleted."""
@@ -105,15 +100,20 @@ class Shipper:
             Shipped.read(folder, self.uri).path.unlink(missing_ok=True)
 
     def ship_all(self) -> int:
-        """Ship what is new in every journal; how many journals still wait for another run's model.
+        """Ship what is new in every journal; how many journals still wait, for another run's model or since MLflow
+        rejects them.
 
         Raises: Unreachable.
         """
-        waiting = 0
+        waiting, self.rejected = 0, ""
         for folder in journals(self.store).values():
             shipped = Shipped.read(folder, self.uri)
             if shipped.behind():
-                waiting += not self.ship(folder, shipped)
+                try:
+                    waiting += not self.ship(folder, shipped)
+                except Rejected as error:
+                    waiting += 1
+                    self.rejected = f"{folder.parent.parent.name}: {error}"
         return waiting
 
     def ship(self, folder: Path, shipped: Shipped) -> bool:
@@ -173,20 +173,15 @@ class Shipper:
         return self.experiments[name]
 
     def send(self, records: list[dict[str, Any]], file: str, shipped: Shipped, known: About) -> None:
-        """Records of one file, in order; curves in batches of 1000 points."""
-        from mlflow.exceptions import MlflowException
-
+        """Records of one file, in order; curves in batches of 1000 points. What MLflow will not take is noted."""
         points = list(self.new_points(records, shipped, file))
         for start in range(0, len(points), 1000):
-            self.client.log_batch(shipped.run, metrics=points[start : start + 1000])
+            with noting("metrics", shipped):
+                self.client.log_batch(shipped.run, metrics=points[start : start + 1000])
         for record in records:
             if record["t"] != "metrics":
-                try:
+                with noting(record["t"], shipped):
                     self.send_one(record, shipped, known)
-                except MlflowException as error:
-                    if error.error_code != "INVALID_PARAMETER_VALUE":
-                        raise
-                    shipped.refused.append(f"{record['t']}: {str(error)[:300]}")
 
     def new_points(self, records: list[dict[str, Any]], shipped: Shipped, file: str) -> Iterator[Any]:
         """Points of curves that MLflow does not have: no redone steps, no more than MAX_KEYS keys."""
@@ -200,7 +195,7 @@ class Shipper:
                 if record["step"] <= last.get(key, -1) or (key not in last and keys_of(shipped) >= MAX_KEYS):
                     continue
                 last[key] = record["step"]
-                yield Metric(key, value, record["ms"], record["step"])
+                yield Metric(named(key), value, record["ms"], record["step"])
 
     def send_one(self, record: dict[str, Any], shipped: Shipped, known: About) -> None:
         """Any record but a point of a curve."""
@@ -244,7 +239,7 @@ class Shipper:
         for key, value in values.items():
             text = (value if isinstance(value, str) else json.dumps(value, default=str))[:5999]
             if shipped.params.setdefault(key, text) == text:
-                new.append(Param(key, text))
+                new.append(Param(named(key), text))
             else:
                 self.client.set_tag(shipped.run, f"changed.{key}", text[:5000])
         for start in range(0, len(new), 100):
@@ -309,16 +304,3 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-class reaching:  # noqa: N801 - reads as a word: `with reaching():`
-    """Turn what MLflow, its HTTP client and its database raise when they cannot be reached into Unreachable."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
-        if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable):
-            return
-        origin = kind.__module__.partition(".")[0]
-        if origin in ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3") or isinstance(error, ConnectionError):
-            raise Unreachable(" ".join(str(error).split())[:300]) from error

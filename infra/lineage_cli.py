@@ -95,7 +95,8 @@ def listed(store: Store, uri: str) -> int:
 
 def ship(store: Store, uri: str, *, anew: bool) -> int:
     """Send what is pending, once."""
-    from infra.lineage import Shipper, Unreachable
+    from infra.lineage import Shipper
+    from infra.refusals import Unreachable
 
     with owned(store.root / ".shipping.lock", waiting=lambda who: say(f"waiting: {who} is shipping")):
         try:
@@ -105,13 +106,16 @@ def ship(store: Store, uri: str, *, anew: bool) -> int:
             waiting = shipper.ship_all()
         except Unreachable as error:
             raise Refused(f"MLflow at {uri} cannot be reached: {error}; nothing is lost, try again later") from None
+    if shipper.rejected:
+        say(f"MLflow at {uri} rejects a run: {shipper.rejected}")
     say(f"MLflow at {uri} has {len(journals(store.root)) - waiting} of {len(journals(store.root))} runs")
     return 1 if waiting else 0
 
 
 def follow(store: Store, uri: str) -> int:
     """Send what is new, again and again, until standard input closes; then the rest. Says only what it cannot do."""
-    from infra.lineage import Shipper, Unreachable
+    from infra.lineage import Shipper
+    from infra.refusals import Unreachable
 
     os.nice(10)
     shipper: Shipper | None = None
@@ -127,7 +131,7 @@ def follow(store: Store, uri: str) -> int:
             pause = 0.5
             if ended and not waiting and not pending(store.root, uri):
                 return 0
-            problem = "some runs wait for the model of another run" if waiting else ""
+            problem = (shipper.rejected or "some runs wait for the model of another run") if waiting else ""
         except Unreachable as error:
             problem, pause = f"{uri}: {error}", min(30.0, pause * 2)
         if problem and problem != told:

@@ -128,8 +128,46 @@ def test_no_run_has_more_than_sixty_metric_keys_in_mlflow(tmp_path: Path, empty_
 
 
 @pytest.mark.usefixtures("quiet")
+def test_what_mlflow_will_not_take_of_one_run_holds_no_other_up(tmp_path: Path, empty_mlflow: Path) -> None:
+    store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db"
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    odd = journal_of(store, "odd")
+    odd.params({"where.en|zh": "x", "plain": 1})
+    odd.metrics({"validation_language/en|zh": 1.0, "../a//b#" + "c" * 300: 2.0, "ok": 3.0}, step=1)
+    deleted = journal_of(store, "deleted")
+    deleted.metrics({"ok": 1.0}, step=1)
+    sender = shipper(store, uri)
+    assert sender.ship_all() == 0
+    api = client(uri)
+    run = {name: Shipped.read(one.journal, uri).run for name, one in (("odd", odd), ("deleted", deleted))}
+    assert api.get_run(run["odd"]).data.metrics == {
+        "validation_language/en_zh": 1.0, f"a/b_{'c' * 246}": 2.0, "ok": 3.0
+    }  # fmt: skip
+    assert api.get_run(run["odd"]).data.params == {"where.en_zh": "x", "plain": "1"}
+    api.delete_run(run["deleted"])  # as a person does in MLflow's page
+    deleted.metrics({"ok": 2.0}, step=2)
+    deleted.end("FINISHED")
+    later = journal_of(store, "later")
+    later.end("FINISHED")
+    assert sender.ship_all() == 0
+    assert pending(store, uri) == []
+    assert api.get_run(Shipped.read(later.journal, uri).run).info.status == "FINISHED"
+    assert any("deleted" in said for said in Shipped.read(deleted.journal, uri).refused)
+
+    api.delete_experiment(api.get_run(run["odd"]).info.experiment_id)
+    last = journal_of(store, "last")
+    last.end("FINISHED")
+    other = journal_of(store, "other", experiment="another")
+    other.end("FINISHED")
+    again = shipper(store, uri)
+    assert again.ship_all() == 1
+    assert again.rejected.startswith("last: ")
+    assert Shipped.read(other.journal, uri).run
+
+
+@pytest.mark.usefixtures("quiet")
 def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.lineage import Unreachable
+    from infra.refusals import Unreachable
 
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES", "0")
     store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db?timeout=0.2"

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from infra.journal import JournalRun, read_from
-from infra.lineage import SETTINGS, Shipper, Unreachable
+from infra.lineage import SETTINGS, Shipper
+from infra.refusals import Unreachable
 from infra.shipping import Shipping
 from tests.infra.tracker import Way, client, free_port, journal_of, points, serve, shipped_bytes
 

@@ -15,7 +15,7 @@ from infra.shipping import Shipped
 
 def journal_of(store: Path, name: str = "train", **more: Any) -> JournalRun:
     """A run as the engine begins it."""
-    about = About(more.pop("run", name.ljust(32, "0")), name, "toys", "train", **more)
+    about = About(more.pop("run", name.ljust(32, "0")), name, more.pop("experiment", "toys"), "train", **more)
     run = JournalRun(store / name / "0123456789abcdef" / "journal", about)
     run.start(attempt=1)
     return run

@@ -1,0 +1,59 @@
+"""What MLflow does not take: out of reach, or a no; of which run and which record; and keys as it takes them."""
+
+import re
+
+from infra.shipping import Shipped
+
+
+class Unreachable(Exception):  # noqa: N818 - reads as what happened
+    """MLflow does not answer, or its database is locked; try again later."""
+
+
+class Rejected(Exception):  # noqa: N818 - reads as what happened
+    """MLflow answers, and will not have this run: its experiment was deleted, for example. The others go on."""
+
+
+class NotYet(Exception):  # noqa: N818 - reads as what happened
+    """A record names a model that MLflow does not have yet; the records after it wait with it."""
+
+
+INVALID = "INVALID_PARAMETER_VALUE"
+ANSWERS = (INVALID, "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+"""Errors by which an MLflow that is there says no."""
+
+
+class reaching:  # noqa: N801 - reads as a word: `with reaching():`
+    """Turn what MLflow, its HTTP client and its database raise when they cannot be reached into Unreachable, and a no
+    into Rejected."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
+        if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable | Rejected):
+            return
+        if getattr(error, "error_code", None) in ANSWERS:
+            raise Rejected(" ".join(str(error).split())[:300]) from error
+        origin = kind.__module__.partition(".")[0]
+        if origin in ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3") or isinstance(error, ConnectionError):
+            raise Unreachable(" ".join(str(error).split())[:300]) from error
+
+
+class noting:  # noqa: N801 - reads as a word: `with noting(...):`
+    """Note what MLflow finds invalid (of a run that was deleted: everything), and go on."""
+
+    def __init__(self, what: str, shipped: Shipped) -> None:
+        self.what, self.shipped = what, shipped
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> bool:
+        if getattr(error, "error_code", None) != INVALID:
+            return False
+        self.shipped.refused.append(f"{self.what}: {str(error)[:300]}")
+        return True
+
+
+def named(key: str) -> str:
+    """A key as MLflow takes it. Keys have the names of corpora and languages in them, which people choose."""
+    parts = re.sub(r"[^\w.\-: /]", "_", key).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[:250] or "_"
