@@ -25,7 +25,7 @@ from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
 from training.leaks import Leak
 from training.loop import Halted, Worker
-from training.manifest import StageManifest, needs_text
+from training.manifest import StageManifest, least_seconds, needs_text
 from training.manifest import identity as identity
 from training.steplog import LOSSES, read_log
 from training.update import NonFinite
@@ -105,6 +105,7 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
             manifest.data,
             folders=folders,
             needs_text=needs_text(manifest.objective.name),
+            least_seconds=least_seconds(manifest.objective),
             memory=job.work / heard.FOUND,
         )
     except (DataError, CorpusError) as error:

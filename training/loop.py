@@ -29,7 +29,7 @@ from training.engine import Engine, engine_name, make_engine
 from training.errand import Errand
 from training.heaviest import try_heaviest
 from training.leaks import stop_at_leak
-from training.manifest import needs_text
+from training.manifest import least_seconds, needs_text
 from training.objectives import Batch, Objective, StepReport
 from training.recompute import recompute_blocks
 from training.schedule import lr_at
@@ -60,9 +60,12 @@ class Worker:
         self.work = Path(self.errand.work)
         self.checkpoints = self.work / "checkpoints"
         module = resolve("training.objectives", manifest.objective.name)
-        with_text = needs_text(manifest.objective.name)
         sources = open_sources(
-            manifest.data, folders=self.errand.folders, needs_text=with_text, memory=self.work / heard.FOUND
+            manifest.data,
+            folders=self.errand.folders,
+            needs_text=needs_text(manifest.objective.name),
+            least_seconds=least_seconds(manifest.objective),
+            memory=self.work / heard.FOUND,
         )
         self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)

@@ -223,6 +223,13 @@ def needs_text(objective: str) -> bool:
     return bool(getattr(resolve("training.objectives", objective), "NEEDS_TEXT", False))
 
 
+def least_seconds(objective: Any) -> float:
+    """What a clip takes of a step at least (`least_seconds` of the objective's file, of its settings): of an objective
+    that takes crops of one length, so much, the silence behind a short one included."""
+    found = getattr(resolve("training.objectives", objective.name), "least_seconds", None)
+    return 0.0 if found is None else float(found(objective.settings))
+
+
 class ModelManifest(Manifest):
     """The networks of a bundle made from nothing: the official config.json and llm_config.json, as YAML."""
 

@@ -8,7 +8,7 @@ from infra.manifest import ManifestError
 from infra.objects import Place, place_of
 from training.data.batching import plan_of
 from training.data.stream import open_sources, seconds_of
-from training.manifest import StageManifest, load_model, needs_text, players_of
+from training.manifest import StageManifest, least_seconds, load_model, needs_text, players_of
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
@@ -50,7 +50,12 @@ def lines(
 def about_data(manifest: StageManifest, *, data: Place) -> Iterator[str]:
     """Samples, hours and epochs of the mixture."""
     folders = {part.role: data for part in manifest.data.mixture}
-    sources = open_sources(manifest.data, folders=folders, needs_text=needs_text(manifest.objective.name))
+    sources = open_sources(
+        manifest.data,
+        folders=folders,
+        needs_text=needs_text(manifest.objective.name),
+        least_seconds=least_seconds(manifest.objective),
+    )
     plan = plan_of(manifest, sources)
     hours = seconds_of(sources) / 3600
     yield (

@@ -277,6 +277,23 @@ def test_a_corpus_without_a_fitting_sample_is_a_sentence(corpus: Path) -> None:
         open_sources(Data(seconds_per_step=9, mixture=(Part(role="other"),)), folders={"data": corpus}, needs_text=True)
 
 
+def test_a_clip_takes_as_much_of_a_step_as_the_objective_makes_of_it(corpus: Path) -> None:
+    data = Data(seconds_per_step=12, max_clip_seconds=2.5)
+    (true,) = open_sources(data, folders={"data": corpus}, needs_text=False)
+    (cropped,) = open_sources(data, folders={"data": corpus}, needs_text=False, least_seconds=4.0)
+    assert true.patches.max() == 16
+    assert true.patches.min() < 13
+    assert set(cropped.patches.tolist()) == {25}
+    assert cropped.numbers.tolist() == true.numbers.tolist()
+    plan = Plan([cropped], seed=1, seconds_per_step=12)
+    assert {len(plan.step(step)) for step in range(plan.steps_in_epoch)} <= {2, 3}
+
+
+def test_a_corpus_that_is_held_out_as_a_whole_is_a_sentence(corpus: Path) -> None:
+    with pytest.raises(DataError, match="all 24 samples that fit are held out; lower data.held_out"):
+        open_sources(Data(seconds_per_step=9, held_out=0.999999), folders={"data": corpus}, needs_text=False)
+
+
 def test_what_a_tombstone_hides_is_neither_trained_nor_validated_on(corpus: Path, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.manifest import ManifestError, digest, load, parse
-from training.manifest import MODELS, StageManifest, identity, load_model, zero_limit
+from training.manifest import MODELS, StageManifest, identity, least_seconds, load_model, zero_limit
 from training.schedule import lr_at
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -143,6 +143,13 @@ def test_full_stages_have_the_steps_batches_and_rates_of_the_paper(
     for step, rate in rates.items():
         found = lr_at(step, schedule=manifest.schedule, lr=manifest.optimizer.lr, steps=steps)
         assert found == pytest.approx(rate, rel=1e-5), step
+
+
+def test_a_step_of_the_audiovae_has_no_more_crops_however_short_the_clips_are() -> None:
+    for stage, crops in (("audiovae_stage1", 32), ("audiovae_stage2", 32), ("backbone_stage1", None)):
+        manifest = load(StageManifest, TRAIN / f"{stage}.yaml")
+        least = least_seconds(manifest.objective)
+        assert (manifest.data.seconds_per_step / least if least else None) == (crops and pytest.approx(crops))
 
 
 def test_annealing_and_correction_learn_from_the_better_part_of_the_data() -> None:

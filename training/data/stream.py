@@ -40,7 +40,8 @@ class Source:
     held_out: NDArray[np.int64]
     """Validated on."""
     patches: NDArray[np.int32]
-    """Length of every sample of the corpus in patches of 160 ms, after cropping."""
+    """Length of every sample of the corpus in patches of 160 ms, after cropping, and with the silence that the
+    objective puts behind a short one."""
     latents: bool
     """Do any samples have stored latents?"""
     languages: NDArray[np.str_]
@@ -56,7 +57,7 @@ class Source:
 
     @cached_property
     def seconds(self) -> float:
-        """Audio that is trained on, after cropping."""
+        """Audio that is trained on, as long as `patches` say."""
         return float(self.patches[self.numbers].sum(dtype=np.int64)) * PATCH / RATE_HZ
 
     def read(self, number: int, *, wave: bool = True) -> Utterance:
@@ -87,9 +88,15 @@ def stored_of(sample: Sample) -> Stored | None:
 
 
 def open_sources(
-    data: Data, *, folders: Mapping[str, str | Path | Place], needs_text: bool, memory: Path | None = None
+    data: Data,
+    *,
+    folders: Mapping[str, str | Path | Place],
+    needs_text: bool,
+    least_seconds: float = 0.0,
+    memory: Path | None = None,
 ) -> list[Source]:
-    """The parts of the mixture, opened and filtered; `folders` maps roles to corpora.
+    """The parts of the mixture, opened and filtered; `folders` maps roles to corpora. No sample takes less of a step
+    than `least_seconds`.
 
     In the folder `memory` is kept what was found, and taken from there where nothing has changed since: then no row of
     an index is read.
@@ -104,7 +111,8 @@ def open_sources(
                 f"data.mixture names the role {part.role!r}, but the inputs are: {', '.join(folders) or 'none'}"
             )
         folder = folders[part.role]
-        name = "" if memory is None else found_by(folder, part, data=data, needs_text=needs_text)
+        asked: dict[str, Any] = {"data": data, "needs_text": needs_text, "least_seconds": least_seconds}
+        name = "" if memory is None else found_by(folder, part, **asked)
         place = None if memory is None else memory / name
         found = None if place is None else recall(place, names=KEPT)
         if found is not None:
@@ -114,7 +122,7 @@ def open_sources(
             source = Source(corpus=corpus, weight=part.weight, role=part.role, found=name, **arrays)
         else:
             corpus = opened.get(part.role) or open_corpus(folder)
-            source = replace(source_of(corpus, part, data=data, needs_text=needs_text), found=name)
+            source = replace(source_of(corpus, part, **asked), found=name)
             if place is not None:
                 remember(place, arrays_of(source))
         opened[part.role] = corpus
@@ -122,11 +130,11 @@ def open_sources(
     return sources
 
 
-def found_by(folder: str | Path | Place, part: Part, *, data: Data, needs_text: bool) -> str:
+def found_by(folder: str | Path | Place, part: Part, *, data: Data, needs_text: bool, least_seconds: float) -> str:
     """All that decides which samples a part has, as 32 hex digits; no row of the index is read."""
     facts = data.model_dump(mode="json", include={"min_clip_seconds", "max_clip_seconds", "held_out"})
     facts |= part.model_dump(mode="json", include={"tiers", "where"})
-    return digest([FOUND, version_of(folder), facts, needs_text])[:32]
+    return digest([FOUND, version_of(folder), facts, needs_text, least_seconds])[:32]
 
 
 def arrays_of(source: Source) -> dict[str, NDArray[Any]]:
@@ -141,7 +149,7 @@ def as_seen(corpus: Corpus, found: Mapping[str, NDArray[Any]]) -> Corpus:
     return replace(corpus, rows=corpus.rows.only(found["seen"])) if "seen" in found else corpus
 
 
-def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> Source:
+def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool, least_seconds: float) -> Source:
     """One part of the mixture, by whole columns of the index."""
     seconds_N = np.asarray(corpus.seconds)
     used_N = (seconds_N >= data.min_clip_seconds) & chosen(corpus, part)
@@ -157,12 +165,14 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> So
     facts = corpus.rows.columns("latents_by", "language")
     hashes = hashes_of(corpus.rows.columns("key")["key"].take(used))
     held = lowest(hashes, share=data.held_out)
+    if held.all():
+        raise DataError(f"corpus {corpus.name}: all {len(used)} samples that fit are held out; lower data.held_out")
     return Source(
         corpus=corpus,
         weight=part.weight,
         numbers=used[~held],
         held_out=used[held],
-        patches=patches_of(np.minimum(seconds_N, data.max_clip_seconds)).astype(np.int32),
+        patches=patches_of(np.maximum(np.minimum(seconds_N, data.max_clip_seconds), least_seconds)).astype(np.int32),
         latents=facts["latents_by"].null_count < len(corpus),
         hashes=hashes[~held],
         held_hashes=hashes[held],

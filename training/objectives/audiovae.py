@@ -70,6 +70,11 @@ class Config(Manifest):
     flow: Flow = Flow()
 
 
+def least_seconds(cfg: Config) -> float:
+    """A clip takes a whole crop of a step, however short it is."""
+    return cfg.crop_frames * 0.04
+
+
 @dataclass(frozen=True)
 class Crops:
     """What both players see of a batch: the same crops, the same posterior noise."""

@@ -23,6 +23,7 @@ from training.data.draw import Draw
 from training.objectives import Batch, Player, Term, audiovae
 from training.objectives.audiovae import PLAYERS as PLAYERS
 from training.objectives.audiovae import Crops, GeneratorPlayer, Positive, Weight, take
+from training.objectives.audiovae import least_seconds as least_seconds
 
 NEEDS_TEXT = False
 
