@@ -3,12 +3,9 @@
 import json
 import os
 import shutil
-import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,8 @@ from training.manifest import StageManifest, least_seconds, needs_text
 from training.manifest import identity as identity
 from training.steplog import LOSSES, read_log
 from training.update import NonFinite
+from training.validate import SAMPLES
+from training.watch import NOTES, watching
 from training.world import World
 
 MANIFEST = StageManifest
@@ -47,11 +46,8 @@ CODE = (
     "pipelines/shards.py",
 )
 HALTS = True
-EVERY_SECONDS = 10.0
 RESIZE_SECONDS = 600.0
 """Between two looks for room for more workers: a change loses what came after the newest checkpoint."""
-NOTES = "worker.log"
-"""What workers have to say, for the driver to pass on."""
 STOPPED = "stopped.json"
 """A worker's last words, for the person: written where a stage ends with a sentence and not by a crash."""
 HALTED = "halted"
@@ -257,67 +253,14 @@ def train_worker(config: dict[str, Any]) -> None:
     work(errand, world, say)
 
 
-# -- what the person sees meanwhile
-
-
-@contextmanager
-def watching(job: Job, manifest: StageManifest) -> Iterator[None]:
-    """Report step, loss and remaining time from losses.jsonl while the workers write it."""
-    done = threading.Event()
-    watcher = threading.Thread(target=watch, args=(job, manifest, done), daemon=True, name=f"watch {job.name}")
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-
-
-def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
-    """Say what the workers say; of their steps, one line every few seconds, and the first one at once."""
-    at, fresh = 0.0, False
-    (job.work / NOTES).unlink(missing_ok=True)
-    notes, losses = Tail(job.work / NOTES), Tail(job.work / LOSSES, skip=True)
-    steps: deque[dict[str, Any]] = deque(maxlen=20)
-    while not done.wait(0.5):
-        for line in notes.lines():
-            job.say(line)
-        found = [step for step in map(json.loads, losses.lines()) if "losses" in step]
-        steps.extend(found)
-        fresh = fresh or bool(found)
-        if fresh and time.monotonic() - at >= EVERY_SECONDS:
-            at, fresh = time.monotonic(), False
-            job.say(report.progress(list(steps), steps_in_all=manifest.steps))
-
-
-class Tail:
-    """Lines of a file that grows, each once; a file that became shorter was written anew, and is skipped to its end."""
-
-    def __init__(self, path: Path, *, skip: bool = False) -> None:
-        self.path = path
-        self.at = path.stat().st_size if skip and path.exists() else 0
-
-    def lines(self) -> list[str]:
-        """Whole lines that came since the last call."""
-        if not self.path.exists():
-            return []
-        size = self.path.stat().st_size
-        if size < self.at:
-            self.at = size
-        with self.path.open("rb") as file:
-            file.seek(self.at)
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        self.at += whole
-        return data[:whole].decode().splitlines()
-
-
 def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:
     """Curves, summary and digest of what the workers left."""
     lines = read_log(job.work / LOSSES)
     shutil.copy(job.work / LOSSES, job.out / LOSSES)
+    if (job.work / SAMPLES).is_dir():
+        shutil.copytree(job.work / SAMPLES, job.out / SAMPLES, dirs_exist_ok=True)
     report.draw(lines, job.out / "losses.png", title=manifest.stage)
-    for name in (LOSSES, "losses.png", "samples"):
+    for name in (LOSSES, "losses.png", SAMPLES):
         if (job.out / name).exists():
             job.run.artifact(job.out / name)
     heard.keep(job.work, job.out, manifest=manifest)

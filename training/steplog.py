@@ -1,10 +1,12 @@
 """losses.jsonl: what every step and every validation of a stage came to, and the same in the journal of its run."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from infra.journal import JournalWriter
+from infra.storage import write_atomic
 from training.objectives import StepReport
 from training.speed import Speed
 from training.validate import LOSS, Held
@@ -20,7 +22,7 @@ class StepLog:
     def __init__(self, path: Path, *, journal: str | None, first: int, every: int, speed: Speed | None = None) -> None:
         self.every, self.speed = every, speed or Speed()
         kept = [line for line in read_log(path) if line["step"] <= first]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a", encoding="utf-8", buffering=1)
         self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
 
@@ -66,8 +68,11 @@ class StepLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of losses.jsonl; a torn last one is left out."""
+    """Lines of losses.jsonl; torn ones are left out: the last one, and what a power cut made of those before it."""
     if not path.exists():
         return []
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in whole]
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict) and "step" in line]

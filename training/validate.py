@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +23,8 @@ STEP = -1
 LOSS = "loss"
 """Of a group of samples: what the last player minimizes, its terms by their weights."""
 UNKNOWN = "unknown"
+SAMPLES = "samples"
+"""A folder of the stage's work, which outlives a kill; the end of the stage puts it beside the bundle."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def write_samples(worker: "Worker", *, step: int) -> None:
     picks = [Pick(part, int(number)) for part, source in enumerate(plan.sources) for number in source.held_out]
     picks = sorted(picks or plan.step(0), key=lambda pick: (plan.lengths(pick), pick))
     batch = worker.batch(Share(picks[1::-1]), step=STEP)
-    folder = Path(worker.errand.out) / "samples"
+    folder = worker.work / SAMPLES
     folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         for name, wave_S in make(batch, Draw(worker.manifest.seed, STEP, batch.keys)).items():

@@ -1,5 +1,6 @@
 """A stage from manifest to bundle, in this process."""
 
+import errno
 import json
 import re
 import time
@@ -15,6 +16,7 @@ from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.launch import STOPPED, errand_of, run, work
 from training.manifest import StageManifest
+from training.steplog import StepLog, read_log
 from training.world import World
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -134,6 +136,33 @@ def test_however_slow_the_disk_a_kill_costs_no_more_than_an_interval(
     run(toy)
     assert len(lost) == 14
     assert max(lost) == 4
+
+
+def test_what_a_stage_has_told_outlives_a_full_disk_and_a_power_cut_at_the_next_start(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = job({**TOY, "try_heaviest": False})
+    (toy.work / STOP).write_text("")
+    with pytest.raises(KeyboardInterrupt):
+        run(toy)
+    log = toy.work / "losses.jsonl"
+    (toy.work / "samples").mkdir()
+    (toy.work / "samples" / "step-00000001-a.wav").write_bytes(b"RIFF")
+    before = log.read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            StepLog(log, journal=None, first=1, every=1)
+    assert log.read_text() == before
+    log.write_bytes(b"\0" * 40 + b"\n" + before.encode())
+    outcome_of = run(job({**TOY, "try_heaviest": False}))
+    assert [line["step"] for line in read_log(log) if "losses" in line] == list(range(1, 21))
+    assert outcome_of.summary["steps"] == 20
+    assert list(toy.out.parent.glob("out-*/samples/step-00000001-a.wav"))
 
 
 def test_a_stage_starts_from_the_bundle_of_another(job: Callable[..., Job]) -> None:

@@ -1,0 +1,74 @@
+"""What the person sees while the workers of a stage train: their words, and a line every few seconds of their steps."""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from infra.workflow.node import Job
+from training import report
+from training.manifest import StageManifest
+from training.steplog import LOSSES
+
+EVERY_SECONDS = 10.0
+NOTES = "worker.log"
+"""What workers have to say, for the driver to pass on."""
+
+
+@contextmanager
+def watching(job: Job, manifest: StageManifest) -> Iterator[None]:
+    """Report step, loss and remaining time from losses.jsonl while the workers write it."""
+    done = threading.Event()
+    watcher = threading.Thread(target=watch, args=(job, manifest, done), daemon=True, name=f"watch {job.name}")
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
+    """Say what the workers say; of their steps, one line every few seconds, and the first one at once."""
+    at, fresh = 0.0, False
+    (job.work / NOTES).unlink(missing_ok=True)
+    notes, losses = Tail(job.work / NOTES), Tail(job.work / LOSSES, skip=True)
+    steps: deque[dict[str, Any]] = deque(maxlen=20)
+    while not done.wait(0.5):
+        for line in notes.lines():
+            job.say(line)
+        found = [step for step in map(json.loads, losses.lines()) if "losses" in step]
+        steps.extend(found)
+        fresh = fresh or bool(found)
+        if fresh and time.monotonic() - at >= EVERY_SECONDS:
+            at, fresh = time.monotonic(), False
+            job.say(report.progress(list(steps), steps_in_all=manifest.steps))
+
+
+class Tail:
+    """Lines of a file that grows, each once; another file in its place is skipped to its end."""
+
+    def __init__(self, path: Path, *, skip: bool = False) -> None:
+        self.path = path
+        told = path.stat() if skip and path.exists() else None
+        self.file = None if told is None else told.st_ino
+        self.at = 0 if told is None else told.st_size
+
+    def lines(self) -> list[str]:
+        """Whole lines that came since the last call."""
+        if not self.path.exists():
+            return []
+        told = self.path.stat()
+        if self.file not in (None, told.st_ino):
+            self.at = told.st_size
+        self.file = told.st_ino
+        with self.path.open("rb") as file:
+            file.seek(self.at)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self.at += whole
+        return data[:whole].decode().splitlines()
