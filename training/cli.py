@@ -1,6 +1,7 @@
 """`stipple train ...`: run one stage, go on with it, look at what it would cost, take a bundle out of it."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         sub = verbs.add_parser(verb, help=told, description=told)
         sub.add_argument("manifest", type=Path, help="a manifest in manifests/train/")
-        sub.add_argument("--data", required=verb != "plan", metavar="CORPUS", help="folder of a corpus, or its URL")
+        sub.add_argument(
+            "--data",
+            action="append",
+            default=[],
+            required=verb != "plan",
+            metavar="CORPUS",
+            help="folder of a corpus, or its URL; data_NAME=CORPUS for another one of the mixture",
+        )
         sub.add_argument("--storage", type=Path, metavar="MANIFEST", help="how the object store of the URL is reached")
         sub.add_argument(
             "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
@@ -94,8 +102,30 @@ def storage_of(args: argparse.Namespace) -> "Storage | None":
 
 
 def inputs_of(args: argparse.Namespace) -> dict[str, str | Path]:
-    """Roles and the folders that were given for them."""
-    return {role: place for role, place in (("data", args.data), ("start_from", args.start_from)) if place is not None}
+    """Roles and the folders that were given for them.
+
+    Raises: ManifestError.
+    """
+    given: dict[str, str | Path] = corpora_of(args.data)
+    return given if args.start_from is None else {**given, "start_from": args.start_from}
+
+
+def corpora_of(words: list[str]) -> dict[str, str | Path]:
+    """`--data` words by their roles.
+
+    Raises: ManifestError where a role is given twice.
+    """
+    from infra.manifest import ManifestError
+
+    found: dict[str, str | Path] = {}
+    for word in words:
+        role, equals, place = word.partition("=")
+        role, place = (role, place) if equals and re.fullmatch(r"data(_[a-z0-9_]+)?", role) else ("data", word)
+        if role in found:
+            told = f"--data {word}: there is a corpus for {role!r}; write data_NAME={word} for another of the mixture"
+            raise ManifestError("command line", [told])
+        found[role] = place
+    return found
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -106,7 +136,7 @@ def plan(args: argparse.Namespace) -> int:
     from training.plan import lines
 
     manifest = load(StageManifest, args.manifest, settings_of(args.set))
-    for line in lines(manifest, data=args.data, start_from=args.start_from, storage=storage_of(args)):
+    for line in lines(manifest, data=corpora_of(args.data), start_from=args.start_from, storage=storage_of(args)):
         print(line)
     return 0
 

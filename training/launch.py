@@ -31,7 +31,7 @@ from training.watch import NOTES, watching
 from training.world import World
 
 MANIFEST = StageManifest
-ROLES: Mapping[str, bool] = {"data": True, "start_from": False}
+ROLES: Mapping[str, bool] = {"data": True, "data_*": False, "start_from": False}
 CODE = (
     "training",
     "models/audiovae",
@@ -93,6 +93,12 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
     Raises: Refused.
     """
     folders = {role: str(made.out) for role, made in job.inputs.items() if made.kind == "corpus"}
+    unused = sorted(set(folders) - {part.role for part in manifest.data.mixture})
+    if unused:
+        raise Refused(
+            f"{job.name}: {', '.join(unused)} would not be read: data.mixture has no part of that role; add one, like "
+            f"{{role: {unused[0]}}}"
+        )
     parent = job.inputs.get("start_from")
     if parent is None and manifest.model is None:
         raise Refused(f"{job.name}: give it a bundle (start_from), or set `model` to a name in manifests/models")

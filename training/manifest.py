@@ -25,6 +25,7 @@ class Part(Manifest):
     """One corpus of the mixture: the input role that carries it, its share, and which of its samples count."""
 
     role: str = "data"
+    """`data`, or `data_` and a name of yours for a corpus beside it."""
     weight: Positive = 1.0
     """Share of the audio seconds, relative to the other parts; `data.hours_power` makes it relative to hours, too."""
     tiers: tuple[str, ...] | None = None

@@ -19,9 +19,14 @@ WEIGHT, GRADIENT, STATE = 4, 4, 8
 
 
 def lines(
-    manifest: StageManifest, *, data: str | Path | None, start_from: Path | None, storage: "Storage | None" = None
+    manifest: StageManifest,
+    *,
+    data: Mapping[str, str | Path],
+    start_from: Path | None,
+    storage: "Storage | None" = None,
 ) -> Iterator[str]:
-    """The plan, a line at a time. `data`: the folder of a corpus, or its URL in a store that `storage` describes."""
+    """The plan, a line at a time. `data`: role -> the folder of a corpus, or its URL in a store that `storage` describes;
+    without any, nothing is said of data."""
     seconds = manifest.data.seconds_per_step
     share = seconds / manifest.workers / manifest.engine.accumulation
     players = ", ".join(players_of(manifest.objective.name))
@@ -31,8 +36,8 @@ def lines(
         f"workers     {manifest.workers} ({manifest.device}), engine {manifest.engine.name}, "
         f"{manifest.engine.accumulation} micro-batches of about {share:.1f} s on each"
     )
-    if data is not None:
-        yield from about_data(manifest, data=place_of(data, storage))
+    if data:
+        yield from about_data(manifest, {role: place_of(place, storage) for role, place in data.items()})
     counts = parameters(manifest, start_from=start_from)
     if not counts:
         yield "parameters  unknown: give --from, or set `model`"
@@ -47,9 +52,8 @@ def lines(
         yield f"            of it {moved * STATE / manifest.workers / GIB:.2f} GiB in the memory of the host (offload)"
 
 
-def about_data(manifest: StageManifest, *, data: Place) -> Iterator[str]:
+def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterator[str]:
     """Samples, hours and epochs of the mixture."""
-    folders = {part.role: data for part in manifest.data.mixture}
     sources = open_sources(
         manifest.data,
         folders=folders,

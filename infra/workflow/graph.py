@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,7 +109,7 @@ def roles_wrong(node: NodeManifest, module: Kind, given: Mapping[str, Made]) -> 
     wrong = [
         f"inputs.{role}: a {node.kind} takes no {role!r}{did_you_mean(role, roles)}; its inputs are: {known}"
         for role in (*node.inputs, *given)
-        if role not in roles
+        if not any(fnmatchcase(role, pattern) for pattern in roles)
     ]
     missing = [role for role, required in roles.items() if required and role not in node.inputs and role not in given]
     return wrong + [f"inputs.{role}: a {node.kind} needs it" for role in missing]

@@ -68,7 +68,7 @@ class Kind(Protocol):
 
     MANIFEST: type[Manifest]
     ROLES: Mapping[str, bool]
-    """Role -> is it required?"""
+    """Role -> is it required? One that ends with `*` stands for all that begin so, and is never required."""
     CODE: tuple[str, ...]
     """Folders and files, from the root, whose source is part of the fingerprint."""
 

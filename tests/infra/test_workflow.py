@@ -7,11 +7,15 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from infra.journal import last_end
 from infra.manifest import ManifestError
+from infra.workflow.graph import roles_wrong
+from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import STOP, Refused
 from infra.workflow.store import Store
 
@@ -265,6 +269,14 @@ def test_mistakes_of_a_workflow_come_together_with_suggestions(toys: Path, stipp
     assert "nodes.one.kind: no kind 'toi'; did you mean 'toy'?" in problems
     assert "nodes.two.manifest: toys.yaml: no such file; did you mean 'toy.yaml'?" in problems
     assert "inputs.lift: a toy takes no 'lift'; did you mean 'left'?" in problems
+
+
+def test_a_role_may_stand_for_all_that_begin_so() -> None:
+    kind = SimpleNamespace(ROLES={"data": True, "data_*": False})
+    node = NodeManifest(kind="train", manifest=Path("m.yaml"), inputs={"data": "a", "data_emilia": "b", "dat_x": "c"})
+    assert roles_wrong(node, cast(Any, kind), {}) == [
+        "inputs.dat_x: a train takes no 'dat_x'; did you mean 'data_*'?; its inputs are: data, data_*"
+    ]
     assert "numbr: no such key; did you mean 'number'?" in problems
 
 

@@ -3,17 +3,20 @@
 import errno
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.journal import About, JournalRun, read_from
-from infra.manifest import parse
+from infra.manifest import ManifestError, parse
 from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
+from training.cli import corpora_of
 from training.launch import STOPPED, errand_of, run, work
 from training.manifest import StageManifest
 from training.steplog import StepLog, read_log
@@ -204,6 +207,25 @@ def test_a_stage_says_whether_it_came_below_its_bar(
     assert f"less than its manifest expects, held out: {summary['bar']['missed']}; not measured on so few" in told
     assert summary["bar"]["not_measured"] == "toy/none"
     assert "bar" not in run(job({**TOY, "bar": {**asked, "after_steps": 21}})).summary
+
+
+def test_a_mixture_reads_several_corpora_and_one_that_it_does_not_name_is_a_sentence(
+    job: Callable[..., Job], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = {**TOY, "data": {**TOY["data"], "mixture": [{}, {"role": "data_other", "weight": 2.0}]}, "steps": 2}
+    both = job(mixed)
+    other = replace(both.inputs["data"], out=Path(shutil.copytree(corpus, tmp_path / "other")))
+    run(replace(both, inputs={**both.inputs, "data_other": other}))
+    assert "from 46 samples" in capsys.readouterr().out
+    alone = job(TOY)
+    with pytest.raises(Refused, match=r"data_other would not be read: data.mixture has no part of that role; add one"):
+        run(replace(alone, inputs={**alone.inputs, "data_other": other}))
+
+
+def test_corpora_of_the_command_line_have_roles() -> None:
+    assert corpora_of(["a/b", "data_emilia=s3://x/y=z"]) == {"data": "a/b", "data_emilia": "s3://x/y=z"}
+    with pytest.raises(ManifestError, match="write data_NAME=c for another of the mixture"):
+        corpora_of(["a", "c"])
 
 
 def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None:
