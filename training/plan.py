@@ -25,8 +25,8 @@ def lines(
     start_from: Path | None,
     storage: "Storage | None" = None,
 ) -> Iterator[str]:
-    """The plan, a line at a time. `data`: role -> the folder of a corpus, or its URL in a store that `storage` describes;
-    without any, nothing is said of data."""
+    """The plan, a line at a time. `data`: role -> the folder of a corpus, or its URL in a store that `storage`
+    describes; without any, nothing is said of data."""
     seconds = manifest.data.seconds_per_step
     share = seconds / manifest.workers / manifest.engine.accumulation
     players = ", ".join(players_of(manifest.objective.name))
