@@ -88,5 +88,8 @@ def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dic
 
 def quantized(wave_S: Wave) -> Wave:
     """The waveform as 16-bit FLAC will give it back: what is measured is what is stored, to the last bit."""
-    whole = np.clip(np.rint(wave_S * np.float32(32768)), -32768, 32767)
-    return np.asarray(whole, dtype=np.float32) / np.float32(32768)
+    whole = np.multiply(wave_S, np.float32(32768), dtype=np.float32)
+    np.rint(whole, out=whole)
+    np.clip(whole, -32768, 32767, out=whole)
+    whole /= np.float32(32768)
+    return whole

@@ -114,7 +114,7 @@ def at_level(wave_S: Wave, *, dbfs: float, peak: float = 0.99) -> Wave:
     return (wave_S * np.float32(gain)).astype(np.float32)
 
 
-def onnx_session(path: Path) -> Any:
+def onnx_session(model: Path | bytes) -> Any:
     """An onnxruntime session on one CPU thread that prints errors only: workers share cores, and are many."""
     import onnxruntime
 
@@ -122,4 +122,5 @@ def onnx_session(path: Path) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])

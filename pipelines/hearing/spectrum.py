@@ -62,20 +62,23 @@ def spectrum_of(wave_S: Wave, *, rate_hz: int, active_db: float) -> Spectrum | N
     if len(wave_S) < size or not np.abs(wave_S).max() > 0:
         return None
     frames = np.lib.stride_tricks.sliding_window_view(wave_S, size)[:: max(1, round(HOP_SECONDS * rate_hz))]
-    energy = np.square(frames, dtype=np.float64).mean(axis=1)
+    energy = np.einsum("ij,ij->i", frames, frames)
     active = energy >= energy.max() * 10 ** (-active_db / 10)
-    power = mean_power(frames[active])
+    powers = power_spectra(frames)
+    power = powers[active].mean(axis=0, dtype=np.float64)
     hz = np.arange(len(power)) * rate_hz / size
     peak = power[hz >= LOWEST_HZ].max()
-    pauses = mean_power(frames[~active]) if (~active).mean() >= MIN_PAUSE_SHARE else None
+    pauses = powers[~active].mean(axis=0, dtype=np.float64) if (~active).mean() >= MIN_PAUSE_SHARE else None
     return Spectrum(hz, decibels(power / peak, hz), None if pauses is None else decibels(pauses / peak, hz))
 
 
-def mean_power(frames: NDArray[np.float32]) -> Axis:
-    """Mean power spectrum, Hann window."""
-    window = np.hanning(frames.shape[1] + 1)[:-1]
-    power: Axis = np.square(np.abs(np.fft.rfft(frames * window, axis=1))).mean(axis=0)
-    return power
+def power_spectra(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[frames, bins], Hann window."""
+    from scipy.fft import rfft
+
+    window = np.hanning(frames.shape[1] + 1)[:-1].astype(np.float32)
+    spectra = rfft(frames * window, axis=1)
+    return np.asarray(np.square(spectra.real) + np.square(spectra.imag))
 
 
 def decibels(ratio: Axis, hz: Axis) -> Axis:
@@ -133,9 +136,9 @@ def source_of(wave_S: Wave, *, rate_hz: int, reach: float, cliffs: list[float], 
     fits = [source_hz for source_hz in lower if source_hz <= HIGHEST_BY_CLIFF_HZ and fits_edge(reach, source_hz)]
     nearest = min(fits, key=lambda source_hz: abs(reach - TYPICAL_EDGE * source_hz / 2)) if fits else None
     by_cliff = nearest if reach in cliffs else None
-    frames = bright_frames(wave_S, rate_hz=rate_hz)
-    for source_hz in lower:
-        if source_hz == by_cliff or mirrored(frames, rate_hz=rate_hz, fold_hz=source_hz / 2) >= image:
+    likeness = mirrored(bright_frames(wave_S, rate_hz=rate_hz), rate_hz=rate_hz, sources_hz=tuple(lower))
+    for source_hz, value in zip(lower, likeness, strict=True):
+        if source_hz == by_cliff or value >= image:
             return source_hz
     return None
 
@@ -159,37 +162,54 @@ def bright_frames(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float32]:
     return (frames[chosen] * np.hanning(size + 1)[:-1]).astype(np.float32)
 
 
-def mirrored(frames: NDArray[np.float32], *, rate_hz: int, fold_hz: float) -> float:
-    """How much the spectrum above the fold is that below it, seen in a mirror: a correlation, -1 to 1.
+def mirrored(frames: NDArray[np.float32], *, rate_hz: int, sources_hz: tuple[int, ...]) -> list[float]:
+    """How much the spectrum above half of each rate is that below it, seen in a mirror: a correlation, -1 to 1.
 
-    Poor filters leave such images above half of the old rate: bin for bin and frame for frame, the levels at equal
-    distances from the fold rise and fall together, which they do in no real sound. Of both, what each bin and each
+    Poor filters leave such images above half of the old rate, the fold: bin for bin and frame for frame, the levels at
+    equal distances from it rise and fall together, which they do in no real sound. Of both, what each bin and each
     frame has on average is taken off first. On real wideband sound at most 0.35, on images 0.7 up.
     """
-    turns = turns_around(fold_hz, rate_hz=rate_hz, size=frames.shape[1])
-    if not len(frames) or not turns.shape[1]:
-        return 0.0
-    parts = (frames @ turns).reshape(len(frames), 2, 2, -1)  # below, above; cosines, sines
-    power = np.square(parts, dtype=np.float64).sum(axis=2)
-    return correlation(centered(power[:, 0]), centered(power[:, 1]))
+    if not len(frames) or not sources_hz:
+        return [0.0] * len(sources_hz)
+    cosines, sines, counts = turns_around(sources_hz, rate_hz=rate_hz, size=frames.shape[1])
+    first, last = frames[:, : len(cosines)], frames[:, : -len(cosines) - 1 : -1]
+    power = np.square((first + last) @ cosines) + np.square((first - last) @ sines)
+    level = 10 * np.log10(np.maximum(power, np.float32(1e-20)))
+    found, start = [], 0
+    for count in counts:
+        below, above = level[:, start : start + count], level[:, start + count : start + 2 * count]
+        found.append(correlation(centered(below), centered(above)) if count else 0.0)
+        start += 2 * count
+    return found
 
 
 @lru_cache(maxsize=64)
-def turns_around(fold_hz: float, *, rate_hz: int, size: int) -> NDArray[np.float32]:
-    """What a frame is multiplied by for its parts at equal distances around the fold.
+def turns_around(
+    sources_hz: tuple[int, ...], *, rate_hz: int, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[int]]:
+    """What a frame is multiplied by for its parts at equal distances around the folds, and how many distances each has.
 
-    Shapes: [size, 2 x 2 x distances]: below and above, each cosines and then sines.
+    Seen from its middle, the cosines are the same on both sides and the sines opposite, so half of a frame is enough:
+    the sums, and the differences, of samples that mirror each other.
+    Shapes: [half of size, all distances below and above the first fold, of the second, ...], cosines and sines.
     """
-    distance = np.arange(*IMAGE_BINS) / IMAGE_FFT_SECONDS
-    distance = distance[distance < min(fold_hz, rate_hz / 2 - fold_hz)]
-    angle = 2 * np.pi / rate_hz * np.arange(size)[:, np.newaxis]
-    both = [turn(angle * at_hz) for at_hz in (fold_hz - distance, fold_hz + distance) for turn in (np.cos, np.sin)]
-    return np.concatenate(both, axis=1).astype(np.float32)
+    half = -(-size // 2)
+    angle = 2 * np.pi / rate_hz * (np.arange(half)[:, np.newaxis] - (size - 1) / 2)
+    at_hz, counts = [], []
+    for fold_hz in (source_hz / 2 for source_hz in sources_hz):
+        distance = np.arange(*IMAGE_BINS) / IMAGE_FFT_SECONDS
+        distance = distance[distance < min(fold_hz, rate_hz / 2 - fold_hz)]
+        at_hz += [fold_hz - distance, fold_hz + distance]
+        counts.append(len(distance))
+    turns = angle * np.concatenate(at_hz)
+    cosines = np.cos(turns)
+    if size % 2:
+        cosines[-1] /= 2  # the middle is its own mirror
+    return cosines.astype(np.float32), np.sin(turns).astype(np.float32), counts
 
 
-def centered(power: Axis) -> Axis:
+def centered(level: NDArray[np.float32]) -> Axis:
     """Levels in dB, less the mean of each frame and of each bin."""
-    level = 10 * np.log10(np.maximum(power, 1e-20))
     level = level - level.mean(axis=1, keepdims=True)
     return np.asarray(level - level.mean(axis=0, keepdims=True))
 

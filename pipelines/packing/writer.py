@@ -95,9 +95,10 @@ def flac_of(wave_S: Wave, *, rate_hz: int) -> bytes:
     """The waveform as 16-bit FLAC; exact for a 16-bit source, clipped at full scale, the same bytes every time."""
     import soundfile
 
-    whole = np.clip(np.rint(wave_S.astype(np.float64) * 32768.0), -32768, 32767).astype(np.int16)
+    whole = np.rint(wave_S * np.float32(32768))  # exact in 32 bits: a power of two
+    np.clip(whole, -32768, 32767, out=whole)
     file = io.BytesIO()
-    soundfile.write(file, whole, rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, whole.astype(np.int16), rate_hz, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 

@@ -54,12 +54,11 @@ class Mixer:
         """One more block."""
         if not len(block_SC):
             return
-        if self.channel is not None:
-            mono_S = np.ascontiguousarray(block_SC[:, self.channel])
+        if self.channel is not None or block_SC.shape[1] == 1:
+            mono_S = np.ascontiguousarray(block_SC[:, self.channel or 0])
         else:
             mono_S = block_SC.mean(axis=1, dtype=np.float32)
-            if block_SC.shape[1] > 1:
-                self.measure(block_SC, mono_S)
+            self.measure(block_SC, mono_S)
         self.samples += len(mono_S)
         self.low, self.high = float(np.minimum(self.low, mono_S.min())), float(np.maximum(self.high, mono_S.max()))
         if not math.isfinite(self.low + self.high):

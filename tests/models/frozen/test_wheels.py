@@ -8,7 +8,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from models.frozen import Wave, WeightsError, at_level, language, sha256_of, wheel_file
+from models.frozen import Wave, WeightsError, at_level, language, onnx_session, sha256_of, wheel_file
 from models.frozen.dnsmos import Dnsmos
 from models.frozen.espeak import Espeak, EspeakError, Utterance
 from models.frozen.language import TextLanguage
@@ -55,6 +55,13 @@ def test_silero_in_blocks_equals_its_own_streaming_network(speech: Wave) -> None
     expected = np.array([float(theirs(from_numpy(frame), 16000)) for frame in frames])
     assert len(frames) > 600, "more than one block"
     np.testing.assert_allclose(Silero()([long])[0], expected, atol=2e-4)
+
+
+def test_silero_as_products_equals_the_network_of_its_wheel(speech: Wave, noise: Wave) -> None:
+    ours, theirs = Silero(), Silero()
+    theirs.__dict__["_session"] = onnx_session(theirs.path)
+    for wave in (speech, noise, np.tile(speech, 6), np.zeros(16000, np.float32), speech[:700] * np.float32(1e-4)):
+        np.testing.assert_allclose(ours.probabilities(wave), theirs.probabilities(wave), atol=1e-4)
 
 
 def test_dnsmos_equals_the_function_of_its_wheel_at_one_level(speech: Wave) -> None:

@@ -68,6 +68,18 @@ def test_loudness_of_a_sine_is_what_the_standard_says() -> None:
     assert facts.peak == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 22050, 44100, 48000])
+def test_loudness_is_that_of_pyloudnorm_with_both_gates(rate_hz: int) -> None:
+    import pyloudnorm
+
+    random = np.random.default_rng(rate_hz)
+    for seconds in (0.45, 0.55, 3.21, 7):
+        steps = np.repeat(10 ** random.uniform(-5, -0.5, size=8), int(seconds * rate_hz) // 8)
+        wave_S = (random.normal(0, 1, size=len(steps) + 3) * np.pad(steps, (0, 3))).astype(np.float32)
+        expected = pyloudnorm.Meter(rate_hz).integrated_loudness(wave_S.astype(np.float64))
+        assert loudness.loudness_lufs(wave_S, rate_hz=rate_hz) == pytest.approx(expected, abs=1e-9)
+
+
 def test_silence_and_very_short_clips_have_no_loudness_and_raise_no_warning() -> None:
     transform = loudness.Transform(loudness.Config())
     silent = scored(transform, clip_of(np.zeros(RATE_HZ, np.float32), RATE_HZ))
