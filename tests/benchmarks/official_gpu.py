@@ -1,72 +1,80 @@
-"""How fast is our side alone, with random weights: time of a patch, first audio, real-time factor, many at once?
+"""How fast is our side alone on a GPU, with random weights: by CUDA graphs and without, one request and many?
 
-    PYTHONPATH=. python tests/benchmarks/official_gpu.py --config dots_tts_2b --device cuda --precision bfloat16
+    PYTHONPATH=. python tests/benchmarks/official_gpu.py --out FOLDER [--config dots_tts_2b] [--device cuda]
+        [--precision bfloat16] [--only PART ...] [--seconds 80]
 
-To be read beside the published numbers of one H800: first audio 68 ms and a real-time factor of 0.13 (MeanFlow, 4
-evaluations, text only). Nothing is compiled here, and no CUDA graphs are made.
+To be read beside the published numbers (one H800, MeanFlow, 4 evaluations): first audio 68 ms and a real-time factor of
+0.13, text only; 54 ms where text comes token by token. Each part (gpu_parts.py) is a process of its own that is ended
+after --seconds, so that what goes wrong in one costs no other. Lines are printed, and kept in FOLDER/gpu.txt; numbers
+in FOLDER/gpu.json.
 """
 
 import argparse
-import statistics
+import json
+import multiprocessing
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
-from official_model import random_bundle
-from official_side import TEXT
+import transformers
+from gpu_case import Case
+from gpu_parts import PARTS
 
-from models.runtime.batch import Batch
-from models.runtime.precision import place
-from models.runtime.request import Request
-from models.runtime.stream import generate_stream
+
+def run(name: str, case: Case, found: Any) -> None:
+    """One part, in a process of its own; its lines and numbers go into a queue as they come."""
+    try:
+        PARTS[name](replace(case, put=found.put))
+    finally:
+        if error := sys.exception():
+            found.put((f"{name}: {type(error).__name__}: {error}", {}))
 
 
 def main() -> None:
     """Print a line a measure."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--config", default="medium", help="medium, or the name of a file of manifests/models")
-    words.add_argument("--device", default="cpu")
-    words.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    words.add_argument("--steps", type=int, default=4)
-    words.add_argument("--patches", type=int, default=50)
-    words.add_argument("--together", type=int, nargs="+", default=[1, 8, 32])
+    words.add_argument("--config", default="dots_tts_2b", help="medium, or the name of a file of manifests/models")
+    words.add_argument("--device", default="cuda")
+    words.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
+    words.add_argument("--out", type=Path, required=True)
+    words.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    words.add_argument("--seconds", type=float, default=80.0, help="for each part")
+    words.add_argument("--patches", type=int, default=50, help="of a request")
+    words.add_argument("--longest", type=int, default=500, help="patches of the longest request")
+    words.add_argument("--rounds", type=int, default=12)
     args = words.parse_args()
-    bundle = random_bundle(args.config, meanflow=True)
-    bundle.audiovae.eval().requires_grad_(False)
-    assert bundle.backbone is not None
-    bundle.backbone.eval().requires_grad_(False)
-    bundle = place(bundle, device=args.device, precision=args.precision)
-    options = {"num_steps": args.steps, "max_patches": args.patches, "stop_threshold": 1.0}
-    seconds_a_patch = bundle.config.patch_samples / bundle.config.audiovae.sample_rate
-
-    def now() -> float:
-        if args.device.startswith("cuda"):
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    firsts, factors = [], []
-    for number in range(6):
-        begun = now()
-        chunks = generate_stream(bundle, TEXT, seed=number, **options)  # type: ignore[arg-type]
-        next(chunk for chunk in chunks if len(chunk.wave_S))
-        firsts.append(now() - begun)
-        for _ in chunks:
-            pass
-        factors.append((now() - begun) / (args.patches * seconds_a_patch))
-    print(
-        f"{args.config}, {args.device}, {args.precision}, {args.steps} evaluations a patch, torch {torch.__version__}"
-    )
-    first_s, factor = statistics.median(firsts[1:]), statistics.median(factors[1:])
-    print(f"first audio {1000 * first_s:.0f} ms, real-time factor {factor:.3f}")
-    for count in args.together:
-        batch = Batch(bundle)
-        for number in range(count):
-            batch.add(Request(text=TEXT, seed=number, **options))  # type: ignore[arg-type]
-        begun = now()
-        while batch.busy:
-            batch.step()
-        spoken = count * args.patches * seconds_a_patch
-        print(f"{count:3} together: {spoken / (now() - begun):6.1f} s of latents a second", flush=True)
+    case = Case(args.config, args.device, args.precision, args.patches, args.longest, args.rounds)
+    args.out.mkdir(parents=True, exist_ok=True)
+    lines, numbers = [], dict[str, Any]()
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    lines.append(f"{args.config}, {args.device}, {args.precision}, {versions}, {time.strftime('%Y-%m-%d %H:%M')}")
+    print(lines[0], flush=True)
+    fork = multiprocessing.get_context("fork")  # what was imported need not be imported again; CUDA is not begun yet
+    for name in args.only:
+        found, begun = fork.SimpleQueue(), time.monotonic()
+        child = fork.Process(target=run, args=(name, case, found))
+        child.start()
+        while child.is_alive() or not found.empty():
+            if not found.empty():
+                line, values = found.get()
+                lines.append(line)
+                print(line, flush=True)
+                numbers.update({f"{name}/{key}": value for key, value in values.items()})
+            elif time.monotonic() - begun > args.seconds:
+                child.kill()
+                child.join()
+                lines.append(f"{name}: ended after {args.seconds:.0f} s")
+                print(lines[-1], flush=True)
+            else:
+                time.sleep(0.02)
+        lines.append(f"-- {name}: {time.monotonic() - begun:.1f} s, exit {child.exitcode}")
+        print(lines[-1], flush=True)
+        (args.out / "gpu.txt").write_text("\n".join(lines) + "\n")
+        (args.out / "gpu.json").write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

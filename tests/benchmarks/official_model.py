@@ -1,5 +1,6 @@
 """The medium model of the benchmark against the official package: official format, random weights that move."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import torch
 import yaml
 from torch import nn
 
+from models.audiovae.vae import AudioVAE
 from models.backbone.backbone import Backbone
 from models.backbone.config import ModelConfig
 from models.backbone.dit import Modulator
 from models.runtime.bundle import Bundle, new_bundle, save_bundle
+from models.speaker.campplus import SpeakerEncoder
+from models.text.tokens import byte_tokenizer
 
 ROOT = Path(__file__).parents[2]
 MEDIUM: dict[str, Any] = {
@@ -80,21 +84,47 @@ MEDIUM_LLM: dict[str, Any] = {
 }
 
 
-def random_bundle(name: str, *, meanflow: bool) -> Bundle:
-    """A bundle of configuration `name`: medium, or a file of manifests/models."""
+def random_config(name: str, *, meanflow: bool) -> ModelConfig:
+    """Configuration `name`: medium, or a file of manifests/models."""
     table, llm = MEDIUM, MEDIUM_LLM
     if name != "medium":
         manifest = yaml.safe_load((ROOT / "manifests" / "models" / f"{name}.yaml").read_text())
         table, llm = manifest["config"], manifest["llm"]
     if meanflow:
         table = {**table, "meanflow": {"enabled": True, "use_duration_embedding": True}}
-    bundle = new_bundle(ModelConfig.from_dicts(table, llm), seed=1)
+    return ModelConfig.from_dicts(table, llm)
+
+
+def random_bundle(name: str, *, meanflow: bool) -> Bundle:
+    """A bundle of configuration `name`."""
+    bundle = new_bundle(random_config(name, meanflow=meanflow), seed=1)
     torch.manual_seed(2)
     bundle.backbone = Backbone(bundle.config)
     liven(bundle.backbone)
     width = bundle.config.latent_dim
     bundle.latent_mean_D, bundle.latent_var_D = 0.1 * torch.randn(width), 1 + 0.2 * torch.rand(width)
     return bundle
+
+
+def random_bundle_on(device: str, name: str, *, meanflow: bool) -> Bundle:
+    """The same with weights drawn on a device, in a second where the CPU takes a minute; the AudioVAE is no good."""
+    config = random_config(name, meanflow=meanflow)
+    tokenizer = byte_tokenizer()
+    config = replace(config, llm={**config.llm, "vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 0})
+    torch.manual_seed(2)
+    with torch.device(device):
+        audiovae, backbone = AudioVAE(config.audiovae), Backbone(config)
+        liven(backbone)
+        mean_D, var_D = 0.1 * torch.randn(config.latent_dim), 1 + 0.2 * torch.rand(config.latent_dim)
+    return Bundle(
+        config=config,
+        audiovae=audiovae.eval().requires_grad_(False),
+        speaker=SpeakerEncoder(rate_hz=config.audiovae.sample_rate, width=config.campplus_embedding_size).eval(),
+        tokenizer=tokenizer,
+        backbone=backbone.eval().requires_grad_(False),
+        latent_mean_D=mean_D,
+        latent_var_D=var_D,
+    )
 
 
 @torch.no_grad()
