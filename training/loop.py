@@ -71,6 +71,8 @@ class Worker:
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.background = Background()
         self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
+        for note in getattr(self.objective, "notes", ()):
+            self.say(note)
         refuse_dropout(self.objective.players, stage=manifest.stage)
         if manifest.engine.activation_checkpointing:
             recompute_blocks(self.objective.players, stage=manifest.stage)

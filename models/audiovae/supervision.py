@@ -31,8 +31,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """The language model on top; its width is that of the semantic encoder's output."""
+    """The language model on top: Qwen2.5-0.5B. Its width is that of the semantic encoder's output while it is there; a
+    backbone of another width makes the encoder's last layer anew."""
 
+    width: int = 896
     layers: int = 24
     heads: int = 14
     key_value_heads: int = 2
@@ -46,15 +48,14 @@ class Supervision(nn.Module):
         super().__init__()
         from transformers import Qwen2Config, Qwen2Model
 
-        width = int(config.llm["hidden_size"])
         self.words, self.patch_size = words, config.patch_size
         self.encoder = SemanticEncoder(
-            config.semantic_encoder, latent_dim=config.latent_dim, patch_size=config.patch_size, hidden_size=width
+            config.semantic_encoder, latent_dim=config.latent_dim, patch_size=config.patch_size, hidden_size=head.width
         )
         self.head = Qwen2Model(
             Qwen2Config(
                 vocab_size=words + len(TASKS) + 1,
-                hidden_size=width,
+                hidden_size=head.width,
                 intermediate_size=head.ffn,
                 num_hidden_layers=head.layers,
                 num_attention_heads=head.heads,

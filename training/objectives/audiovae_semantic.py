@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from infra.manifest import Manifest, ManifestError
@@ -31,10 +31,21 @@ NEEDS_TEXT = False
 class Head(Manifest):
     """The language model that is thrown away; defaults are those of Qwen2.5-0.5B."""
 
+    width: Positive = 896
     layers: Positive = 24
     heads: Positive = 14
     key_value_heads: Positive = 2
     ffn: Positive = 4864
+
+    @model_validator(mode="after")
+    def heads_share_the_width(self) -> "Head":
+        """Each head has an even part of it, and keys and values are those of whole groups of heads."""
+        if self.width % (2 * self.heads) or self.heads % self.key_value_heads:
+            raise ValueError(
+                f"width ({self.width}) must be a multiple of twice the heads ({self.heads}), and heads one of "
+                f"key_value_heads ({self.key_value_heads})"
+            )
+        return self
 
 
 class Config(audiovae.Config):

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from infra.manifest import ManifestError
 from models.audiovae.config import AudioVAEConfig
+from models.audiovae.supervision import Answer, HeadConfig, Supervision
 from models.backbone.config import ModelConfig, SemanticEncoderConfig
 from models.runtime.bundle import Bundle, new_bundle
 from training.data.draw import Draw
 from training.engine import PlainEngine
-from training.manifest import Engine, Optimizer
+from training.manifest import Engine, Optimizer, load_model
 from training.objectives import Batch, audiovae, audiovae_semantic
 from training.update import Micro, Moment, only, update
 from training.world import World
@@ -30,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "flow": {"hidden": 8, "layers": 2, "couplings": 2},
 }
 CFG = audiovae.Config.model_validate(SETTINGS)
-HEAD = {"layers": 1, "heads": 2, "key_value_heads": 1, "ffn": 32}
+HEAD = {"width": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "ffn": 32}
 SEMANTIC = audiovae_semantic.Config.model_validate({**SETTINGS, "head": HEAD})
 VOCODER = AudioVAEConfig(
     downsample_channels=(12, 8, 8, 12, 16, 24, 32),
@@ -285,6 +286,18 @@ def test_the_readers_see_no_padding() -> None:
     padded = replace(batch, wave_BS=torch.nn.functional.pad(batch.wave_BS, (0, 3 * PATCH)))
     found = [validation(objective, one)["semantic/asr"] for one in (batch, padded)]
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_the_language_model_of_full_width_reads_the_encoder_of_the_full_model() -> None:
+    model = load_model("dots_tts_2b")
+    shallow = {**model.config, "PatchEncoder": {**model.config["PatchEncoder"], "num_layers": 1}}
+    head = HeadConfig(**{**audiovae_semantic.Head().model_dump(), "layers": 1})
+    config = ModelConfig.from_dicts(shallow, model.llm)
+    reader = Supervision(config, words=100, head=head, teacher_width=None)
+    (loss_T,) = reader.token_losses(torch.randn(1, 8, 128), [8], [Answer(0, "asr", [1, 2, 3])])
+    assert loss_T.shape == (4,)
+    with pytest.raises(ValueError, match=r"width \(1536\) must be a multiple of twice the heads \(14\)"):
+        audiovae_semantic.Head(width=1536)
 
 
 def test_a_teacher_pulls_the_latents_towards_itself(tmp_path: Path) -> None:
