@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         storage=storage_of(args),
         overrides=settings_of(args.set),
         force=getattr(args, "force", False),
+        resume=getattr(args, "resume", False),
     )
     print(first_to_last(made.summary))
     print(made.out / "bundle")
@@ -74,19 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resume(args: argparse.Namespace) -> int:
-    """`run`, where an attempt was begun and not finished.
+    """`run`, where an attempt was begun with these very values and not finished.
 
     Raises: Refused.
     """
-    from infra.storage import read_json
-    from infra.workflow.node import Refused
-    from infra.workflow.single import STORE
-
-    name = args.manifest.stem
-    begun = [state for state in sorted((STORE / name).glob("*/state.json")) if (state.parent / "work").is_dir()]
-    broken = [state.parent for state in begun if read_json(state.parent / "COMMIT.json") is None]
-    if not broken:
-        raise Refused(f"nothing of {name} was begun and left unfinished in {STORE / name}; use `stipple train run`")
+    args.resume = True
     return run(args)
 
 

@@ -15,6 +15,7 @@ from infra.storage import ROOT, tree_digest
 from infra.workflow.graph import build
 from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
 from infra.workflow.node import KINDS, Made, Refused
+from infra.workflow.plan import step_of
 from infra.workflow.run import Run
 from infra.workflow.store import Store
 
@@ -43,10 +44,11 @@ def single(
     tracking: str | None = None,
     cluster: Path = CLUSTER,
     force: bool = False,
+    resume: bool = False,
     kinds: Mapping[str, str] = KINDS,
 ) -> Made:
     """Make one artifact, or find it made. `inputs`: role -> an artifact's folder (or anything in it), a bare folder, or
-    the URL of a published corpus, in a store that `storage` says how to reach.
+    the URL of a published corpus, in a store that `storage` says how to reach. `resume`: only what was begun and left.
 
     Raises: ManifestError and Refused, sentences for a person; KeyboardInterrupt when stopped.
     """
@@ -60,6 +62,9 @@ def single(
     given = {role: artifact_at(place, kept, storage=storage) for role, place in (inputs or {}).items()}
     one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
     nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
+    if resume and (step := step_of(nodes[name], {}, kept)).verdict != "resume":
+        told = f"nothing was begun and left unfinished with these values ({step.reason})"
+        raise Refused(f"{name}: {told}; to begin, use run")
     machines = load(ClusterManifest, cluster)
     uri = tracking or default_tracking(kept.root)
     forced = {name} if force else set()

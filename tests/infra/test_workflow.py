@@ -308,3 +308,8 @@ def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run) ->
         single("toy", toys / "toy.yaml", overrides={"fail": "refuse", "number": "1"}, **where)
     with pytest.raises(Refused, match="no such file or folder"):
         single("toy", toys / "toy.yaml", inputs={"left": "nowhere"}, **where)
+    with pytest.raises(Refused, match=r"left unfinished with these values \(number: 1 -> 2\); to begin, use run"):
+        single("toy", toys / "toy.yaml", overrides={"number": "2"}, resume=True, **where)
+    assert single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where).name == "toy"
+    with pytest.raises(Refused, match=r"left unfinished with these values \(made "):
+        single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where)
