@@ -11,7 +11,7 @@ from infra.cluster import Cluster, ClusterManifest
 from infra.manifest import ManifestError, load
 from infra.objects import place_of, point
 from infra.shipping import Shipping, default_tracking
-from infra.storage import ROOT, tree_digest
+from infra.storage import ROOT, read_json, tree_digest
 from infra.workflow.graph import build
 from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
 from infra.workflow.node import KINDS, Made, Refused
@@ -76,7 +76,9 @@ def single(
 
 
 def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None) -> Made:
-    """The artifact that a path lies in; a bare folder (a bundle from elsewhere) is known by the digest of its files.
+    """The artifact that a path lies in. A corpus from elsewhere is known by the digest that it says itself, as in a
+    store: no shard is read, and what is taken down of it later does not make another one of it. A bundle from elsewhere
+    is known by the digest of its files.
 
     Raises: Refused where there is nothing.
     """
@@ -94,15 +96,20 @@ def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = 
         made = None
     if made is not None:
         return made
-    digest = tree_digest(path)
-    is_corpus = any((path / card).is_file() for card in ("corpus.json", "selection.json"))
-    kind, out = ("corpus", path) if is_corpus else ("train", path)
+    for card in (path / "corpus.json", path / "selection.json"):
+        if card.is_file():
+            told = read_json(card) or {}
+            if not (told.get("digest") and told.get("name")):
+                raise Refused(f"{card}: torn, or no card of a corpus; it says neither name nor digest")
+            digest = str(told["digest"])
+            return Made(kind="corpus", name=str(told["name"]), out=path, digest=digest, fingerprint=digest, run="")
+    digest, out = tree_digest(path), path
     if (path / "config.json").is_file():
         out = store.root / ELSEWHERE / digest[:16]  # jobs look for `bundle` in an artifact: give them one that has it
         out.mkdir(parents=True, exist_ok=True)
         (out / "bundle").unlink(missing_ok=True)
         (out / "bundle").symlink_to(path)
-    return Made(kind=kind, name=path.name, out=out, digest=digest, fingerprint=digest, run="")
+    return Made(kind="train", name=path.name, out=out, digest=digest, fingerprint=digest, run="")
 
 
 def published_at(url: str, store: Store, *, storage: "Storage | None") -> Made:

@@ -17,6 +17,7 @@ from infra.manifest import ManifestError
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import STOP, Refused
+from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -313,3 +314,18 @@ def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run) ->
     assert single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where).name == "toy"
     with pytest.raises(Refused, match=r"left unfinished with these values \(made "):
         single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where)
+
+
+def test_a_corpus_from_elsewhere_is_known_by_its_own_digest(tmp_path: Path) -> None:
+    corpus, store = tmp_path / "copy", Store(tmp_path / "store")
+    (corpus / "shards").mkdir(parents=True)
+    (corpus / "corpus.json").write_text(json.dumps({"name": "emilia", "digest": "d" * 32}))
+    (corpus / "shards" / "0.tar").write_bytes(b"sound")
+    before = artifact_at(corpus, store)
+    assert (before.kind, before.name, before.digest, before.out) == ("corpus", "emilia", "d" * 32, corpus)
+    (corpus / "tombstones.jsonl").write_text("a speaker was taken down meanwhile")
+    (corpus / "shards" / "0.tar").unlink()
+    assert artifact_at(corpus, store) == before
+    (corpus / "corpus.json").write_text("{")
+    with pytest.raises(Refused, match="torn, or no card of a corpus"):
+        artifact_at(corpus, store)
