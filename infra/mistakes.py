@@ -17,6 +17,9 @@ def sentence_of(error: BaseException) -> tuple[str, int] | None:
     cause = getattr(error, "cause", None)  # what Ray hands over from a worker wraps what was raised there
     if isinstance(cause, Exception):
         return sentence_of(cause)
+    for failure in getattr(error, "worker_failures", {}).values():  # and Ray Train, of each worker that failed
+        if known := sentence_of(failure):
+            return known
     for kind in type(error).__mro__:
         code = MISTAKES.get(f"{kind.__module__}.{kind.__qualname__}")
         if code is not None:

@@ -160,8 +160,9 @@ class Checkpoint:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Checkpoints in a folder, whole or torn, newest first."""
-    return sorted((path for path in folder.glob(f"{PREFIX}*") if path.is_dir()), reverse=True)
+    """Checkpoints in a folder, whole or torn, newest first. What else lies there is a person's, such as copies."""
+    found = (path for path in folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal() and path.is_dir())
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)), reverse=True)
 
 
 def opened(root: Path) -> Checkpoint | str:

@@ -10,7 +10,9 @@ from infra.manifest import Manifest, did_you_mean, entry_of, load, resolve
 
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -19,6 +21,13 @@ class Bound(Manifest):
 
     min: float | None = None
     max: float | None = None
+
+    @model_validator(mode="after")
+    def has_an_inside(self) -> "Bound":
+        """`min` is at most `max`."""
+        if self.min is not None and self.max is not None and not self.min <= self.max:
+            raise ValueError(f"no score lies between min ({self.min:g}) and max ({self.max:g})")
+        return self
 
 
 class Part(Manifest):
@@ -58,7 +67,7 @@ class PlayerOptimizer(Manifest):
     """What one player has of its own; None takes the stage's value."""
 
     lr: Positive | None = None
-    betas: tuple[float, float] | None = None
+    betas: tuple[Beta, Beta] | None = None
     eps: Positive | None = None
     weight_decay: float | None = Field(default=None, ge=0)
     clip: Positive | None = None
@@ -68,7 +77,7 @@ class Optimizer(Manifest):
     """AdamW, as torch has it; `clip` bounds the gradient norm of each player."""
 
     lr: Positive
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: Positive = 1e-8
     weight_decay: float = Field(default=0.01, ge=0)
     clip: Positive | None = 1.0
@@ -85,8 +94,8 @@ class Schedule(Manifest):
 
     shape: Literal["constant", "linear", "cosine", "exponential"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    warmup_from: float = Field(default=0.0, ge=0)
-    final_lr: float = Field(default=0.0, ge=0)
+    warmup_from: Rate = 0.0
+    final_lr: Rate = 0.0
 
 
 class Engine(Manifest):

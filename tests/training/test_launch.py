@@ -14,6 +14,7 @@ import pytest
 
 from infra.journal import About, JournalRun, read_from
 from infra.manifest import ManifestError, parse
+from infra.mistakes import sentence_of
 from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.cli import corpora_of
@@ -220,6 +221,15 @@ def test_a_mixture_reads_several_corpora_and_one_that_it_does_not_name_is_a_sent
     alone = job(TOY)
     with pytest.raises(Refused, match=r"data_other would not be read: data.mixture has no part of that role; add one"):
         run(replace(alone, inputs={**alone.inputs, "data_other": other}))
+
+
+def test_what_the_machine_refused_a_worker_is_a_sentence() -> None:
+    from ray.train import WorkerGroupError
+
+    error = WorkerGroupError("Training failed", {1: RuntimeError("closed"), 0: OSError(errno.ENOSPC, "full", "a.pt")})
+    told = sentence_of(error)
+    assert told is not None
+    assert told[0].startswith("the disk is full (a.pt)")
 
 
 def test_corpora_of_the_command_line_have_roles() -> None:

@@ -1,5 +1,6 @@
 """Stage manifests: every mistake at once, and an identity that knows what decides the weights."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,27 @@ def test_mistakes_of_form_are_reported_together() -> None:
         "did you mean 'max_clip_seconds'?",
     ):
         assert part in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": {"lr": 0.1, "betas": [1.0, 0.999]}}, "betas.0: Input should be less than 1"),
+        ({"optimizer": {"lr": 0.1, "players": {"net": {"betas": [0.9, -1]}}}}, "betas.1"),
+        ({"optimizer": {"lr": math.inf}}, "lr: Input should be a finite number"),
+        ({"data": {"seconds_per_step": math.inf}}, "seconds_per_step: Input should be a finite number"),
+        ({"schedule": {"final_lr": math.inf}}, "final_lr: Input should be a finite number"),
+        ({"data": {"seconds_per_step": 9, "mixture": [{"where": {"mos": {"min": 3, "max": 1}}}]}}, "no score lies"),
+        ({"objective": {"name": "soar", "layouts": {}}}, "not all 0"),
+        ({"objective": {"name": "meanflow", "layouts": {"plain": -1}}}, "at least 0"),
+        ({"objective": {"name": "backbone", "weights": {}}}, "weights"),
+        ({"objective": {"name": "audiovae", "judges": {"cqt_hops": [256]}}}, "must be as many"),
+    ],
+)
+def test_numbers_that_cannot_be_trained_with_are_refused_before_anything_starts(
+    changes: dict[str, Any], words: str
+) -> None:
+    assert words in "\n".join(problems(**changes))
 
 
 def test_rules_between_fields_are_reported_together() -> None:

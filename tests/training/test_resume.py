@@ -125,6 +125,18 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, wound: str) -> None:
     assert [path.name for path in checkpoint.folders(tmp_path)] == ["step-00000003"]
 
 
+def test_a_copy_that_a_person_made_of_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    write(tmp_path, 6)
+    shutil.copytree(tmp_path / "step-00000006", tmp_path / "step-00000006.bak")
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.root.name == "step-00000006"
+    checkpoint.discard_after(tmp_path, step=3)
+    checkpoint.prune(tmp_path, keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000006.bak"]
+
+
 def test_a_writer_killed_in_the_middle_leaves_the_one_before(tmp_path: Path) -> None:
     write(tmp_path, 3)
     write(tmp_path, 6, ranks=(0,))

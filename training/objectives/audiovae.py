@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from infra.manifest import Manifest, ManifestError
@@ -40,6 +40,13 @@ class Judges(Manifest):
     cqt_bins: tuple[Positive, ...] = (24, 36, 48)
     cqt_octaves: Positive = 9
     cqt_channels: Positive = 128
+
+    @model_validator(mode="after")
+    def hops_have_bins(self) -> "Judges":
+        """One number of bins a hop."""
+        if len(self.cqt_hops) != len(self.cqt_bins):
+            raise ValueError(f"cqt_hops {self.cqt_hops} and cqt_bins {self.cqt_bins} must be as many")
+        return self
 
 
 class Flow(Manifest):

@@ -1,14 +1,15 @@
 """The backbone: flow matching over all patches at once, and the balanced stop loss. Stages 1 to 3."""
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from infra.manifest import Manifest
@@ -32,10 +33,21 @@ SEMANTIC_ENCODER = "semantic_encoder"
 Rate = float | None
 
 
+def some_layout(layouts: dict[Layout, float]) -> dict[Layout, float]:
+    """At least one share above zero, and none below."""
+    if min(layouts.values(), default=-1.0) < 0 or not 0 < sum(layouts.values()) < math.inf:
+        raise ValueError(f"shares must be at least 0 and not all 0, but are {layouts}")
+    return layouts
+
+
+Layouts = Annotated[dict[Layout, float], AfterValidator(some_layout)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Config(Manifest):
     freeze: tuple[Literal["llm"], ...] = ()
     """What keeps its weights: stage 1 aligns everything else with a frozen LLM."""
-    layouts: dict[Layout, float] = {"plain": 1.0}
+    layouts: Layouts = {"plain": 1.0}
     """Share of the utterances that are laid out with the text first, and with text and patches alternating (1T1A)."""
     hidden_drop: Rate = Field(default=None, ge=0, le=1)
     """Utterances that lose the LLM's hidden states, so that guidance has an unconditional branch; None: config.json."""
@@ -45,15 +57,9 @@ class Config(Manifest):
     """Utterances whose text begins with its language, so that a tag is understood and not needed (our choice)."""
     llm_init: Path | None = None
     """A local Qwen2 directory to start the LLM of a new backbone from."""
-    weights: dict[Literal["flow/velocity", "stop/bce"], float] = {"flow/velocity": 1.0, "stop/bce": 1.0}
-
-    @field_validator("layouts")
-    @classmethod
-    def some_layout(cls, layouts: dict[Layout, float]) -> dict[Layout, float]:
-        """At least one share above zero, and none below."""
-        if min(layouts.values(), default=-1.0) < 0 or sum(layouts.values()) <= 0:
-            raise ValueError(f"shares must be at least 0 and not all 0, but are {layouts}")
-        return layouts
+    weights: dict[Literal["flow/velocity", "stop/bce"], Weight] = Field(
+        default={"flow/velocity": 1.0, "stop/bce": 1.0}, min_length=1
+    )
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ from models.backbone.flow import Velocity, interpolate, path_velocity
 from models.backbone.layout import valid_patches
 from models.backbone.meanflow import adaptive_weight, intervals, mean_velocity
 from models.runtime.bundle import Bundle, BundleError
-from models.text.tokens import Layout
 from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, placed
 from training.losses.flow import over_patches, patch_error
 from training.objectives import Batch, Player, Term
-from training.objectives.backbone import kept, on_cpu, spoken
+from training.objectives.backbone import Layouts, kept, on_cpu, spoken
 from training.objectives.soar import Heard, heard_by
 
 PLAYERS = ("backbone",)
@@ -43,7 +42,7 @@ class Config(Manifest):
     """Steps of the teacher over an interval: 16 in the paper; each costs two passes. 8 in the released script."""
     teacher_method: Literal["euler", "midpoint", "rk4_classic"] = "euler"
     time_mean: float = -0.4
-    time_std: float = 1.0
+    time_std: float = Field(default=1.0, gt=0)
     """Ends of an interval are two logit-normal times (the paper writes log-normal, which would leave [0, 1])."""
     anchor: float = Field(default=0.5, ge=0, le=1)
     """Utterances whose interval is empty."""
@@ -58,7 +57,7 @@ class Config(Manifest):
     hidden_drop: float | None = Field(default=None, ge=0, le=1)
     speaker_drop: float | None = Field(default=None, ge=0, le=1)
     """Drop rates (natural); None: config.json."""
-    layouts: dict[Layout, float] = {"plain": 1.0}
+    layouts: Layouts = {"plain": 1.0}
     language_tag: float = Field(default=0.5, ge=0, le=1)
 
 

@@ -18,13 +18,12 @@ from models.backbone.backbone import Backbone
 from models.backbone.flow import interpolate, path_velocity, wide
 from models.backbone.layout import valid_patches
 from models.runtime.bundle import Bundle, BundleError
-from models.text.tokens import Layout
 from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import over_patches, patch_error
 from training.objectives import Batch, Player, Term
-from training.objectives.backbone import kept, on_cpu, spoken
+from training.objectives.backbone import Layouts, kept, on_cpu, spoken
 
 PLAYERS = ("backbone",)
 NEEDS_TEXT = True
@@ -42,7 +41,7 @@ class Config(Manifest):
     weight: float = Field(default=1.0, ge=0)
     """Weight of an auxiliary patch against one on the path."""
     time_mean: float = 0.0
-    time_std: float = 1.0
+    time_std: float = Field(default=1.0, ge=0)
     """Flow times are logit-normal (paper); mean and deviation are ours, those of the method's own code."""
     epsilon: float = Field(default=1e-4, ge=0)
     """Keeps the target finite at the end of the path (ours)."""
@@ -52,7 +51,7 @@ class Config(Manifest):
     condition_drop: float = Field(default=0.0, ge=0, le=1)
     """Utterances that lose their conditions on the path. 0 is the paper's letter; 0.1 keeps the unconditional branch,
     which guidance needs, from drifting in a long run."""
-    layouts: dict[Layout, float] = {"plain": 1.0}
+    layouts: Layouts = {"plain": 1.0}
     language_tag: float = Field(default=0.5, ge=0, le=1)
 
 
