@@ -17,6 +17,7 @@ from models.runtime.bundle import BundleError
 from pipelines.shards import CorpusError, open_corpus
 from training import heard, report
 from training.checkpoint import CheckpointError
+from training.data.batching import plan_of
 from training.data.stream import DataError, open_sources, seconds_of
 from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
@@ -36,13 +37,17 @@ CODE = (
     "training",
     "models/audiovae",
     "models/backbone",
+    "models/frozen/wavlm.py",
+    "models/packing.py",
     "models/speaker",
     "models/text",
     "models/runtime/bundle.py",
+    "models/runtime/configuration.py",
     "models/runtime/files.py",
     "models/runtime/latents.py",
     "models/runtime/tensors.py",
     "pipelines/packing/index.py",
+    "pipelines/policy/views.py",
     "pipelines/shards.py",
 )
 HALTS = True
@@ -110,15 +115,18 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
             least_seconds=least_seconds(manifest.objective),
             memory=job.work / heard.FOUND,
         )
+        plan = plan_of(manifest, sources)
     except (DataError, CorpusError) as error:
         raise Refused(str(error)) from None
-    hours = seconds_of(sources) / 3600
+    hours, asked = seconds_of(sources) / 3600, manifest.data.seconds_per_step
     held = sum(len(source.held_out) for source in sources)
     job.say(
-        f"{manifest.steps} steps of {manifest.data.seconds_per_step:g} s on {manifest.workers} "
+        f"{manifest.steps} steps of {asked:g} s on {manifest.workers} "
         f"worker{'s' if manifest.workers > 1 else ''}, from {sum(len(s.numbers) for s in sources)} samples "
         f"({hours:.2f} h); {held} held out"
     )
+    if uneven := plan.uneven(asked=asked):
+        job.say(uneven)
     return Errand(
         manifest=manifest,
         folders=folders,

@@ -67,6 +67,8 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
         f"{sum(len(s.held_out) for s in sources)} held out; {plan.steps_in_epoch} steps an epoch, "
         f"{manifest.steps / plan.steps_in_epoch:.1f} epochs"
     )
+    if uneven := plan.uneven(asked=manifest.data.seconds_per_step):
+        yield f"            {uneven}"
 
 
 def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[str, int]:

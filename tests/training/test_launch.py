@@ -1,5 +1,6 @@
 """A stage from manifest to bundle, in this process."""
 
+import ast
 import errno
 import json
 import re
@@ -15,13 +16,18 @@ import pytest
 from infra.journal import About, JournalRun, read_from
 from infra.manifest import ManifestError, parse
 from infra.mistakes import sentence_of
+from infra.storage import ROOT
+from infra.workflow.fingerprint import code_of
 from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.cli import corpora_of
-from training.launch import STOPPED, errand_of, run, work
+from training.launch import CODE, STOPPED, errand_of, run, work
 from training.manifest import StageManifest
 from training.steplog import StepLog, read_log
 from training.world import World
+
+LISTENED_TO = {"models/runtime/generate.py", "models/runtime/prompt.py"}
+"""They make the samples to listen to, and nothing that is trained."""
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -230,6 +236,28 @@ def test_what_the_machine_refused_a_worker_is_a_sentence() -> None:
     told = sentence_of(error)
     assert told is not None
     assert told[0].startswith("the disk is full (a.pt)")
+
+
+def test_a_step_that_is_not_as_long_as_asked_for_is_told(
+    job: Callable[..., Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(seconds_per_step: float) -> str:
+        short = {**TOY, "data": {"seconds_per_step": seconds_per_step, "held_out": 0}, "steps": 1}
+        run(job({**short, "validation_batches": 0, "try_heaviest": False}, work=f"work-{seconds_per_step}"))
+        return capsys.readouterr().out
+
+    assert re.search(r"a step has 5\d\.\d s of audio, and not 300: all that there is makes 1 step\n", told(300))
+    assert "and not" not in told(9)
+
+
+def test_every_network_that_training_imports_is_part_of_the_fingerprint() -> None:
+    known = code_of(CODE)
+    for file in (ROOT / "training").rglob("*.py"):
+        for part in ast.walk(ast.parse(file.read_text())):
+            if isinstance(part, ast.ImportFrom) and (part.module or "").startswith(("models.", "pipelines.")):
+                name = f"{str(part.module).replace('.', '/')}.py"
+                decides = (ROOT / name).is_file() and name not in LISTENED_TO
+                assert not decides or name in known, f"{file.name} imports {name}"
 
 
 def test_corpora_of_the_command_line_have_roles() -> None:

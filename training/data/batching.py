@@ -24,6 +24,9 @@ from training.manifest import Data, StageManifest
 POOL = 16_384
 """Samples that are sorted together, about. Padding falls with it, and the first batch of a start costs its sorting."""
 
+UNEVEN = 0.1
+"""How far the audio of a step may be from what was asked for before it is told."""
+
 
 class Pick(NamedTuple):
     """A sample: part of the mixture, and number in its corpus."""
@@ -124,6 +127,14 @@ class Plan:
     def steps_in_epoch(self) -> int:
         """Steps until every part has given its samples of an epoch."""
         return self.pools * self.steps_in_pool
+
+    def uneven(self, *, asked: float) -> str:
+        """A sentence where a step has not about the `asked` seconds; nothing where it has."""
+        found = sum(source.seconds for source in self.sources) / self.steps_in_epoch
+        if abs(found / asked - 1) <= UNEVEN:
+            return ""
+        steps = f"{self.steps_in_epoch} step{'s' * (self.steps_in_epoch > 1)}"
+        return f"a step has {found:.1f} s of audio, and not {asked:g}: all that there is makes {steps}"
 
     @property
     def _fewest(self) -> int:
