@@ -51,8 +51,7 @@ def engine_name(manifest: EngineManifest) -> str:
 def make_engine(player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> Engine:
     """The engine that the manifest names, around a player that lies on the world's device."""
     if manifest.dtype == "bfloat16":
-        cast = torch.autocast(world.device.type, torch.bfloat16)
-        player.forward = cast(player.forward)  # type: ignore[method-assign]
+        player.forward = precision(manifest, world.device)(player.forward)  # type: ignore[method-assign]
     if manifest.name == "plain":
         return PlainEngine(player, manifest=manifest, optimizer=optimizer, world=world)
     from training.zero import DeepSpeedEngine
@@ -60,10 +59,17 @@ def make_engine(player: Player, *, manifest: EngineManifest, optimizer: Optimize
     return DeepSpeedEngine(player, manifest=manifest, optimizer=optimizer, world=world)
 
 
-def adamw(player: Player, *, optimizer: Optimizer) -> torch.optim.AdamW:
-    """AdamW over what is trainable."""
+def precision(manifest: EngineManifest, device: torch.device) -> torch.autocast:
+    """What networks compute in: autocast, switched on for bfloat16."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=manifest.dtype == "bfloat16")
+
+
+def adamw(player: Player, *, optimizer: Optimizer, fused: bool) -> torch.optim.AdamW:
+    """AdamW over what is trainable. `fused`: one kernel that reads and writes every number once; torch's default on a
+    GPU makes several passes, and needs as much memory again as the gradient."""
     return torch.optim.AdamW(
         trainable(player),
+        fused=fused or None,
         lr=optimizer.lr,
         betas=optimizer.betas,
         eps=optimizer.eps,
@@ -87,7 +93,7 @@ class PlainEngine:
     def __init__(self, player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> None:
         self.player, self.world, self.clip = player, world, optimizer.clip
         self.parameters = trainable(player)
-        self.optimizer = adamw(player, optimizer=optimizer)
+        self.optimizer = adamw(player, optimizer=optimizer, fused=world.device.type == "cuda")
         if world.size > 1:
             for tensor in [*player.parameters(), *player.buffers()]:
                 torch.distributed.broadcast(tensor.data, src=0)
@@ -135,6 +141,8 @@ class PlainEngine:
     def load(self, checkpoint: Checkpoint, *, name: str) -> None:
         state = checkpoint.load(f"{name}/plain.pt")
         self.player.load_state_dict(state["player"])
+        for group in state["optimizer"]["param_groups"]:
+            group["fused"] = self.optimizer.defaults["fused"]  # that of this device, not of where it was saved
         self.optimizer.load_state_dict(state["optimizer"])
 
     def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:

@@ -1,14 +1,17 @@
 """The heaviest micro-batch of the plan, tried before the first step: what does not fit is known at once."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from training.compiled import as_written
 from training.data.batching import Plan, Share
+from training.data.draw import Draw
+from training.engine import precision
 from training.plan import STATE, WEIGHT, asked, memory
 from training.speed import counter, keep_flops
 from training.update import frozen
@@ -61,7 +64,6 @@ def try_heaviest(worker: "Worker") -> None:
     groups = worker.world.size * manifest.engine.accumulation
     share = heaviest(worker.plan, steps=manifest.steps, groups=groups)
     padded, longest = weight(worker.plan, share)
-    cast = torch.autocast(device.type, torch.bfloat16, enabled=manifest.engine.dtype == "bfloat16")
     try:
         prepared, draw = worker.prepare(worker.batch(share, step=0), step=0)
         players = worker.objective.players
@@ -70,24 +72,37 @@ def try_heaviest(worker: "Worker") -> None:
         if manifest.engine.offload:
             size -= trained * STATE / worker.world.size  # it lies in the memory of the host
         aside = torch.empty(int(size), dtype=torch.uint8, device=device)
-        counting, total = counter(), 0
-        for name, player in players.items():
-            others = [other for key, other in players.items() if key != name]
-            with untouched(player, others), cast, counting:
-                terms = player.train()(prepared, draw)
-                torch.autograd.backward(
-                    torch.stack([terms[key].total.float() for key in worker.objective.weights[name]]).sum()
-                )
-            total += counting.get_total_flops()
+        total = tried(worker, prepared, draw, counting=not manifest.engine.compile)
+        if manifest.engine.compile:  # what is compiled cannot be counted; one sample can, as written
+            one = Share([max(share.picks, key=worker.plan.lengths)])
+            with as_written(worker.networks()):
+                prepared, draw = worker.prepare(worker.batch(one, step=0), step=0)
+                total = tried(worker, prepared, draw, counting=True)
         del aside
         if worker.world.rank == 0:
-            keep_flops(worker.work, total, patches=padded)
+            keep_flops(worker.work, total, patches=longest if manifest.engine.compile else padded)
     except torch.OutOfMemoryError:
         raise DoesNotFit(
             f"the heaviest micro-batch of the plan, {len(share.picks)} samples of up to {longest * 0.16:.1f} s, padded "
             f"to {padded * 0.16:.0f} s, does not fit into the memory of {device}: raise workers or "
             "engine.accumulation, or lower data.max_clip_seconds or data.lot_seconds"
         ) from None
+
+
+def tried(worker: "Worker", prepared: Any, draw: Draw, *, counting: bool) -> int:
+    """Every player forward and backward; with `counting`, the operations that it took."""
+    players, total = worker.objective.players, 0
+    for name, player in players.items():
+        others = [other for key, other in players.items() if key != name]
+        counted = counter() if counting else None
+        cast = precision(worker.manifest.engine, worker.world.device)
+        with untouched(player, others), cast, counted or nullcontext():
+            terms = player.train()(prepared, draw)
+            torch.autograd.backward(
+                torch.stack([terms[key].total.float() for key in worker.objective.weights[name]]).sum()
+            )
+        total += counted.get_total_flops() if counted else 0
+    return total
 
 
 @contextmanager

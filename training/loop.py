@@ -20,12 +20,13 @@ from models.runtime.bundle import Bundle
 from training import checkpoint as checkpoints
 from training import heard
 from training.checkpoint import Background, Checkpoint, CheckpointWriter
+from training.compiled import compile_blocks
 from training.data.batching import Share, plan_of
 from training.data.draw import Draw
 from training.data.reading import Hears, read_batch
 from training.data.stream import open_sources
 from training.dropout import refuse_dropout
-from training.engine import Engine, engine_name, make_engine
+from training.engine import Engine, engine_name, make_engine, precision
 from training.errand import Errand
 from training.heaviest import try_heaviest
 from training.leaks import stop_at_leak
@@ -74,14 +75,22 @@ class Worker:
         for note in getattr(self.objective, "notes", ()):
             self.say(note)
         refuse_dropout(self.objective.players, stage=manifest.stage)
+        if manifest.engine.compile:
+            compile_blocks(self.networks(), stage=manifest.stage)
         if manifest.engine.activation_checkpointing:
             recompute_blocks(self.objective.players, stage=manifest.stage)
-        for part in vars(self.objective).values():
-            if isinstance(part, torch.nn.Module):
-                part.to(self.world.device)
+        if manifest.engine.tf32:
+            torch.set_float32_matmul_precision("high")
+        for network in self.networks():
+            network.to(self.world.device)
         if manifest.try_heaviest and self.world.first(not self.checkpoints.exists()):
             try_heaviest(self)
         self.engines = self.make_engines()
+
+    def networks(self) -> list[torch.nn.Module]:
+        """All that the objective holds: players, and what is frozen beside them."""
+        beside = [part for part in vars(self.objective).values() if isinstance(part, torch.nn.Module)]
+        return [*self.objective.players.values(), *beside]
 
     def make_engines(self) -> dict[str, Engine]:
         """An engine a player."""
@@ -222,10 +231,10 @@ class Worker:
         return read_batch(self.plan.sources, share.picks, max_clip_seconds=longest, seed=seed, step=step, hears=hears)
 
     def prepare(self, batch: Batch, *, step: int) -> tuple[Any, Draw]:
-        """What the objective makes of a batch, and the randomness that goes with it."""
+        """What the objective makes of a batch, in the engine's precision, and the randomness that goes with it."""
         batch.wave_BS, batch.length_B = batch.wave_BS.to(self.world.device), batch.length_B.to(self.world.device)
         draw = Draw(self.manifest.seed, step, batch.keys)
-        with torch.no_grad():
+        with torch.no_grad(), precision(self.manifest.engine, self.world.device):
             return self.objective.prepare(batch, draw), draw
 
     # -- state

@@ -109,6 +109,11 @@ class Engine(Manifest):
     """Micro-batches that a worker adds up before an update."""
     activation_checkpointing: bool = False
     """Transformer blocks keep their input alone and are computed again for the gradient: less memory, more time."""
+    compile: bool = False
+    """On a GPU: Transformer blocks through torch.compile, and the head's attention as FlexAttention, which skips what
+    the mask hides. The same function up to rounding; the first steps take about a minute longer."""
+    tf32: bool = False
+    """On a GPU: what is multiplied in float32 is rounded to 10 bits of mantissa first, and several times as fast."""
     offload: bool = False
     """ZeRO 1 to 3 keep AdamW's moments, and the weights that it moves, in the memory of the host, and step there."""
 
@@ -191,6 +196,10 @@ class StageManifest(Manifest):
             )
         if self.engine.offload and (self.engine.name == "plain" or self.engine.zero_stage == 0):
             wrong.append("engine.offload needs engine.name: deepspeed and engine.zero_stage: 1, 2 or 3")
+        if self.engine.compile and self.device == "cpu":
+            wrong.append("engine.compile needs device: cuda; on a CPU it would only cost time")
+        if self.engine.compile and self.engine.name == "deepspeed" and self.engine.zero_stage == 3:
+            wrong.append("engine.compile does not work with engine.zero_stage 3, which cuts the weights; use 2 or less")
         if self.launcher == "in_process" and (self.workers > 1 or self.engine.name != "plain"):
             wrong.append("launcher in_process needs workers: 1 and engine.name: plain")
         if self.min_workers is not None and (self.min_workers > self.workers or self.launcher != "ray"):

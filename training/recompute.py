@@ -5,7 +5,7 @@ drops activations (dropout.py), so a block computed again is the same block. Whe
 generation, rollouts, teachers) nothing changes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,13 +20,7 @@ def recompute_blocks(players: Mapping[str, nn.Module], *, stage: str) -> int:
 
     Raises: ManifestError where there is none.
     """
-    from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
-
-    from models.backbone.dit import Block
-    from models.backbone.semantic_encoder import Layer
-
-    kinds = (Block, Layer, Qwen2DecoderLayer)
-    blocks = [module for player in players.values() for module in player.modules() if isinstance(module, kinds)]
+    blocks = list(blocks_of(players.values()))
     if not blocks:
         names = ", ".join(players)
         raise ManifestError(
@@ -34,8 +28,20 @@ def recompute_blocks(players: Mapping[str, nn.Module], *, stage: str) -> int:
             [f"engine.activation_checkpointing: {names} has no Transformer block to compute again; set it to false"],
         )
     for block in blocks:
-        block.forward = partial(computed_again, block.forward)  # type: ignore[method-assign]
+        block.forward = partial(computed_again, block.forward)
     return len(blocks)
+
+
+def blocks_of(networks: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The Transformer blocks of networks, each once."""
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+
+    from models.backbone.dit import Block
+    from models.backbone.semantic_encoder import Layer
+
+    kinds = (Block, Layer, Qwen2DecoderLayer)
+    found = {id(module): module for network in networks for module in network.modules() if isinstance(module, kinds)}
+    yield from found.values()
 
 
 def computed_again(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:

@@ -111,16 +111,21 @@ def fill(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], w
     """Put the moments into an AdamW with one entry a parameter."""
     pieces = {key: torch.split(flat, [p.numel() for p in parameters]) for key, flat in whole.moments.items()}
     for number, parameter in enumerate(parameters):
-        state: dict[str, Tensor] = {"step": whole.updates.clone()}
+        state = counted(optimizer, whole, like=parameter)
         state |= {key: pieces[key][number].reshape(parameter.shape).to(parameter.device).clone() for key in MOMENTS}
         optimizer.state[parameter] = state
+
+
+def counted(optimizer: torch.optim.Optimizer, whole: Whole, *, like: Tensor) -> dict[str, Tensor]:
+    """The number of updates as this AdamW keeps it: a fused one beside the parameter, any other on the CPU."""
+    return {"step": whole.updates.clone().to(like.device if optimizer.defaults.get("fused") else "cpu")}
 
 
 def fill_partition(optimizer: torch.optim.Optimizer, whole: Whole, *, rank: int) -> None:
     """Put this worker's part of the moments into the AdamW of ZeRO 1 or 2, which has one flat parameter."""
     ((flat,),) = (group["params"] for group in optimizer.param_groups)
     size = flat.numel()
-    state: dict[str, Tensor] = {"step": whole.updates.clone()}
+    state = counted(optimizer, whole, like=flat)
     for key in MOMENTS:
         own = whole.moments[key][rank * size : (rank + 1) * size]
         state[key] = torch.zeros_like(flat)
@@ -136,7 +141,7 @@ def fill_pieces(optimizer: Any, parameters: Sequence[nn.Parameter], whole: Whole
         starts[parameter] = at, shape.numel()
         at += shape.numel()
     for group, flat in zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True):
-        state: dict[str, Tensor] = {"step": whole.updates.clone()}
+        state = counted(optimizer.optimizer, whole, like=flat)
         for key in MOMENTS:
             state[key] = torch.zeros_like(flat, requires_grad=False)
             at = 0

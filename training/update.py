@@ -48,21 +48,50 @@ def update(
     """Move the player once; the value of every term, and the norm of the gradient.
 
     Every term is normalized by its count over all workers and micro-batches, so how a step's samples are split
-    changes nothing. With one micro-batch the counts come from its own forward pass; with more, from a pass without
-    gradients before, which costs about a third more time and keeps only one graph in memory.
+    changes nothing. A player that knows its counts without its networks (`Player.counts`) goes forward and back once a
+    micro-batch. Of any other the counts come from the forward pass where there is one micro-batch; with more, from a
+    pass without gradients before, which costs about a third more time and keeps only one graph in memory.
 
     Raises: NonFinite before the update, on every worker.
     """
-    first = [call(engine, micro, grad=len(micros) == 1) for micro in micros]
-    table = reduced(first, world=world)
-    stop_unless_finite(first, micros, table=table, world=world, at=at)
-    for micro in micros:
-        terms = first[0] if len(micros) == 1 else call(engine, micro, grad=True)
-        engine.backward(weighted(terms, table=table, weights=weights))
+    asked = [counts_of(engine, micro) for micro in micros]
+    known = [counts for counts in asked if counts is not None]
+    if len(known) == len(micros):
+        ahead = reduced([{name: Term(count, count) for name, count in counts.items()} for counts in known], world=world)
+        found = []
+        for micro in micros:
+            terms = call(engine, micro, grad=True)
+            engine.backward(weighted(terms, table=ahead, weights=weights))
+            found.append({name: Term(term.total.detach(), term.count) for name, term in terms.items()})
+        table = reduced(found, world=world)
+        stop_unless_finite(found, micros, table=table, world=world, at=at)
+        stop_unless_as_told(table, ahead, at=at)
+    else:
+        found = [call(engine, micro, grad=len(micros) == 1) for micro in micros]
+        table = reduced(found, world=world)
+        stop_unless_finite(found, micros, table=table, world=world, at=at)
+        for micro in micros:
+            terms = found[0] if len(micros) == 1 else call(engine, micro, grad=True)
+            engine.backward(weighted(terms, table=table, weights=weights))
     norm = engine.step(lr=lr)
     if not math.isfinite(norm):
         raise NonFinite(f"{place(at)}: the gradient is not finite (norm {norm}), though every loss is")
     return {name: total / count for name, (total, count) in table.items() if count > 0}, norm
+
+
+def counts_of(engine: Engine, micro: Micro) -> Mapping[str, Tensor] | None:
+    """The counts of a micro-batch, where the player knows them; those of one that stands in for a missing one are 0."""
+    counts = engine.player.counts(micro.prepared, micro.draw)
+    if counts is None or not micro.idle:
+        return counts
+    return {name: count * 0 for name, count in counts.items()}
+
+
+def stop_unless_as_told(table: Table, ahead: Table, *, at: Moment) -> None:
+    """Raises: ValueError where a player counted otherwise than it had said, since its gradient is wrong then."""
+    for name, (_, count) in ahead.items():
+        if not math.isclose(table[name][1], count, rel_tol=1e-6):
+            raise ValueError(f"{place(at)}: {name} counts {table[name][1]:g}, and {count:g} was told by `counts`")
 
 
 def call(engine: Engine, micro: Micro, *, grad: bool = False) -> dict[str, Term]:

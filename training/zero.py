@@ -42,8 +42,10 @@ class DeepSpeedEngine:
             "zero_force_ds_cpu_optimizer": False,  # its own AdamW for offloading would be compiled at run time
             "steps_per_print": 1 << 40,
         }
+        fused = world.device.type == "cuda" and not manifest.offload
+        client = adamw(player, optimizer=optimizer, fused=fused)
         self.engine, _, _, _ = deepspeed.initialize(
-            model=player, optimizer=adamw(player, optimizer=optimizer), config=config, dist_init_required=False
+            model=player, optimizer=client, config=config, dist_init_required=False
         )
 
     def __call__(self, prepared: Any, draw: Draw) -> dict[str, Term]:

@@ -222,7 +222,8 @@ def blockwise(query: Tensor, key: Tensor, value: Tensor, mask: "BlockMask") -> T
     """FlexAttention: blocks of the mask where nobody looks cost nothing. Compiled on a GPU, plain elsewhere."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    attend: Any = compiled_flex_attention() if query.is_cuda else flex_attention
+    alone = query.is_cuda and not torch.compiler.is_compiling()  # inside a compiled block it is compiled with it
+    attend: Any = compiled_flex_attention() if alone else flex_attention
     return cast(Tensor, attend(query, key, value, block_mask=mask))
 
 

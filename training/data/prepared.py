@@ -107,7 +107,9 @@ class Frontend(nn.Module):
         """Posterior samples, x-vectors, and token ids of a batch; zeros for voices that are not kept."""
         device = batch.wave_BS.device
         patches_B = (batch.length_B // self.config.patch_samples).to(device)
-        latent_BFD = self.latents(batch, draw)
+        with torch.autocast(device.type, enabled=False):  # what shards store and what is remembered is float32
+            latent_BFD = self.latents(batch, draw)
+            xvector_BE = self.xvectors(batch, draw, keep_B=keep_speaker_B)
         examples = self.examples(batch, draw, layouts=layouts, language_tag=language_tag)
         ids_BL, audio_BL, speaks_BL = stacked(examples)
         return Prepared(
@@ -117,7 +119,7 @@ class Frontend(nn.Module):
             latent_BFD=latent_BFD,
             clean_BFD=(latent_BFD - self.mean_D) / self.std_D,
             patches_B=patches_B,
-            xvector_BE=self.xvectors(batch, draw, keep_B=keep_speaker_B),
+            xvector_BE=xvector_BE,
         )
 
     def latents(self, batch: Batch, draw: Draw) -> Tensor:

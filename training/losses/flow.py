@@ -19,5 +19,9 @@ def over_patches(error_BP: Tensor, valid_BP: Tensor) -> Term:
 
     Padded patches may hold anything, NaN included.
     """
-    kept_BP = valid_BP.to(error_BP.dtype)
-    return Term(error_BP.masked_fill(~valid_BP, 0.0).sum(), kept_BP.sum())
+    return Term(error_BP.masked_fill(~valid_BP, 0.0).sum(), count(valid_BP))
+
+
+def count(valid_BP: Tensor) -> Tensor:
+    """How many patches are real."""
+    return valid_BP.float().sum()

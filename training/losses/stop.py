@@ -24,7 +24,12 @@ def stop_loss(logits_BP2: Tensor, patches_B: Tensor) -> Term:
     Every utterance weighs 1, so the mean is over utterances: ln 2 for a head that knows nothing.
     """
     B, P, _ = logits_BP2.shape
-    weight_BP = stop_weights(patches_B, P)
+    weight_BP = stop_weights(patches_B, P)  # `stop_count` is its sum
     label_BP = (torch.arange(P, device=patches_B.device)[None] == patches_B[:, None] - 1).long()
     error_BP = functional.cross_entropy(logits_BP2.float().flatten(0, 1), label_BP.flatten(), reduction="none")
     return Term((error_BP.reshape(B, P) * weight_BP).sum(), weight_BP.sum())
+
+
+def stop_count(patches_B: Tensor, longest: int) -> Tensor:
+    """The count of `stop_loss`: 1 an utterance, up to rounding."""
+    return stop_weights(patches_B, longest).sum()

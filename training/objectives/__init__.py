@@ -63,6 +63,12 @@ class Player(nn.Module):
         """Loss terms by name, `group/term`, on what `Objective.prepare` made of a batch."""
         raise NotImplementedError
 
+    def counts(self, prepared: Any, draw: Draw) -> Mapping[str, Tensor] | None:
+        """The counts of at least all weighted terms, which `forward` will report, where they can be told without it;
+        then a step of several micro-batches needs no pass without gradients before."""
+        del prepared, draw
+        return None
+
 
 class Objective(Protocol):
     """The protocol of a class named `Objective` in a file of this folder."""

@@ -111,6 +111,10 @@ class DiscriminatorPlayer(Player):
         real, made = zip(*(judgment.score.float().chunk(2) for judgment in judgments), strict=True)
         return {"adv/discriminator": per_crop(discriminator_loss(real, made), crops)}
 
+    def counts(self, prepared: Any, draw: Draw) -> dict[str, Tensor]:
+        """Crops."""
+        return {"adv/discriminator": crop_count(prepared, draw, self.cfg)}
+
 
 class GeneratorPlayer(Player):
     """The AudioVAE and its flow. The discriminator is looked at, frozen by the loop, as a raw module."""
@@ -137,6 +141,11 @@ class GeneratorPlayer(Player):
             "kl/flow": per_crop(kl.detach(), crops),
             "posterior/spread": per_crop(spread(posterior), crops),
         }
+
+    def counts(self, prepared: Any, draw: Draw) -> dict[str, Tensor]:
+        """Crops."""
+        every, judged = crop_count(prepared), crop_count(prepared, draw, self.cfg)
+        return {"mel/l1": every, "kl/ramped": every, "adv/generator": judged, "adv/feature": judged}
 
     def adversarial_terms(self, made_BS: Tensor, crops: Crops, *, on: bool) -> dict[str, Term]:
         """What the discriminator makes of the generator's waveform; zeros that count nothing where it is not on."""
@@ -231,6 +240,12 @@ def crops_of(prepared: Any) -> Crops:
     crops = prepared if isinstance(prepared, Crops) else prepared.crops
     assert isinstance(crops, Crops)
     return crops
+
+
+def crop_count(prepared: Any, draw: Draw | None = None, cfg: Config | None = None) -> Tensor:
+    """Crops of what `prepare` made; with `draw` and `cfg`, those that the discriminator judges at this step."""
+    judged = draw is None or cfg is None or adversarial(draw, cfg)
+    return torch.tensor(float(len(crops_of(prepared).wave_BS) if judged else 0))
 
 
 def per_crop(value: Tensor, crops: Crops) -> Term:

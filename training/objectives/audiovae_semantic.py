@@ -85,6 +85,17 @@ class ReadPlayer(GeneratorPlayer):
         assert isinstance(prepared, Supervised)
         return {**super().forward(prepared, draw), **self.reading_terms(prepared)}
 
+    def counts(self, prepared: Any, draw: Draw) -> dict[str, Tensor]:
+        """Those of stage 1; frames, and target tokens of each task."""
+        assert isinstance(prepared, Supervised)
+        found = super().counts(prepared, draw)
+        if prepared.teacher_BFW is not None:
+            found["semantic/wavlm"] = torch.tensor(float(sum(prepared.frames)))
+        for task in TASKS:
+            own = [answer for answer in prepared.answers if answer.task == task]
+            found[f"semantic/{task}"] = torch.tensor(float(sum(len(answer.ids) + 1 for answer in own)))
+        return found
+
     def reading_terms(self, seen: Supervised) -> dict[str, Term]:
         """How well the sampled latents of whole utterances can be read."""
         posterior = self.vae.encode(seen.wave_BS, seen.length_B)

@@ -21,8 +21,8 @@ from models.text.tokens import Layout
 from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
-from training.losses.flow import over_patches, patch_error
-from training.losses.stop import stop_loss
+from training.losses.flow import count, over_patches, patch_error
+from training.losses.stop import stop_count, stop_loss
 from training.objectives import Batch, Player, Term
 
 PLAYERS = ("backbone",)
@@ -79,7 +79,7 @@ class Noise:
         per_patch = frames // like.longest
         found = cls(
             noise_BFD=draw.normal(
-                "flow", like.clean_BFD.shape[1:], lengths=[int(n) * per_patch for n in like.patches_B]
+                "flow", like.clean_BFD.shape[1:], lengths=[n * per_patch for n in like.patches_B.tolist()]
             ),
             time_B=draw.uniform("time"),
             keep_hidden_B=draw.uniform("drop_hidden") >= hidden_drop,
@@ -105,6 +105,14 @@ class BackbonePlayer(Player):
         """See `terms`."""
         noise = Noise.drawn(draw, prepared, hidden_drop=self.hidden_drop, speaker_drop=self.speaker_drop)
         return self.terms(prepared, noise)
+
+    def counts(self, prepared: Prepared, draw: Draw) -> dict[str, Tensor]:
+        """Real patches, and utterances."""
+        del draw
+        return {
+            "flow/velocity": count(prepared.valid),
+            "stop/bce": stop_count(prepared.patches_B, prepared.longest),
+        }
 
     def terms(self, prepared: Prepared, noise: Noise) -> dict[str, Term]:
         """Flow-matching error over patches (equation 3) and stop loss over utterances (equation 4)."""

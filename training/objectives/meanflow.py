@@ -19,7 +19,7 @@ from models.runtime.bundle import Bundle, BundleError
 from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, placed
-from training.losses.flow import over_patches, patch_error
+from training.losses.flow import count, over_patches, patch_error
 from training.objectives import Batch, Player, Term
 from training.objectives.backbone import Layouts, kept, on_cpu, spoken
 from training.objectives.soar import Heard, heard_by
@@ -154,6 +154,12 @@ class MeanFlowPlayer(Player):
             "meanflow/anchor": over_patches(error_BP.detach(), valid_BP & anchor_B1),
         }
 
+    def counts(self, lesson: Lesson, draw: Draw) -> dict[str, Tensor]:
+        """Real patches."""
+        del draw
+        heard = lesson.heard
+        return {"meanflow/loss": count(valid_patches(heard.patches_B, heard.hidden_BPH.shape[1]))}
+
 
 def weighted(error: Tensor, *, cfg: Config) -> Tensor:
     """The error with its adaptive weight (equation 15)."""
@@ -226,7 +232,7 @@ class Objective:
         natural = cfg.mode == "natural"
         hidden_drop = config.cfg_droprate if cfg.hidden_drop is None else cfg.hidden_drop
         speaker_drop = config.xvec_drop_rate if cfg.speaker_drop is None else cfg.speaker_drop
-        lengths = [int(n) * config.patch_size for n in heard.patches_B]
+        lengths = [n * config.patch_size for n in heard.patches_B.tolist()]
         noise = Noise(
             noise_BFD=draw.normal("flow", heard.clean_BFD.shape[1:], lengths=lengths),
             start_B=start_B,

@@ -21,7 +21,7 @@ from models.runtime.bundle import Bundle, BundleError
 from training.data.collate import Utterance
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
-from training.losses.flow import over_patches, patch_error
+from training.losses.flow import count, over_patches, patch_error
 from training.objectives import Batch, Player, Term
 from training.objectives.backbone import Layouts, kept, on_cpu, spoken
 
@@ -105,12 +105,22 @@ def auxiliary_states(
     """Mix the rolled-out state with the noise it came from, and aim at the data from there (equations 9 to 11)."""
     K = alpha_BK.shape[1]
     alpha_N = alpha_BK.reshape(-1)
-    time_N = (1 - alpha_N) * reached_B.repeat_interleave(K)
+    time_N = mixed_time(reached_B, alpha_BK)
     alpha = wide(alpha_N, rolled_BFD)
     state_NFD = (1 - alpha) * rolled_BFD.repeat_interleave(K, 0) + alpha * noise_BFD.repeat_interleave(K, 0)
     rest = wide(1 - time_N + epsilon, rolled_BFD)
     target_NFD = (clean_BFD.repeat_interleave(K, 0) - state_NFD) / rest
-    return Auxiliary(state_NFD.detach(), time_N, target_NFD.detach(), 1 - time_N >= min_remaining)
+    return Auxiliary(state_NFD.detach(), time_N, target_NFD.detach(), far_enough(time_N, min_remaining))
+
+
+def mixed_time(reached_B: Tensor, alpha_BK: Tensor) -> Tensor:
+    """Times of the auxiliary states: (B,), (B, K) -> (B * K,)."""
+    return (1 - alpha_BK.reshape(-1)) * reached_B.repeat_interleave(alpha_BK.shape[1])
+
+
+def far_enough(time_N: Tensor, min_remaining: float) -> Tensor:
+    """True for auxiliary states that are not too near to the data."""
+    return 1 - time_N >= min_remaining
 
 
 Say = Callable[[Tensor, Tensor, int], Tensor]
@@ -162,14 +172,29 @@ class SoarPlayer(Player):
 
     def forward(self, heard: Heard, draw: Draw) -> dict[str, Term]:
         """See `terms`."""
-        lengths = [int(n) * self.outside[0].config.patch_size for n in heard.patches_B]
+        lengths = [n * self.outside[0].config.patch_size for n in heard.patches_B.tolist()]
+        time_B, alpha_BK = self.times(draw)
         noise = Noise(
             noise_BFD=draw.normal("flow", heard.clean_BFD.shape[1:], lengths=lengths),
-            time_B=torch.sigmoid(self.cfg.time_mean + self.cfg.time_std * draw.normal("time", ())),
-            alpha_BK=draw.uniform("alpha", (self.cfg.states,)),
+            time_B=time_B,
+            alpha_BK=alpha_BK,
             keep_B=draw.uniform("drop") >= self.cfg.condition_drop,
         )
         return self.terms(heard, placed(noise, heard.clean_BFD.device))
+
+    def times(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """The flow time of each utterance, and how far its auxiliary states are mixed back: (B,), (B, K)."""
+        time_B = torch.sigmoid(self.cfg.time_mean + self.cfg.time_std * draw.normal("time", ()))
+        return time_B, draw.uniform("alpha", (self.cfg.states,))
+
+    def counts(self, heard: Heard, draw: Draw) -> dict[str, Tensor]:
+        """Real patches on the path, and those of auxiliary states by their weight."""
+        device, K = heard.patches_B.device, self.cfg.states
+        time_B, alpha_BK = (drawn.to(device) for drawn in self.times(draw))
+        aux_N = mixed_time((time_B + self.cfg.step).clamp(max=1.0), alpha_BK)
+        valid_BP = valid_patches(heard.patches_B, heard.hidden_BPH.shape[1])
+        off = count(valid_BP.repeat_interleave(K, 0) & far_enough(aux_N, self.cfg.min_remaining)[:, None])
+        return {"flow/soar": count(valid_BP) + self.cfg.weight * off}
 
     def terms(self, heard: Heard, noise: Noise) -> dict[str, Term]:
         """`flow/soar` is the loss (equation 12); `flow/on` and `flow/auxiliary` are its parts, only reported."""
