@@ -1,0 +1,87 @@
+"""Part of training_gpu.py: the AudioVAE's first stage at full size, both players, by precision and crops."""
+
+import torch
+from training_gpu import Report
+from training_gpu_backbone import AT, config_of
+
+from models.audiovae.discriminators import Discriminator, DiscriminatorConfig
+from models.audiovae.flow import PosteriorFlow
+from models.audiovae.vae import AudioVAE
+from training.data.draw import Draw
+from training.engine import Engine, make_engine
+from training.manifest import Engine as EngineManifest
+from training.manifest import Optimizer
+from training.objectives.audiovae import Config, Crops, DiscriminatorPlayer, GeneratorPlayer
+from training.update import Micro, only, update
+from training.world import World
+
+SECONDS = 9.6
+WEIGHTS = {
+    "discriminator": {"adv/discriminator": 1.0},
+    "generator": {"mel/l1": 15.0, "adv/generator": 1.0, "adv/feature": 1.0, "kl/ramped": 0.1},
+}
+OPTIMIZER = Optimizer(lr=1e-6, betas=(0.8, 0.99), eps=1e-6, clip=500.0)
+
+
+def measure(report: Report) -> None:
+    """A step of both players, in three precisions."""
+    for name, dtype, tf32, crops in (
+        ("bfloat16", "bfloat16", True, (1, 4, 16)),
+        ("TF32", "float32", True, (1, 4, 16)),
+        ("float32", "float32", False, (1, 4)),
+    ):
+        engines = engines_of(report, dtype=dtype)
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        for number in crops if report.on_gpu else crops[:1]:
+            report.attempt(
+                f"{name}, {number}",
+                lambda e=engines, c=number, n=name: line(report, e, crops=c, name=n),  # type: ignore[misc]
+            )
+        del engines
+
+
+def engines_of(report: Report, *, dtype: str) -> dict[str, Engine]:
+    """The networks and optimizers of manifests/train/audiovae_stage1.yaml, random weights."""
+    config, cfg = config_of(report.config).audiovae, Config()
+    torch.manual_seed(0)
+    with report.device:
+        vae, flow = AudioVAE(config), PosteriorFlow(config.latent_dim, **cfg.flow.model_dump())
+        judge = Discriminator(DiscriminatorConfig(rate_hz=config.sample_rate, **cfg.judges.model_dump()))
+    players = {
+        "discriminator": DiscriminatorPlayer(judge, vae=vae, cfg=cfg),
+        "generator": GeneratorPlayer(vae, flow, discriminator=judge, cfg=cfg),
+    }
+    manifest = EngineManifest(name="plain", dtype=dtype)  # type: ignore[arg-type]
+    world = World(device=report.device)
+    made = {
+        name: make_engine(player.train(), manifest=manifest, optimizer=OPTIMIZER, world=world)
+        for name, player in players.items()
+    }
+    sizes = {name: sum(p.numel() for p in one.player.parameters()) / 1e6 for name, one in made.items()}
+    report.say(f"{dtype}: " + ", ".join(f"{name} {size:.0f} M" for name, size in sizes.items()))
+    return made
+
+
+def line(report: Report, engines: dict[str, Engine], *, crops: int, name: str) -> None:
+    """A line of the table."""
+    config = config_of(report.config).audiovae
+    frames = round((SECONDS if report.on_gpu else 0.64) * config.sample_rate / config.hop)
+    wave_BS = 0.1 * torch.randn(crops, frames * config.hop, device=report.device)
+    noise_BFD = torch.randn(crops, frames, config.latent_dim, device=report.device)
+    micro = Micro(Crops(wave_BS, noise_BFD), Draw(0, 60_000, [str(row) for row in range(crops)]))
+    spent: dict[str, float] = {}
+
+    def step() -> None:
+        for player, engine in engines.items():
+            with only(player, engines):
+                update(engine, [micro], weights=WEIGHTS[player], lr=1e-6, world=World(device=report.device), at=AT)
+
+    report.peak()
+    spent["both"] = report.timed(step, warm=1, steps=2)
+    report.say(
+        f"{name:9} {crops:3} crops of 9.6 s: {1000 * spent['both']:7.0f} ms a step, "
+        f"{crops * SECONDS / spent['both']:6.1f} h/h, {report.peak()}",
+        step_ms=1000 * spent["both"],
+        audio_hours_per_hour=crops * SECONDS / spent["both"],
+    )

@@ -1,0 +1,296 @@
+"""Part of training_gpu.py: the backbone's step by length, mask, micro-batches and compilation; what takes its time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from official_model import MEDIUM, MEDIUM_LLM, liven
+from torch import Tensor
+from training_gpu import Report
+
+from models.backbone import layout
+from models.backbone.backbone import Backbone
+from models.backbone.config import ModelConfig
+from models.text.tokens import byte_tokenizer, training_example
+from training.compiled import as_written, compile_blocks, heads_of
+from training.data.draw import Draw
+from training.data.prepared import Prepared, placed, stacked
+from training.engine import PlainEngine, make_engine, norm_of
+from training.losses.flow import over_patches, patch_error
+from training.losses.stop import stop_loss
+from training.manifest import Engine as EngineManifest
+from training.manifest import Optimizer, load_model
+from training.objectives import Term
+from training.objectives.backbone import BackbonePlayer, Noise, interpolate, kept, path_velocity
+from training.recompute import blocks_of, computed_again
+from training.speed import counter, matrix_rate
+from training.update import Micro, Moment, update
+from training.world import World
+
+SHEET = 989e12
+CLIP = 10.0
+"""Seconds of each clip of a micro-batch: buckets hold clips of about one length."""
+OPTIMIZER = Optimizer(lr=1e-5, clip=1.0)
+WEIGHTS = {"flow/velocity": 1.0, "stop/bce": 1.0}
+AT = Moment(stage="benchmark", step=0, player="backbone")
+
+
+class Trained(BackbonePlayer):
+    """The player, with what a variant asks for."""
+
+    packed = False
+    forgetful = False
+    """It does not tell its counts, so several micro-batches need a pass without gradients, as they did."""
+
+    def counts(self, prepared: Prepared, draw: Draw) -> dict[str, Tensor] | None:  # type: ignore[override]
+        return None if self.forgetful else super().counts(prepared, draw)
+
+    def terms(self, prepared: Prepared, noise: Noise) -> dict[str, Term]:
+        """`BackbonePlayer.terms`, or the same with the utterances packed into one row."""
+        if not self.packed:
+            return super().terms(prepared, noise)
+        backbone, valid_BP = self.backbone, prepared.valid
+        hidden_BLH = backbone.hidden(
+            prepared.ids_BL,
+            prepared.latent_BFD,
+            audio_BL=prepared.audio_BL,
+            valid_BP=valid_BP,
+            length_B=(prepared.ids_BL != 0).sum(1),
+        )
+        hidden_BPH = layout.gather(hidden_BLH, at_BL=prepared.speaks_BL, valid_BP=valid_BP)
+        speaker_BH = backbone.speaker(prepared.xvector_BE)
+        said_BFD = backbone.velocity(
+            hidden_BPH * kept(noise.keep_hidden_B, hidden_BPH),
+            prepared.clean_BFD,
+            interpolate(noise.noise_BFD, prepared.clean_BFD, time=noise.time_B),
+            time_B=noise.time_B,
+            speaker_BH=speaker_BH * kept(noise.keep_speaker_B, speaker_BH),
+            patches_B=prepared.patches_B,
+            flex=True,
+        )
+        wanted_BFD = path_velocity(noise.noise_BFD, prepared.clean_BFD)
+        error_BP = patch_error(said_BFD, wanted_BFD, frames=backbone.config.patch_size)
+        stop = stop_loss(backbone.stop_logits(hidden_BPH), prepared.patches_B)
+        return {"flow/velocity": over_patches(error_BP, valid_BP), "stop/bce": stop}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the table."""
+
+    seconds: float
+    head: str = "dense"
+    """dense: a mask of all pairs; flex: FlexAttention, padded; packed: FlexAttention, all utterances in one row."""
+    again: bool = False
+    """Activation checkpointing."""
+    micros: int = 1
+    forgetful: bool = False
+    clip: float = CLIP
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        more = f"{', recomputed' * self.again}{', counted by a pass' * self.forgetful}"
+        clips = "" if self.clip == CLIP else f" of {self.clip:.0f} s"
+        return f"{self.micros} x {self.seconds:.0f} s{clips}, {self.head}{more}"
+
+
+def config_of(name: str) -> ModelConfig:
+    """The medium model, or one of manifests/models."""
+    if name == "medium":
+        return ModelConfig.from_dicts(MEDIUM, MEDIUM_LLM)
+    model = load_model(name)
+    return ModelConfig.from_dicts(model.config, model.llm)
+
+
+def micro_of(seconds: Sequence[float], *, of: ModelConfig, device: torch.device) -> Micro:
+    """A prepared micro-batch: random latents and x-vectors, and 4 tokens of text a second, as Qwen's make."""
+    tokenizer = byte_tokenizer()
+    patches = [max(1, round(one / 0.16)) for one in seconds]
+    rows = [
+        training_example(tokenizer, "word" * max(1, round(one)), patches=count, layout="plain")
+        for one, count in zip(seconds, patches, strict=True)
+    ]
+    frames = of.patch_size * max(patches)
+    latent_BFD = torch.randn(len(patches), frames, of.latent_dim, device=device)
+    for row, count in enumerate(patches):
+        latent_BFD[row, of.patch_size * count :] = 0
+    xvector_BE = torch.randn(len(patches), of.campplus_embedding_size)
+    prepared = Prepared(*stacked(rows), latent_BFD, latent_BFD, torch.tensor(patches), xvector_BE)
+    return Micro(placed(prepared, device), Draw(0, 0, [str(row) for row in range(len(patches))]))
+
+
+def player_of(report: Report) -> Trained:
+    """The trained network, with random weights drawn on the device."""
+    torch.manual_seed(0)
+    with report.device:
+        backbone = Backbone(config_of(report.config))
+        liven(backbone)
+    return Trained(backbone, hidden_drop=0.5, speaker_drop=0.5).train()
+
+
+def operations(player: Trained, *, clip: float, device: torch.device) -> tuple[float, float]:
+    """Forward and backward of one clip: as training.speed counts it, and without the pairs that the head's mask hides.
+
+    The head's attention is 4 operations a pair and channel forward and 10 back, since the scores are made again.
+    """
+    micro, counting = micro_of([clip], of=player.backbone.config, device=device), counter()
+    with as_written([player]), counting, torch.autocast(device.type, torch.bfloat16):
+        terms = player(micro.prepared, micro.draw)
+        torch.autograd.backward(torch.stack([term.total for term in terms.values()]).sum())
+    player.zero_grad(set_to_none=True)
+    total, head = counting.get_total_flops(), player.backbone.config.dit
+    patches, unit = round(clip / 0.16), player.backbone.config.unit
+    tokens = patches * unit
+    needed = tokens * (tokens + 1) / 2 + unit * unit * patches * (patches + 1) / 2
+    counted = (2 * tokens) ** 2 if device.type == "cuda" else needed  # on a CPU the mask is in pieces
+    return total, total - 14 * head.hidden_size * head.num_layers * (counted - needed)
+
+
+class Bench:
+    """A player, its engine, and what the machine can do."""
+
+    def __init__(self, report: Report, *, compiled: bool) -> None:
+        self.report, self.player = report, player_of(report)
+        self.rate = matrix_rate(report.device, torch.bfloat16)
+        count = sum(parameter.numel() for parameter in self.player.parameters())
+        report.say(f"{count / 1e9:.2f} B parameters; a bfloat16 product reaches {self.rate / 1e12:.0f} TFLOP/s")
+        self.flops = {CLIP: operations(self.player, clip=CLIP, device=report.device)}
+        self.blocks = list(blocks_of([self.player]))
+        if compiled:
+            compile_blocks([self.player], stage="benchmark")
+        self.forwards = [block.forward for block in self.blocks]
+        engine = EngineManifest(name="plain", dtype="bfloat16")
+        made = make_engine(self.player, manifest=engine, optimizer=OPTIMIZER, world=World(device=report.device))
+        assert isinstance(made, PlainEngine)
+        self.engine = made
+
+    def set(self, variant: Variant) -> None:
+        """Make the player what the variant asks for."""
+        self.player.packed, self.player.forgetful = variant.head == "packed", variant.forgetful
+        for head in heads_of([self.player]):
+            head.flex = variant.head != "dense"
+        for block, forward in zip(self.blocks, self.forwards, strict=True):
+            inner: Any = forward
+            block.forward = (lambda *a, f=inner, **n: computed_again(f, *a, **n)) if variant.again else inner
+
+    def step(self, micros: Sequence[Micro]) -> None:
+        """One update by our own code."""
+        update(self.engine, micros, weights=WEIGHTS, lr=1e-5, world=self.engine.world, at=AT)
+
+    def micros(self, variant: Variant) -> list[Micro]:
+        """Its micro-batches; on a CPU small ones."""
+        clip, seconds = (variant.clip, variant.seconds) if self.report.on_gpu else (1.6, 3.2)
+        of, device = self.player.backbone.config, self.report.device
+        return [micro_of([clip] * max(1, round(seconds / clip)), of=of, device=device)] * variant.micros
+
+    def measure(self, variant: Variant) -> None:
+        """A line of the table."""
+        report = self.report
+        self.set(variant)
+        self.engine.optimizer.zero_grad(set_to_none=True)
+        micros = self.micros(variant)
+        report.peak()
+        began = report.timed(lambda: self.step(micros), warm=0, steps=1)
+        spent = report.timed(lambda: self.step(micros))
+        if variant.clip not in self.flops:
+            self.flops[variant.clip] = operations(self.player, clip=variant.clip, device=report.device)
+        audio = variant.seconds * variant.micros
+        counted, needed = (one * audio / variant.clip for one in self.flops[variant.clip])
+        facts = {
+            "step_ms": 1000 * spent,
+            "audio_hours_per_hour": audio / spent,
+            "mfu": counted / spent / self.rate,
+            "mfu_needed": needed / spent / self.rate,
+            "mfu_sheet": needed / spent / SHEET,
+        }
+        report.say(
+            f"{variant.name:42} {1000 * spent:7.1f} ms, {audio / spent:6.0f} h/h, MFU {facts['mfu']:.1%}, needed "
+            f"{facts['mfu_needed']:.1%}, sheet {facts['mfu_sheet']:.1%}, {report.peak()}, first {began:.1f} s",
+            **facts,
+        )
+
+    def pieces(self) -> None:
+        """What surrounds forward and backward: each on its own."""
+        report, parameters = self.report, self.engine.parameters
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer = self.engine.optimizer
+        found = {"AdamW, fused": report.timed(optimizer.step)}
+        for group in optimizer.param_groups:
+            group["fused"], group["foreach"] = False, True
+        for state in optimizer.state.values():
+            state["step"] = state["step"].cpu()
+        report.attempt("foreach", lambda: found.update({"AdamW, foreach": report.timed(optimizer.step, warm=1)}))
+        norm = norm_of(parameters)
+        found["norm"] = report.timed(lambda: norm_of(parameters))
+        found["clip"] = report.timed(lambda: torch.nn.utils.clip_grads_with_norm_(parameters, 1.0, norm))
+        optimizer.zero_grad(set_to_none=True)
+        found["weights to bfloat16"] = report.timed(lambda: [p.detach().bfloat16() for p in parameters])
+        micro = self.micros(Variant(120))[0]
+        found["noise of 120 s, drawn and copied"] = report.timed(
+            lambda: Noise.drawn(micro.draw, micro.prepared, hidden_drop=0.5, speaker_drop=0.5)
+        )
+        told = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in found.items())
+        report.say(f"around it: {told}", **found)
+
+    def profile(self, variant: Variant, *, rows: int = 14) -> None:
+        """Which kernels one step is made of, and how much of it the GPU was busy."""
+        from torch.profiler import ProfilerActivity, profile
+
+        self.set(variant)
+        micros = self.micros(variant)
+        self.step(micros)
+        with profile(activities=[ProfilerActivity.CUDA if self.report.on_gpu else ProfilerActivity.CPU]) as found:
+            spent = self.report.timed(lambda: self.step(micros), warm=0, steps=1)
+        name = "self_device_time_total" if self.report.on_gpu else "self_cpu_time_total"
+        kernels = sorted(found.key_averages(), key=lambda one: -getattr(one, name))
+        busy = sum(getattr(one, name) for one in kernels) / 1e6
+        calls = sum(one.count for one in kernels)
+        self.report.say(
+            f"profile of {variant.name}: {1000 * spent:.0f} ms, kernels {1000 * busy:.0f} ms in {calls} calls",
+            kernels={one.key: [getattr(one, name) / 1e3, one.count] for one in kernels[:60]},
+        )
+        for one in kernels[:rows]:
+            self.report.say(f"   {getattr(one, name) / 1e3:7.2f} ms {one.count:6} x {one.key[:90]}")
+
+
+def eager(report: Report) -> None:
+    """As it is by default, and what each choice changes."""
+    bench = Bench(report, compiled=False)
+    variants = [
+        Variant(60),
+        Variant(120),
+        Variant(240),
+        Variant(240, again=True),
+        Variant(240, clip=30.0),
+        Variant(120, micros=4),
+        Variant(120, micros=4, forgetful=True),
+    ]
+    for variant in variants:
+        report.attempt(variant.name, lambda v=variant: bench.measure(v))  # type: ignore[misc]
+    report.attempt("profile", lambda: bench.profile(Variant(120)))
+    if report.on_gpu:
+        for variant in (Variant(240, "flex"), Variant(240, "flex", clip=30.0), Variant(240, "packed")):
+            report.attempt(variant.name, lambda v=variant: bench.measure(v))  # type: ignore[misc]
+    report.attempt("pieces", bench.pieces)
+
+
+def compiled(report: Report) -> None:
+    """With `engine.compile`."""
+    bench = Bench(report, compiled=True)
+    variants = [
+        Variant(120, "flex"),
+        Variant(240, "flex"),
+        Variant(120, "flex", micros=4),
+        Variant(480, "flex"),
+        Variant(60, "flex"),
+        Variant(240, "flex", clip=30.0),
+        Variant(480, "flex", again=True),
+        Variant(960, "flex", again=True),
+    ]
+    for number, variant in enumerate(variants if report.on_gpu else variants[:1]):
+        report.attempt(variant.name, lambda v=variant: bench.measure(v))  # type: ignore[misc]
+        if number == 1:
+            report.attempt("profile", lambda: bench.profile(Variant(240, "flex")))
