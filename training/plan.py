@@ -12,6 +12,7 @@ from training.manifest import StageManifest, least_seconds, load_model, needs_te
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
+    from models.backbone.config import ModelConfig
 
 GIB = 2**30
 WEIGHT, GRADIENT, STATE = 4, 4, 8
@@ -44,7 +45,7 @@ def lines(
         return
     yield "parameters  " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
     moved = trained(manifest, counts)
-    yield f"trained     {moved / 1e6:.2f} M (a discriminator is not counted)"
+    yield f"trained     {moved / 1e6:.2f} M"
     for stage, size in memory(moved, frozen=sum(counts.values()) - moved, workers=manifest.workers).items():
         mark = " <- this manifest" if stage == asked(manifest) else ""
         yield f"memory      {stage:7} {size / GIB:8.2f} GiB a worker, before activations{mark}"
@@ -96,10 +97,34 @@ def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[s
     else:
         return {}
     with torch.device("meta"):
-        audiovae, backbone = AudioVAE(config.audiovae), Backbone(config)
+        audiovae = AudioVAE(config.audiovae)
+        if "generator" in players_of(manifest.objective.name):
+            return {"audiovae": count(audiovae), **judged_and_read(manifest, config)}
+        backbone = Backbone(config)
     head = count(backbone.velocity_field_predictor)
     llm = count(backbone.llm)
-    return {"audiovae": count(audiovae), "llm": llm, "head": head, "rest": count(backbone) - llm - head}
+    found = {"audiovae": count(audiovae), "llm": llm, "head": head, "rest": count(backbone) - llm - head}
+    return {**found, "teacher": head} if manifest.objective.name == "meanflow" else found
+
+
+def judged_and_read(manifest: StageManifest, config: "ModelConfig") -> dict[str, int]:
+    """Parameters of what an AudioVAE stage trains beside the AudioVAE."""
+    from models.audiovae.discriminators import Discriminator, DiscriminatorConfig
+    from models.audiovae.flow import PosteriorFlow
+    from models.audiovae.supervision import HeadConfig, Supervision
+    from training.objectives import audiovae, audiovae_semantic
+
+    cfg = manifest.objective.settings
+    assert isinstance(cfg, audiovae.Config)
+    judges = DiscriminatorConfig(rate_hz=config.audiovae.sample_rate, **cfg.judges.model_dump())
+    flow = PosteriorFlow(config.audiovae.latent_dim, **cfg.flow.model_dump())
+    found = {"flow": count(flow), "discriminator": count(Discriminator(judges))}
+    if isinstance(cfg, audiovae_semantic.Config):
+        words, head = int(config.llm["vocab_size"]), HeadConfig(**cfg.head.model_dump())
+        readers = Supervision(config, words=words, head=head, teacher_width=None)
+        encoder = count(readers.encoder)
+        found |= {"semantic encoder": encoder, "its language model": count(readers) - encoder}
+    return found
 
 
 def count(network: "object") -> int:
@@ -113,7 +138,7 @@ def count(network: "object") -> int:
 def trained(manifest: StageManifest, counts: Mapping[str, int]) -> int:
     """Parameters that the objective moves."""
     if "generator" in players_of(manifest.objective.name):
-        return counts["audiovae"]
+        return sum(counts.values())
     if manifest.objective.name in ("soar", "meanflow"):
         return counts["head"]
     frozen = getattr(manifest.objective.settings, "freeze", ())

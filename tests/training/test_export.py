@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from infra.manifest import parse
+from infra.manifest import load, parse
 from infra.workflow.node import Refused
 from models.runtime.bundle import load_bundle
 from training import plan
 from training.export import export
-from training.manifest import StageManifest
+from training.manifest import MODELS, StageManifest
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -73,8 +73,26 @@ def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) ->
     assert "800.0 hours of audio" in told
     assert "21 samples" in told
     counts = plan.parameters(manifest, start_from=None)
+    assert "teacher" not in counts
     assert sum(counts.values()) - counts["audiovae"] == pytest.approx(2.198e9, rel=0.01)
     sizes = plan.memory(1000, frozen=0, workers=8)
     assert sizes["plain"] == 16_000
     assert sizes["ZeRO-1"] == 9_000
     assert sizes["ZeRO-3"] == 2_000
+
+
+@pytest.mark.parametrize(
+    ("stage", "trained", "frozen"),
+    [
+        ("audiovae_stage1", 239e6, 0),
+        ("audiovae_stage2", 1.037e9, 0),
+        ("soar", 345e6, 2.034e9),
+        ("meanflow", 345e6, 2.38e9),
+    ],
+)
+def test_a_plan_knows_what_a_stage_trains_and_what_it_only_holds(stage: str, trained: float, frozen: float) -> None:
+    manifest = load(StageManifest, MODELS.parent / "train" / f"{stage}.yaml", {"model": "dots_tts_2b"})
+    counts = plan.parameters(manifest, start_from=None)
+    moved = plan.trained(manifest, counts)
+    assert moved == pytest.approx(trained, rel=0.01)
+    assert sum(counts.values()) - moved == pytest.approx(frozen, rel=0.01)
