@@ -33,13 +33,15 @@ class Past(Protocol):
 
 
 class KeyValues:
-    """Keys and values of what one attention layer has seen; the buffers grow by a quarter.
+    """Keys and values of what one attention layer has seen.
 
-    `copies`: how many histories lie one behind the other in the rows: one each network evaluation, say.
+    `copies`: how many histories lie one behind the other in the rows: one each network evaluation, say. `columns`: how
+    many are expected in all. On a CPU they are reserved at once, since memory that nobody has written to costs nothing
+    there; else, and beyond them, the buffers grow by a quarter, which copies all that they hold.
     """
 
-    def __init__(self, copies: int = 1) -> None:
-        self.copies, self.length = copies, 0
+    def __init__(self, copies: int = 1, *, columns: int = 0) -> None:
+        self.copies, self.columns, self.length = copies, columns, 0
         self.key_BALE: Tensor | None = None
         self.value_BALE: Tensor | None = None
 
@@ -66,16 +68,26 @@ class KeyValues:
         if buffer_BALE is not None and self.length + new <= buffer_BALE.shape[2]:
             return buffer_BALE
         rows = B * self.copies if alone else B
-        columns = -(-5 * (self.length + new) // 256) * 64  # a quarter more than is needed, in blocks of 64
-        larger_BALE = like_BALE.new_empty(rows, A, columns, E)
+        larger_BALE = like_BALE.new_empty(rows, A, self.capacity(self.length + new, device=like_BALE.device), E)
         if buffer_BALE is not None:
             larger_BALE[:, :, : self.length] = buffer_BALE[:, :, : self.length]
         return larger_BALE
 
+    def capacity(self, needed: int, *, device: torch.device) -> int:
+        """Columns of a new buffer, in blocks of 64."""
+        quarter_more = -(-5 * needed // 256) * 64
+        return max(quarter_more, -(-self.columns // 64) * 64) if device.type == "cpu" else quarter_more
+
     def keep_rows(self, index_R: Tensor) -> None:
         """Forget all rows but these."""
         if self.key_BALE is not None and self.value_BALE is not None:
-            self.key_BALE, self.value_BALE = self.key_BALE[index_R], self.value_BALE[index_R]
+            self.key_BALE, self.value_BALE = self.taken(self.key_BALE, index_R), self.taken(self.value_BALE, index_R)
+
+    def taken(self, buffer_BALE: Tensor, index_R: Tensor) -> Tensor:
+        """These rows in a buffer as large: what has not been written is not read."""
+        fewer_RALE = buffer_BALE.new_empty(len(index_R), *buffer_BALE.shape[1:])
+        fewer_RALE[:, :, : self.length] = buffer_BALE[index_R, :, : self.length]
+        return fewer_RALE
 
 
 def side_by_side(parts: Sequence[KeyValues], *, rows: Sequence[int], repeats: int = 1) -> KeyValues:
@@ -83,7 +95,7 @@ def side_by_side(parts: Sequence[KeyValues], *, rows: Sequence[int], repeats: in
 
     `repeats`: how often the requests of a batch repeat in its rows (copies times guidance branches).
     """
-    together = KeyValues(parts[0].copies)
+    together = KeyValues(parts[0].copies, columns=max(part.columns for part in parts))
     together.length = max(part.length for part in parts)
     if not together.length:
         return together
@@ -91,12 +103,15 @@ def side_by_side(parts: Sequence[KeyValues], *, rows: Sequence[int], repeats: in
     for name in ("key_BALE", "value_BALE"):
         made = [getattr(part, name) for part in parts if part.length]
         _, A, _, E = made[0].shape
-        whole = made[0].new_zeros(repeats, sum(rows), A, together.length + 64, E)
+        columns = together.capacity(together.length, device=made[0].device)
+        whole = made[0].new_empty(repeats, sum(rows), A, columns, E)
         first = 0
         for part, count in zip(parts, rows, strict=True):
+            own, empty = whole[:, first : first + count], together.length - part.length
+            own[:, :, :, :empty] = 0
             if part.length:
                 past = getattr(part, name)[:, :, : part.length].unflatten(0, (repeats, count))
-                whole[:, first : first + count, :, together.length - part.length : together.length] = past
+                own[:, :, :, empty : together.length] = past
             first += count
         buffers.append(whole.flatten(0, 1))
     together.key_BALE, together.value_BALE = buffers
@@ -169,15 +184,20 @@ class Attention(nn.Module):
         past: Past | None = None,
         keep: int = 0,
         copy: int | None = None,
+        last: int | None = None,
     ) -> Tensor:
         """Attend to `past` (or one copy of it) and `x_BLH`, of which the first `keep` tokens join the past.
 
+        `last`: only so many tokens at the end ask; the others are only looked at.
         Shapes: a mask, true where a row may look at a column, broadcasts to (B, A, L, past + L).
         """
         query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
         query, key = self.q_norm(query), self.k_norm(key)
         if turn is not None:
             query, key = rotate(query, turn), rotate(key, turn)
+        if last is not None:
+            query = query[:, :, -last:]
+            mask = mask[..., -last:, :] if isinstance(mask, Tensor) else mask
         if past is not None:
             key, value = past.join(key, value, keep=keep, copy=copy)
         if isinstance(mask, list):

@@ -225,8 +225,11 @@ class Backbone(nn.Module):
         return self.stop_logits(hidden_BH).float().softmax(dim=-1)[..., 1]
 
     @torch.no_grad()
-    def start_head(self, sampler: Sampler, speaker_BH: Tensor) -> HeadState:
-        """An empty history for a sampler and a voice a row; all that depends on time and voice alone is made here."""
+    def start_head(self, sampler: Sampler, speaker_BH: Tensor, *, patches: int = 0) -> HeadState:
+        """An empty history for a sampler and a voice a row; all that depends on time and voice alone is made here.
+
+        `patches`: how many are expected in all, a prompt's included; more may come.
+        """
         head, rows = self.velocity_field_predictor, speaker_BH.shape[0]
         branches_RH = speaker_BH
         if sampler.branches == 2:
@@ -239,7 +242,8 @@ class Backbone(nn.Module):
             speaker_BH=branches_RH.repeat(len(times_E), 1),
             duration_B=None if sampler.duration is None else torch.full_like(time_R, sampler.duration),
         )
-        return HeadState(sampler, modulation, [KeyValues(len(times_E)) for _ in head.blocks], rows)
+        past = [KeyValues(len(times_E), columns=patches * self.config.unit) for _ in head.blocks]
+        return HeadState(sampler, modulation, past, rows)
 
     @torch.no_grad()
     def append_patches(self, state: HeadState, hidden_BPH: Tensor, patch_BFD: Tensor) -> None:
@@ -293,15 +297,16 @@ class Backbone(nn.Module):
 
         def velocity(state_BKD: Tensor, time: Tensor | float, number: int) -> Tensor:
             noisy_RKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
-            out_RLD = head(
+            out_RKD = head(
                 torch.cat([before_RLH, noisy_RKH], dim=1),
                 turn=turn,
                 mask=mask,
                 modulation=state.each[number],
                 past=state.past,
                 copy=number,
+                last=self.config.patch_size,
             )
-            wanted_RKD = cast(Tensor, out_RLD)[:, -self.config.patch_size :].to(state_BKD.dtype)
+            wanted_RKD = cast(Tensor, out_RKD).to(state_BKD.dtype)
             if sampler.branches == 1:
                 return wanted_RKD
             conditional, unconditional = wanted_RKD.chunk(2)

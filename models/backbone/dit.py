@@ -98,13 +98,14 @@ class Block(nn.Module):
         past: Past | None,
         keep: int,
         copy: int | None,
+        last: int | None = None,
     ) -> Tensor:
-        """(B, L, H) -> (B, L, H)."""
+        """(B, L, H) -> (B, L, H), or (B, last, H) where only so many tokens at the end are wanted."""
         shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = steer
         attended = self.attn(
-            modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy
+            modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy, last=last
         )
-        x_BLH = torch.addcmul(x_BLH, gate_attn, attended)
+        x_BLH = torch.addcmul(x_BLH if last is None else x_BLH[:, -last:], gate_attn, attended)
         return torch.addcmul(x_BLH, gate_ffn, self.ffn(modulated(x_BLH, shift_ffn, scale_ffn)))
 
     def remember(self, x_BLH: Tensor, steer: tuple[Tensor, ...], *, turn: Rotary | None, past: KeyValues) -> None:
@@ -191,9 +192,11 @@ class DiT(nn.Module):
         mask: Mask = None,
         past: Sequence[Past] | None = None,
         copy: int | None = None,
+        last: int | None = None,
     ) -> Tensor:
         """Velocities; with `past` (one a block), behind what that copy of it holds, and nothing joins it.
 
+        `last`: of so many tokens at the end only; keys and values are made of all.
         Shapes: (B, L, H) -> (B, L, D); `turn` from `turn`; mask broadcasts to (B, A, L, past + L).
         """
         x_BLH = self.input_layer(token_BLH)
@@ -206,6 +209,7 @@ class DiT(nn.Module):
                 past=None if past is None else past[number],
                 keep=0,
                 copy=copy,
+                last=last if number == len(self.blocks) - 1 else None,
             )
         return cast(Tensor, self.output_layer(x_BLH, modulation.output))
 

@@ -93,7 +93,7 @@ class Batch:
         check_positions(self.bundle, len(first) + prompt + limit + 1)
         chunks = [first, *(next(words) for _ in range(prompt))]
         turn = Turn(self.added, request, draws, words, limit, redo_tail=voice.continues)
-        opening = Opening(voice, request.speaker_scale, chunks)
+        opening = Opening(voice, request.speaker_scale, chunks, most=limit)
         self.groups.setdefault(sampler, Group()).newcomers.append((turn, opening))
         self.added += 1
         return turn.number

@@ -88,7 +88,7 @@ class Session:
         else:
             self.words += self.reader.push(self.with_tag("-")[:-1])
         check_positions(self.bundle, sum(map(len, prompt)) + len(prompt) + len(rest) + 2 * request.max_patches)
-        opening = Opening(voice, request.speaker_scale, prompt)
+        opening = Opening(voice, request.speaker_scale, prompt, most=request.max_patches + SILENCE)
         static = static_speaking(self.bundle.slots, parts, sampler, [opening])
         speaking = static or begin(parts, sampler, opening)
         if voice.latent_1FD is not None:

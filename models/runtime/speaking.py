@@ -42,6 +42,8 @@ class Opening:
     speaker_scale: float
     words: Sequence[Sequence[int]]
     """What is read before each patch of the prompt, and before the first own patch."""
+    most: int
+    """Own patches that may come, for which memory is reserved."""
 
     def patches(self, config: ModelConfig) -> int:
         """Of the prompt."""
@@ -156,7 +158,8 @@ def begin(parts: Parts, sampler: Sampler, opening: Opening) -> Speaking:
     """One generation, having read and heard all that comes before its first own patch."""
     backbone, voice, words = parts.backbone, opening.voice, opening.words
     state = backbone.start()
-    head = backbone.start_head(sampler, backbone.speaker(voice.xvector_1E, scale=opening.speaker_scale))
+    speaker_1H = backbone.speaker(voice.xvector_1E, scale=opening.speaker_scale)
+    head = backbone.start_head(sampler, speaker_1H, patches=len(words) + opening.most)
     ids = torch.tensor([token for chunk in words for token in chunk], dtype=torch.long, device=backbone.device)
     text_THs = torch.split(backbone.embed_text(ids), [len(chunk) for chunk in words])
     latent_1FD = voice.latent_1FD

@@ -1,7 +1,7 @@
 """How fast is this, beside the official package on the same checkpoint, texts and threads?
 
     PYTHONPATH=. python tests/benchmarks/official.py [--threads 2 1] [--rounds 5] [--only NAME ...]
-        [--official-venv DIR] [--checkpoints DIR]
+        [--patches 500] [--official-venv DIR] [--checkpoints DIR]
 
 Both sides are processes that live through a run and take turns (official_theirs.py, official_ours.py); a ratio is ours
 over theirs in one round, and what is printed is the median of the rounds (least .. most), of wall and of process time.
@@ -224,17 +224,30 @@ def limit(sides: tuple[Process, Process], patch_seconds: list[float]) -> Iterato
         )
 
 
-def flat(sides: tuple[Process, Process], *, work: Path) -> Iterator[str]:
-    """The cost of a patch early and late in one generation of 500."""
+def flat(sides: tuple[Process, Process], *, patches: int, work: Path) -> Iterator[str]:
+    """The cost of a patch early and late in one generation, the dearest one, and what the history costs at least."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
     for name, side in zip(("ours", "theirs"), sides, strict=True):
-        times = side.ask("patches", **{**PATCH, "count": 500}, out=str(work / "long.safetensors"))["times"]
+        times = side.ask("patches", **{**PATCH, "count": patches}, out=str(work / "long.safetensors"))["times"]
         for which, clock in ((0, "wall"), (1, "cpu")):
             early = statistics.median(pair[which] for pair in times[1:12])
             late = statistics.median(pair[which] for pair in times[-11:])
+            found[name, clock] = early, late
             yield (
-                f"{name:7} patch 2..12 {1000 * early:.0f} ms, patch 490..500 {1000 * late:.0f} ms, "
-                f"{clock}: {late / early:.2f} times"
+                f"{name:7} patch 2..12 {1000 * early:.0f} ms, the last 11 of {patches} {1000 * late:.0f} ms, {clock}: "
+                f"{late / early:.2f} times; the dearest {1000 * max(pair[which] for pair in times[1:]):.0f} ms"
             )
+    for clock in ("wall", "cpu"):
+        (early, late), (their_early, their_late) = found["ours", clock], found["theirs", clock]
+        yield f"ours to theirs, {clock}: early {early / their_early:.2f}, late {late / their_late:.2f}"
+    machine = sides[0].ask("machine")
+    read = PATCH["steps"] * 2 * (patches - 6) * machine["unit_bytes"]
+    flops = read / 4 * 2 * 2 * machine["unit"]
+    yield (
+        f"the history of {patches - 6} patches, for {PATCH['steps']} evaluations and both branches: "
+        f"{read / 1e9:.2f} GB, {1000 * read / machine['bytes_s']:.0f} ms at {machine['bytes_s'] / 1e9:.0f} GB/s; "
+        f"{flops / 1e9:.1f} GFLOP, {1000 * flops / machine['flops_s']:.0f} ms at {machine['flops_s'] / 1e9:.0f} GFLOP/s"
+    )
 
 
 def main() -> None:
@@ -243,6 +256,7 @@ def main() -> None:
     words.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     words.add_argument("--rounds", type=int, default=5)
     words.add_argument("--only", nargs="+", choices=[*MEASURES, "flat", "memory"])
+    words.add_argument("--patches", type=int, default=500, help="of the generation that `flat` watches")
     words.add_argument("--official-venv", type=Path)
     words.add_argument("--checkpoints", type=Path, help="where the two checkpoints are kept for the next run")
     args = words.parse_args()
@@ -255,10 +269,12 @@ def main() -> None:
                 shutil.rmtree(kept / name, ignore_errors=True)
                 write_checkpoint(kept / name, meanflow=meanflow)
         for threads in args.threads:
-            report(python, kept, threads=threads, rounds=args.rounds, only=args.only, work=work)
+            report(python, kept, threads=threads, rounds=args.rounds, only=args.only, patches=args.patches, work=work)
 
 
-def report(python: Path, kept: Path, *, threads: int, rounds: int, only: list[str] | None, work: Path) -> None:
+def report(
+    python: Path, kept: Path, *, threads: int, rounds: int, only: list[str] | None, patches: int, work: Path
+) -> None:
     """The table of one number of threads."""
 
     def wanted(name: str) -> bool:
@@ -278,7 +294,7 @@ def report(python: Path, kept: Path, *, threads: int, rounds: int, only: list[st
                 print("\n".join(limit(sides, seconds)), flush=True)
     if wanted("flat"):
         with both(python, kept / "medium", threads=threads, work=work) as sides:
-            for line in flat(sides, work=work):
+            for line in flat(sides, patches=patches, work=work):
                 print(line, flush=True)
     if wanted("memory"):
         print(speaking_memory(python, kept / "medium", threads=threads, work=work))

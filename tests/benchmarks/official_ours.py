@@ -160,12 +160,19 @@ class Side:
         return {"times": [spent]}
 
     def machine(self) -> dict[str, Any]:
-        """What the machine can do with these threads; bytes of the head's weights."""
+        """What the machine can do with these threads; bytes of the head's weights, and of a unit's keys and values."""
         backbone = self.bundle.backbone
         assert backbone is not None
         head = sum(p.numel() * 4 for p in backbone.velocity_field_predictor.blocks.parameters())
         steered = sum(p.numel() * 4 for n, p in backbone.named_parameters() if "blocks" in n and "adaLN" in n)
-        return {"flops_s": matrix_rate(), "bytes_s": read_rate(), "head_bytes": head - steered}
+        shape, unit = self.bundle.config.dit, self.bundle.config.unit
+        return {
+            "flops_s": matrix_rate(),
+            "bytes_s": read_rate(),
+            "head_bytes": head - steered,
+            "unit": unit,
+            "unit_bytes": 4 * 2 * unit * shape.hidden_size * shape.num_layers,
+        }
 
 
 if __name__ == "__main__":
