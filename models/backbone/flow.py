@@ -147,19 +147,28 @@ class Sampler:
         return math.cos(tau) * state - math.sin(tau) * trig
 
 
+MOST_STEPS = 1000
+"""More change nothing that can be heard, and take minutes a second."""
+LARGEST_GUIDANCE = 100
+"""Far beyond what sounds like speech; more than that gives noise, then what is no number."""
+
+
 def sampler_for(
     config: ModelConfig, *, method: str | None = None, steps: int | None = None, guidance: float | None = None
 ) -> Sampler:
     """The sampler of a model: what the caller asks for, where the artifact does not lock it.
 
-    Raises: ValueError, a sentence: an unknown method, no steps, negative guidance, or a value that the artifact locks.
+    Raises: ValueError, a sentence: an unknown method, no steps or too many, guidance that is negative or too strong, or
+    a value that the artifact locks.
     """
     if method is not None and method not in ("euler", "midpoint", "rk4"):
         raise ValueError(f"unknown ODE method {method!r}; there are: euler, midpoint, rk4")
     if steps is not None and steps < 1:
-        raise ValueError(f"a patch needs at least one step, but steps is {steps}")
-    if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
-        raise ValueError(f"guidance must be a number of at least 0, but is {guidance}")
+        raise ValueError(f"a patch needs at least one step, but num_steps is {steps}")
+    if steps is not None and steps > MOST_STEPS:
+        raise ValueError(f"a patch takes at most {MOST_STEPS} steps, but num_steps is {steps}; 10 are usual")
+    if guidance is not None and not 0 <= guidance <= LARGEST_GUIDANCE:
+        raise ValueError(f"guidance must be a number of at least 0 and at most {LARGEST_GUIDANCE}, but is {guidance}")
     if config.sampling is not None:
         return locked(config, method=method, steps=steps, guidance=guidance)
     if config.mean_velocity:

@@ -14,7 +14,16 @@ from models.backbone.flow import Sampler
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError
 from models.runtime.request import FinishReason, Request
-from models.runtime.speaking import Opening, Speaking, begin, check_positions, sampler_of, speaking_parts, together
+from models.runtime.speaking import (
+    Opening,
+    Speaking,
+    begin,
+    check_positions,
+    not_finite,
+    sampler_of,
+    speaking_parts,
+    together,
+)
 from models.runtime.static_speaking import StaticSpeaking, static_speaking
 from models.runtime.voice import Voice, voice_of
 from models.text import tokens
@@ -34,6 +43,8 @@ class Step:
     stop_probability: float
     finish_reason: FinishReason | None
     """Set on the last patch."""
+    error: Exception | None = None
+    """Why the request failed, in place of a finish reason: it is gone, and the others go on."""
 
 
 @dataclass
@@ -113,10 +124,7 @@ class Batch:
         return tokens.before_patches(self.bundle.tokenizer, text, template=request.template)
 
     def step(self) -> dict[int, Step]:
-        """A patch of every request under way, by its number; requests that ended are gone afterwards.
-
-        Raises: RequestError where the model made what is no number.
-        """
+        """A patch of every request under way, by its number; requests that ended or failed are gone afterwards."""
         made: dict[int, Step] = {}
         for sampler, group in self.groups.items():
             self.leave(group, made)
@@ -128,12 +136,18 @@ class Batch:
 
     def leave(self, group: Group, made: dict[int, Step]) -> None:
         """Take out requests that were called off."""
-        width = self.parts.backbone.config.latent_dim
         for turn in [*group.turns, *(turn for turn, _ in group.newcomers)]:
-            if turn.request.cancelled is not None and turn.request.cancelled():
-                made[turn.number] = Step(self.parts.mean_D.new_zeros(0, width), math.nan, "cancelled")
+            try:
+                if turn.request.cancelled is not None and turn.request.cancelled():
+                    made[turn.number] = Step(self.nothing(), math.nan, "cancelled")
+            except Exception as error:  # noqa: BLE001 (the caller's own function; who asked gets what it raised)
+                made[turn.number] = Step(self.nothing(), math.nan, None, error)
         self.keep(group, [turn for turn in group.turns if turn.number not in made])
         group.newcomers = [pair for pair in group.newcomers if pair[0].number not in made]
+
+    def nothing(self) -> Tensor:
+        """No frame."""
+        return self.parts.mean_D.new_zeros(0, self.parts.backbone.config.latent_dim)
 
     def keep(self, group: Group, turns: list[Turn]) -> None:
         """Go on with these."""
@@ -162,10 +176,13 @@ class Batch:
     def speak(self, group: Group, speaking: Speaking | StaticSpeaking, made: dict[int, Step]) -> None:
         """Make a patch out of noise, ask the stop head whether it is the last, and see who has ended."""
         speaking.sample([turn.draws for turn in group.turns])
-        probabilities = speaking.stop_probability().tolist()
+        probabilities, finite = speaking.stop_probability().tolist(), speaking.finite().tolist()
         latent_BKD = speaking.spoken()
         going = []
-        for turn, probability, latent_KD in zip(group.turns, probabilities, latent_BKD, strict=True):
+        for turn, probability, sound, latent_KD in zip(group.turns, probabilities, finite, latent_BKD, strict=True):
+            if not sound:
+                made[turn.number] = Step(self.nothing(), math.nan, None, not_finite())
+                continue
             if turn.redo_tail:
                 turn.redo_tail = False
                 going.append(turn)
@@ -191,6 +208,12 @@ def steps(bundle: "Bundle", request: Request, voice: Voice | None = None) -> Ite
 
 
 def alone(batch: Batch) -> Iterator[Step]:
-    """What the only request of a batch says."""
+    """What the only request of a batch says.
+
+    Raises: what its `cancelled` raised, or RequestError where the model made what is no number.
+    """
     while batch.busy:
-        yield from batch.step().values()
+        for step in batch.step().values():
+            if step.error is not None:
+                raise step.error
+            yield step

@@ -59,7 +59,8 @@ def generate(bundle: "Bundle", text: str, **options: Unpack[Options]) -> Speech:
 def generate_batch(bundle: "Bundle", requests: Sequence[Request]) -> list[Speech]:
     """Speak several requests together, each as it would be spoken alone (within rounding).
 
-    Raises: as `generate`, with the number of the request, before anything is spoken.
+    Raises: as `generate`, with the number of the request: before anything is spoken, where what is asked for cannot be
+    met. Where a request must not end the others, take `models.runtime.batch.Batch`, whose steps carry errors.
     """
     batch, made = Batch(bundle), [list[Step]() for _ in requests]
     for number, request in enumerate(requests):
@@ -69,6 +70,10 @@ def generate_batch(bundle: "Bundle", requests: Sequence[Request]) -> list[Speech
             raise RequestError(f"request {number}: {error}") from None
     while batch.busy:
         for number, step in batch.step().items():
+            if isinstance(step.error, RequestError):
+                raise RequestError(f"request {number}: {step.error}")
+            if step.error is not None:
+                raise step.error
             made[number].append(step)
     return [spoken(bundle, own) for own in made]
 

@@ -21,9 +21,7 @@ MAX_PATCHES = 500
 MAX_CHARACTERS = 4096
 """Of one request. Longer texts go sentence by sentence: models.runtime.long."""
 
-MOST_STEPS = 1000
-"""More change nothing that can be heard, and take minutes a second."""
-LARGEST_GUIDANCE, LARGEST_SPEAKER_SCALE = 100, 1000
+LARGEST_SPEAKER_SCALE = 1000
 """Far beyond what sounds like speech; more than that gives noise, then what is no number."""
 
 
@@ -76,7 +74,7 @@ class Request:
     draws: Draws | None = None
     """Random numbers to use instead of those of `seed`: recorded ones, for parity."""
     cancelled: Callable[[], bool] | None = None
-    """Asked before every patch; true ends the speech. What it raises comes out of the speaking, for a whole batch."""
+    """Asked before every patch; true ends the speech. What it raises ends this request alone, and comes out of it."""
 
     def __post_init__(self) -> None:
         """Raises: RequestError, a sentence."""
@@ -95,8 +93,6 @@ class Request:
             seed=self.seed,
             stop_threshold=self.stop_threshold,
             speaker_scale=self.speaker_scale,
-            guidance_scale=self.guidance_scale,
-            num_steps=self.num_steps,
         )
 
     @property
@@ -174,8 +170,6 @@ def check_numbers(
     seed: int,
     stop_threshold: float,
     speaker_scale: float,
-    guidance_scale: float | None,
-    num_steps: int | None,
 ) -> None:
     """Raises: RequestError for a value out of range."""
     if max_patches < 1:
@@ -184,16 +178,10 @@ def check_numbers(
         raise RequestError(f"the seed is {seed}; give a whole number from 0 to 2^63 - 1")
     if not 0 <= stop_threshold <= 1:
         raise RequestError(f"the stop threshold is a probability, but is {stop_threshold}")
-    if num_steps is not None and num_steps > MOST_STEPS:
-        raise RequestError(f"a patch takes at most {MOST_STEPS} steps, but num_steps is {num_steps}; 10 are usual")
     if not abs(speaker_scale) <= LARGEST_SPEAKER_SCALE:
         raise RequestError(
             f"the speaker scale must be a number from -{LARGEST_SPEAKER_SCALE} to {LARGEST_SPEAKER_SCALE}, "
             f"but is {speaker_scale}; 1.5 is usual"
-        )
-    if guidance_scale is not None and not 0 <= guidance_scale <= LARGEST_GUIDANCE:
-        raise RequestError(
-            f"guidance must be a number of at least 0 and at most {LARGEST_GUIDANCE}, but is {guidance_scale}"
         )
 
 

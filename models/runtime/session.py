@@ -12,7 +12,7 @@ from models.runtime.batch import Step
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError
 from models.runtime.request import FinishReason, Options, Request, check_text
-from models.runtime.speaking import Opening, Speaking, begin, check_positions, sampler_of, speaking_parts
+from models.runtime.speaking import Opening, Speaking, begin, check_positions, not_finite, sampler_of, speaking_parts
 from models.runtime.static_speaking import StaticSpeaking, static_speaking
 from models.runtime.stream import Chunk, Speaker
 from models.runtime.voice import Voice, voice_of
@@ -196,6 +196,8 @@ class Session:
         """One more patch; `stops`: whether the stop head is asked about it."""
         self.speaking.sample([self.draws])
         probability = float(self.speaking.stop_probability()) if stops else 0.0
+        if not bool(self.speaking.finite().all()):
+            raise not_finite()
         raw_KD = self.speaking.spoken()[0]
         if self.made < len(self.silence_KDs):
             raw_KD = self.silence_KDs[self.made].to(raw_KD)

@@ -120,15 +120,13 @@ class Speaking:
         self.made_BKD = (raw_BKD - self.parts.mean_D) / self.parts.std_D
 
     def spoken(self) -> Tensor:
-        """The patch that was made last, as the AudioVAE takes it: (B, K, D).
-
-        Raises: RequestError for one that is not finite.
-        """
+        """The patch that was made last, as the AudioVAE takes it: (B, K, D)."""
         assert self.made_BKD is not None
-        raw_BKD = self.raw(self.made_BKD)
-        if not bool(torch.isfinite(raw_BKD).all()):
-            raise not_finite()
-        return raw_BKD
+        return self.raw(self.made_BKD)
+
+    def finite(self) -> Tensor:
+        """Whether that patch is made of numbers, (B,)."""
+        return self.spoken().isfinite().all(dim=2).all(dim=1)
 
     def raw(self, patch_BKD: Tensor) -> Tensor:
         """Patches as semantic encoder and AudioVAE take them."""

@@ -14,7 +14,7 @@ from models.runtime.draws import Draws
 from models.runtime.graphs import fill
 from models.runtime.slot_pool import SlotPool
 from models.runtime.slots import HEARS, READS, Size, Slots
-from models.runtime.speaking import Opening, Parts, begin, not_finite
+from models.runtime.speaking import Opening, Parts, begin
 
 
 class Lease:
@@ -59,6 +59,10 @@ class StaticSpeaking:
         """Whether the patch that was made last is the last one, (B,), on the CPU."""
         return self.verdict()[0]
 
+    def finite(self) -> Tensor:
+        """Whether that patch is made of numbers, (B,), on the CPU."""
+        return self.verdict()[1].bool()
+
     def sample(self, draws: Sequence[Draws]) -> None:
         """Make the next patch."""
         slots = self.slots
@@ -74,12 +78,7 @@ class StaticSpeaking:
         self.unheard, self.found_2R = True, None
 
     def spoken(self) -> Tensor:
-        """The patch that was made last, as the AudioVAE takes it: (B, K, D).
-
-        Raises: RequestError for one that is not finite.
-        """
-        if not bool(self.verdict()[1].all()):
-            raise not_finite()
+        """The patch that was made last, as the AudioVAE takes it: (B, K, D)."""
         raw_RKD = self.slots.raw_RKD
         if self.rows_at == list(range(self.rows)):
             return raw_RKD[: self.rows].clone()

@@ -109,6 +109,8 @@ def test_what_a_request_may_choose_and_what_an_artifact_locks() -> None:
     [
         (None, None, {"method": "dopri5"}, "unknown ODE method 'dopri5'"),
         (None, None, {"steps": 0}, "at least one step"),
+        (None, None, {"steps": 100000}, "at most 1000 steps, but num_steps is 100000"),
+        (None, None, {"guidance": 1e6}, "at most 100, but is 1000000"),
         (None, None, {"guidance": -1.0}, "at least 0"),
         (None, None, {"guidance": math.nan}, "at least 0"),
         (MeanFlowConfig(enabled=True), None, {"guidance": 1.2}, "distilled in"),

@@ -34,6 +34,31 @@ def draws(*shape: int, seed: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+@torch.no_grad()
+def test_history_that_was_reserved_is_never_copied_and_goes_on_beyond(make: Make) -> None:
+    backbone = make()
+    sampler, hidden_BPH = Sampler("flow", 1), draws(1, 16, 32, seed=1, dtype=torch.float32)
+    noises = [draws(1, K, D, seed=number, dtype=torch.float32) for number in range(16)]
+
+    def spoken(reserved: int) -> tuple[list[Tensor], set[int]]:
+        head = backbone.start_head(sampler, backbone.speaker(None), patches=reserved)
+        made, places = [], set()
+        for number, noise in enumerate(noises):
+            made.append(backbone.sample_patch(head, hidden_BPH[:, number], noise))
+            backbone.append_patches(head, hidden_BPH[:, number], made[-1])
+            key = head.past[0].key_BALE
+            assert key is not None
+            places.add(key.data_ptr())
+        return made, places
+
+    grown, places = spoken(0)
+    assert len(places) == 2
+    for reserved, count in ((16, 1), (3, 2)):
+        made, places = spoken(reserved)
+        assert len(places) == count
+        torch.testing.assert_close(made, grown, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
     "sampler",

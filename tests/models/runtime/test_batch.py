@@ -1,6 +1,7 @@
 """Requests spoken together are spoken as if each were alone, whenever they come and go."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from models.runtime.batch import Batch, Step
 from models.runtime.bundle import Bundle
+from models.runtime.draws import Draws
 from models.runtime.generate import generate, generate_batch
 from models.runtime.prompt import RequestError
 from models.runtime.request import Request
@@ -79,6 +81,29 @@ def test_request_that_is_called_off_ends_at_the_next_patch_and_the_others_go_on(
     assert set(batch.step()) == {0, 1}
     assert {step.finish_reason for step in batch.step().values()} == {"length"}
     assert not batch.busy
+
+
+def test_request_that_fails_ends_alone(small: Bundle) -> None:
+    def gone() -> bool:
+        raise ConnectionError("nobody listens any more")
+
+    asked = Request(text="hello", max_patches=2, stop_threshold=1.0, num_steps=2, seed=1)
+    no_numbers = Draws(recorded=[torch.full((1, 4, 8), torch.nan)])
+    batch, made = Batch(small), [list[Step]() for _ in range(3)]
+    for one in (replace(asked, cancelled=gone), asked, replace(asked, draws=no_numbers)):
+        batch.add(one)
+    while batch.busy:
+        for number, step in batch.step().items():
+            made[number].append(step)
+    assert [[step.finish_reason for step in own] for own in made] == [[None], [None, "length"], [None]]
+    assert isinstance(made[0][0].error, ConnectionError)
+    assert "not numbers" in str(made[2][0].error)
+    latent_FD = torch.cat([step.latent_KD for step in made[1]])
+    torch.testing.assert_close(latent_FD, generate_batch(small, [asked])[0].latent_FD, atol=1e-5, rtol=0)
+    with pytest.raises(ConnectionError, match="nobody listens"):
+        generate(small, "hello", cancelled=gone)
+    with pytest.raises(RequestError, match="request 0: the model made latents that are not numbers"):
+        generate_batch(small, [replace(asked, draws=Draws(recorded=[torch.full((1, 4, 8), torch.nan)]))])
 
 
 def test_bad_request_is_named_before_anything_is_spoken(small: Bundle) -> None:
