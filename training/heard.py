@@ -22,7 +22,7 @@ from infra.storage import read_json, write_json
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot
 from pipelines.shards import Corpus, open_corpus
-from training.data.batching import Plan, plan_of
+from training.data.batching import PLAN, Plan, plan_of
 from training.data.memory import recall
 from training.data.stream import KEPT, Source
 from training.manifest import StageManifest
@@ -43,7 +43,7 @@ def begin(work: Path, sources: Sequence[Source], *, first: int) -> None:
         for one in sources
     ]
     starts = [start for start in known["starts"] if start["first"] < first]
-    write_json(work / CARD, {"starts": [*starts, {"first": first, "parts": parts}]})
+    write_json(work / CARD, {"plan": PLAN, "starts": [*starts, {"first": first, "parts": parts}]})
 
 
 def keep(work: Path, out: Path, *, manifest: StageManifest) -> None:
@@ -118,7 +118,14 @@ def history(slot: Slot) -> list[Stretch]:
 
 
 def stretches(card: Mapping[str, Any], kept: Path, *, work: Path) -> list[Stretch]:
-    """The starts of a card, each until the next one."""
+    """The starts of a card, each until the next one.
+
+    Raises: Refused where the steps of that time had other samples than this code would give them.
+    """
+    if card.get("plan", 1) != PLAN:
+        was = card.get("plan", 1)
+        told = f"{work.parent}: was trained by order {was} of the samples, and this code has order {PLAN}"
+        raise Refused(f"{told}; ask the code that trained it (its commit is in `stipple lineage show`)")
     told = card.get("manifest") or (read_json(work / "errand.json") or {})["manifest"]
     manifest = StageManifest.model_validate(told)
     steps = manifest.steps

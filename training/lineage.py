@@ -96,7 +96,8 @@ def names_of(part: Part) -> Mapping[int, tuple[str, str]]:
 
 
 def models(store: Store, word: str, *, steps: bool) -> Iterator[str]:
-    """Which models of a store have heard what a word names, and which were made from those.
+    """Which models of a store have heard what a word names, and which were made from those; last, of which nothing can
+    be said.
 
     Raises: Refused where nobody has.
     """
@@ -104,19 +105,22 @@ def models(store: Store, word: str, *, steps: bool) -> Iterator[str]:
     told: dict[str, list[str]] = {}
     known: dict[str, str] = {}
     lines: list[str] = []
+    unknown: list[str] = []
     for slot in reversed(slots):
         own = ancestors(store, slot)
         name = version(own)
-        with suppress(Refused):
+        try:
             told[name] = list(heard_by(history(slot), word, steps=steps, known=known))
+        except Refused as error:
+            unknown.append(f"{name}  cannot be told: {error}")
         through = [version(one) for one in above(own)[1:] if told.get(version(one))]
         if told.get(name):
             lines += [f"{name}  run {own.run[:8]}", *(f"  {line}" for line in told[name])]
         if through:
             lines += [*([] if told.get(name) else [f"{name}  run {own.run[:8]}"]), f"  through {', '.join(through)}"]
-    if not lines:
+    if not lines and not unknown:
         raise Refused(f"no model in {store.root} has heard {word!r}, by what their stages kept")
-    yield from lines
+    yield from lines + unknown
 
 
 def heard_by(stretched: Sequence[Stretch], word: str, *, steps: bool, known: dict[str, str]) -> Iterator[str]:

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow
 import pytest
 
+from infra.manifest import digest
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import open_corpus
-from training.data.batching import Pick, Plan, cut, deal
+from training.data.batching import PLAN, Pick, Plan, cut, deal
 from training.data.collate import PATCH, collate, patches_of
 from training.data.draw import Draw
 from training.data.mixture import shares
@@ -74,6 +75,18 @@ def test_a_plan_is_a_pure_function_of_seed_and_step() -> None:
     late, early = plan(1), plan(1)
     assert late.step(50) == [early.step(step) for step in range(51)][50]
     assert plan(1).step(0) != plan(2).step(0)
+
+
+def test_the_order_is_the_one_that_its_number_stands_for() -> None:
+    """Where this fails on purpose, raise PLAN: else `stipple lineage` would say false things of trained stages."""
+    lengths = 6 + (np.arange(900) * 37 % 180)
+    none = np.array([], dtype=np.int64)
+    parts = [
+        Lengths(np.arange(n), none, lengths[:n], lengths[:n] * 0.16, weight) for n, weight in ((900, 1.0), (200, 2.0))
+    ]
+    plan = Plan(parts, seed=7, seconds_per_step=240.0, lot_seconds=60.0, pool_samples=200)  # type: ignore[arg-type]
+    seen = [[list(pick) for pick in plan.step(step)] for step in (0, 1, 17, 40, 200)]
+    assert (PLAN, digest(seen)[:16]) == (1, "6e6b11303cb318ae")
 
 
 def test_every_sample_comes_once_an_epoch_and_in_another_order_the_next() -> None:

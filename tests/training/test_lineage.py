@@ -197,10 +197,21 @@ def test_who_heard_a_sample_is_known_after_its_corpus_is_gone(
     assert "cannot be read any more" in lineage("samples", "first", "--keys", refused=True)[0]
 
 
+def test_a_stage_that_was_trained_in_another_order_of_samples_is_told_nothing_false_of(
+    home: Home, lineage: Callable[..., list[str]], heard: list[tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.train("first")
+    monkeypatch.setattr("training.heard.PLAN", 2)
+    assert "order 1 of the samples, and this code has order 2" in lineage("samples", "first", refused=True)[0]
+    (line,) = lineage("heard", heard[0][1])
+    assert "cannot be told: " in line
+
+
 def test_a_stage_that_kept_nothing_is_a_sentence(home: Home, lineage: Callable[..., list[str]]) -> None:
     made = home.train("first")
     shutil.rmtree(made.out / "heard")
     for path in made.out.parent.glob("work/heard.json"):
         path.unlink()
     assert "train it again" in lineage("samples", "first", refused=True)[0]
+    assert "cannot be told: " in lineage("heard", "somebody")[0]
     assert json.loads((made.out.parent / "COMMIT.json").read_text())["name"] == "first"

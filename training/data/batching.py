@@ -24,6 +24,9 @@ from training.manifest import Data, StageManifest
 POOL = 16_384
 """Samples that are sorted together, about. Padding falls with it, and the first batch of a start costs its sorting."""
 
+PLAN = 1
+"""Raised when other samples are in the steps of the same sources: who heard what is followed through the plan, and of
+a stage that was trained by another one nothing false may be said (training.heard)."""
 UNEVEN = 0.1
 """How far the audio of a step may be from what was asked for before it is told."""
 
