@@ -71,7 +71,7 @@ def packed(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:
         weight, bias = joined(layers)
         return pack(weight), bias
 
-    return layers[0].kept(parameters, make)
+    return layers[0].kept(parameters, make, key="packed")
 
 
 def activated(x: Tensor, activation: Activation) -> Tensor:

@@ -88,6 +88,18 @@ def test_packed_weights_follow_the_layer() -> None:
 
 
 @torch.no_grad()
+def test_layers_that_spoke_in_float32_speak_in_bfloat16_and_back() -> None:
+    layers = [Linear(8, 4).eval().requires_grad_(False) for _ in range(2)]
+    x = torch.randn(3, 8)
+    with torch.no_grad():
+        before = project(x, layers)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = project(x, layers)
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), before, atol=0.05, rtol=0.05)
+        assert torch.equal(project(x, layers), before)
+
+
 def test_copies_take_no_packed_weights_with_them_and_change_alone() -> None:
     (layer,), x = layers(64), made(4, 48, seed=9)
     layer.eval().requires_grad_(False)
