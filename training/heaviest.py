@@ -79,7 +79,7 @@ def try_heaviest(worker: "Worker") -> None:
                 prepared, draw = worker.prepare(worker.batch(one, step=0), step=0)
                 total = tried(worker, prepared, draw, counting=True)
         del aside
-        if worker.world.rank == 0:
+        if worker.world.rank == 0 and total is not None:
             keep_flops(worker.work, total, patches=longest if manifest.engine.compile else padded)
     except torch.OutOfMemoryError:
         raise DoesNotFit(
@@ -89,9 +89,10 @@ def try_heaviest(worker: "Worker") -> None:
         ) from None
 
 
-def tried(worker: "Worker", prepared: Any, draw: Draw, *, counting: bool) -> int:
-    """Every player forward and backward; with `counting`, the operations that it took."""
+def tried(worker: "Worker", prepared: Any, draw: Draw, *, counting: bool) -> int | None:
+    """Every player forward and backward; with `counting`, the operations that it took, or None: not all are known."""
     players, total = worker.objective.players, 0
+    missed: set[str] = set()
     for name, player in players.items():
         others = [other for key, other in players.items() if key != name]
         counted = counter() if counting else None
@@ -101,8 +102,12 @@ def tried(worker: "Worker", prepared: Any, draw: Draw, *, counting: bool) -> int
             torch.autograd.backward(
                 torch.stack([terms[key].total.float() for key in worker.objective.weights[name]]).sum()
             )
-        total += counted.get_total_flops() if counted else 0
-    return total
+        if counted:
+            total += counted.get_total_flops()
+            missed |= counted.missed
+    if missed:
+        worker.say(f"speed/mfu is not told: the operations of {', '.join(sorted(missed))} are not known")
+    return None if missed else total
 
 
 @contextmanager

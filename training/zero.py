@@ -1,8 +1,8 @@
 """A player moved by DeepSpeed ZeRO 0 to 3.
 
 DeepSpeed is told three things that its defaults get wrong for us: the optimizer is torch's AdamW, so that no kernel is
-compiled at run time; the shared-memory op is off, since it is compiled too and serves only inference; and its files go
-through our own checkpoint layer, since it writes in place.
+compiled at run time; no op of its own is to be had, since they are compiled too (the shared-memory op serves only
+inference); and its files go through our own checkpoint layer, since it writes in place.
 """
 
 import importlib
@@ -134,17 +134,14 @@ def through(writer: CheckpointWriter, *, own: Any) -> Any:
 
 
 def import_deepspeed(world: World) -> Any:
-    """DeepSpeed, quiet, with the accelerator that we use and without the op that it would compile."""
-    if world.device.type == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"  # noqa: TID251 - read at import; otherwise it searches, and warns
+    """DeepSpeed, quiet, with the accelerator that we use and without the ops that it would compile."""
+    os.environ["DS_ACCELERATOR"] = world.device.type  # noqa: TID251 - read at import; otherwise it searches, and warns
     os.environ.setdefault("LOCAL_RANK", str(world.device.index or 0))  # noqa: TID251 - it insists on a launcher's word
     import deepspeed
 
     without_compiling("deepspeed.runtime.zero.muon.muon_optimizer")
-    from deepspeed.ops import __compatible_ops__
-
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    __compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.ops.__compatible_ops__ = {}  # or it runs a compiler to find out which ops it could compile
     if not deepspeed.comm.is_initialized():
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)

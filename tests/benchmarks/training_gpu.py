@@ -3,18 +3,21 @@
     PYTHONPATH=. python tests/benchmarks/training_gpu.py [--out DIR] [--only eager compiled ...]
     PYTHONPATH=. python tests/benchmarks/training_gpu.py --device cpu --config medium      (does it run?)
 
-Every part is a process with a time limit of its own; they are started together, since importing takes long, and have
-the GPU one after the other. What is printed goes to --out as well: PART.json. No Ray, no corpus: prepared micro-batches
+Every part is a process with a time limit; they are started together, since importing takes long, and have the GPU one
+after the other. What is printed goes to --out as well: PART.json. No Ray, no corpus: prepared micro-batches
 of random latents through the player, the engine and the update that a stage uses. MFU is the operations that
 training.speed counts over what a product of large bfloat16 matrices reaches on this card; `needed` leaves out the pairs
 of the head that the mask hides; `sheet` is over the 989 TFLOP/s of the data sheet (H100 and H200, dense).
 """
 
 import argparse
+import contextlib
+import faulthandler
 import gc
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,14 +29,14 @@ from typing import Any
 import torch
 
 PARTS = {
-    "eager": ("training_gpu_backbone", "eager", 90),
-    "compiled": ("training_gpu_backbone", "compiled", 120),
-    "zero": ("training_gpu_zero", "measure", 60),
-    "audiovae": ("training_gpu_audiovae", "measure", 60),
-    "check": ("training_gpu_check", "numbers", 75),
-    "stages": ("training_gpu_check", "stages", 75),
+    "eager": ("training_gpu_backbone", "eager", 75),
+    "compiled": ("training_gpu_backbone", "compiled", 65),
+    "audiovae": ("training_gpu_audiovae", "measure", 25),
+    "zero": ("training_gpu_zero", "measure", 35),
+    "check": ("training_gpu_check", "numbers", 35),
+    "stages": ("training_gpu_check", "stages", 0),
 }
-"""Name -> module, function, seconds that it may have the GPU."""
+"""Name -> module, function, seconds that it adds to the limit: what a part leaves is there for the next."""
 UNTIMED = ("check", "stages")
 """They say what is right and not how fast it is, and run beside one another."""
 
@@ -54,6 +57,13 @@ class Report:
         print(f"{self.part:9}{time.monotonic() - self.began:5.0f} s  {text}", flush=True)
         self.rows.append({"line": text, **numbers})
         (self.out / f"{self.part}.json").write_text(json.dumps(self.rows, indent=1))
+
+    def turn(self, *modules: str) -> None:
+        """Import what is imported late, since that takes long; then wait until the GPU is free for this part."""
+        for module in modules:
+            importlib.import_module(module)
+        sys.stdin.readline()
+        self.began = time.monotonic()
 
     def attempt(self, name: str, run: Callable[[], None]) -> None:
         """Run it; what goes wrong is a line, and the next one is tried."""
@@ -99,12 +109,14 @@ class Report:
 
 
 def run_part(args: argparse.Namespace) -> None:
-    """In a process of its own: import, wait for one's turn, measure."""
+    """In a process of its own: import, prepare, wait for one's turn, measure. It ends without tidying up."""
+    faulthandler.enable()
     module, name, _ = PARTS[args.part]
     measure = getattr(importlib.import_module(module), name)
-    sys.stdin.readline()
     report = Report(args.part, torch.device(args.device), args.config, args.out)
     report.attempt(args.part, lambda: measure(report))
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def main() -> None:
@@ -127,28 +139,29 @@ def main() -> None:
         part: subprocess.Popen([sys.executable, __file__, "--part", part, *common], stdin=subprocess.PIPE, env=env)
         for part in args.only
     }
-    began = time.monotonic()
+    began, limit = time.monotonic(), 0.0
     for part, process in started.items():
         for other in UNTIMED if part in UNTIMED else (part,):
             if other in started and not started[other].stdin.closed:  # type: ignore[union-attr]
                 go(started[other])
-        left = max(0.0, PARTS[part][2] * args.patience - (time.monotonic() - began))
+        limit += PARTS[part][2] * args.patience
         try:
-            end = f"ended with {process.wait(left)}"
+            end = f"ended with {process.wait(max(0.0, limit - (time.monotonic() - began)))}"
         except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler says where it is
+            time.sleep(0.5)
             process.kill()
             process.wait()
             end = "stopped at its limit"
-        print(f"{part:9}{end} after {time.monotonic() - began:.0f} s", flush=True)
-        if part not in UNTIMED:
-            began = time.monotonic()
+        print(f"{part:9}{end}, {time.monotonic() - began:.0f} s after the start", flush=True)
 
 
 def go(process: "subprocess.Popen[bytes]") -> None:
     """It is its turn."""
     assert process.stdin is not None
-    process.stdin.write(b"go\n")
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has ended
+        process.stdin.write(b"go\n")
+        process.stdin.close()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Part of training_gpu.py: the backbone's step by length, mask, micro-batches and compilation; what takes its time."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +31,14 @@ from training.update import Micro, Moment, update
 from training.world import World
 
 SHEET = 989e12
+LATE = (
+    "transformers.models.qwen2.modeling_qwen2",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+    "torch.nn.attention.flex_attention",
+    "torch.profiler",
+)
+"""Imported by what the parts call."""
 CLIP = 10.0
 """Seconds of each clip of a micro-batch: buckets hold clips of about one length."""
 OPTIMIZER = Optimizer(lr=1e-5, clip=1.0)
@@ -140,6 +150,8 @@ def operations(player: Trained, *, clip: float, device: torch.device) -> tuple[f
         terms = player(micro.prepared, micro.draw)
         torch.autograd.backward(torch.stack([term.total for term in terms.values()]).sum())
     player.zero_grad(set_to_none=True)
+    if counting.missed:
+        raise ValueError(f"not counted: {', '.join(sorted(counting.missed))}")
     total, head = counting.get_total_flops(), player.backbone.config.dit
     patches, unit = round(clip / 0.16), player.backbone.config.unit
     tokens = patches * unit
@@ -156,7 +168,8 @@ class Bench:
         self.rate = matrix_rate(report.device, torch.bfloat16)
         count = sum(parameter.numel() for parameter in self.player.parameters())
         report.say(f"{count / 1e9:.2f} B parameters; a bfloat16 product reaches {self.rate / 1e12:.0f} TFLOP/s")
-        self.flops = {CLIP: operations(self.player, clip=CLIP, device=report.device)}
+        self.flops: dict[float, tuple[float, float]] = {}
+        report.attempt("operations", lambda: self.count(CLIP))
         self.blocks = list(blocks_of([self.player]))
         if compiled:
             compile_blocks([self.player], stage="benchmark")
@@ -165,6 +178,10 @@ class Bench:
         made = make_engine(self.player, manifest=engine, optimizer=OPTIMIZER, world=World(device=report.device))
         assert isinstance(made, PlainEngine)
         self.engine = made
+
+    def count(self, clip: float) -> None:
+        """Operations of clips of this length."""
+        self.flops[clip] = operations(self.player, clip=clip, device=self.report.device)
 
     def set(self, variant: Variant) -> None:
         """Make the player what the variant asks for."""
@@ -194,10 +211,8 @@ class Bench:
         report.peak()
         began = report.timed(lambda: self.step(micros), warm=0, steps=1)
         spent = report.timed(lambda: self.step(micros))
-        if variant.clip not in self.flops:
-            self.flops[variant.clip] = operations(self.player, clip=variant.clip, device=report.device)
         audio = variant.seconds * variant.micros
-        counted, needed = (one * audio / variant.clip for one in self.flops[variant.clip])
+        counted, needed = (one * audio / variant.clip for one in self.flops.get(variant.clip, (math.nan, math.nan)))
         facts = {
             "step_ms": 1000 * spent,
             "audio_hours_per_hour": audio / spent,
@@ -235,7 +250,7 @@ class Bench:
         told = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in found.items())
         report.say(f"around it: {told}", **found)
 
-    def profile(self, variant: Variant, *, rows: int = 14) -> None:
+    def profile(self, variant: Variant, *, rows: int = 12) -> None:
         """Which kernels one step is made of, and how much of it the GPU was busy."""
         from torch.profiler import ProfilerActivity, profile
 
@@ -258,39 +273,35 @@ class Bench:
 
 def eager(report: Report) -> None:
     """As it is by default, and what each choice changes."""
+    report.turn(*LATE)
     bench = Bench(report, compiled=False)
-    variants = [
-        Variant(60),
-        Variant(120),
-        Variant(240),
-        Variant(240, again=True),
-        Variant(240, clip=30.0),
-        Variant(120, micros=4),
-        Variant(120, micros=4, forgetful=True),
-    ]
-    for variant in variants:
-        report.attempt(variant.name, lambda v=variant: bench.measure(v))  # type: ignore[misc]
+    measure(bench, [Variant(120), Variant(240)])
     report.attempt("profile", lambda: bench.profile(Variant(120)))
     if report.on_gpu:
-        for variant in (Variant(240, "flex"), Variant(240, "flex", clip=30.0), Variant(240, "packed")):
-            report.attempt(variant.name, lambda v=variant: bench.measure(v))  # type: ignore[misc]
+        measure(bench, [Variant(240, "packed"), Variant(120, micros=4), Variant(120, micros=4, forgetful=True)])
     report.attempt("pieces", bench.pieces)
 
 
 def compiled(report: Report) -> None:
     """With `engine.compile`."""
+    if report.on_gpu:
+        report.attempt("workers of the compiler", warm_compiler)
+    report.turn(*LATE)
     bench = Bench(report, compiled=True)
-    variants = [
-        Variant(120, "flex"),
-        Variant(240, "flex"),
-        Variant(120, "flex", micros=4),
-        Variant(480, "flex"),
-        Variant(60, "flex"),
-        Variant(240, "flex", clip=30.0),
-        Variant(480, "flex", again=True),
-        Variant(960, "flex", again=True),
-    ]
-    for number, variant in enumerate(variants if report.on_gpu else variants[:1]):
-        report.attempt(variant.name, lambda v=variant: bench.measure(v))  # type: ignore[misc]
-        if number == 1:
-            report.attempt("profile", lambda: bench.profile(Variant(240, "flex")))
+    measure(bench, [Variant(120, "flex"), Variant(240, "flex")] if report.on_gpu else [Variant(120, "flex")])
+    report.attempt("profile", lambda: bench.profile(Variant(240, "flex")))
+    if report.on_gpu:
+        measure(bench, [Variant(480, "flex"), Variant(480, "flex", again=True), Variant(960, "flex", again=True)])
+
+
+def measure(bench: Bench, variants: Sequence[Variant]) -> None:
+    """A line each; one that fails does not keep the others."""
+    for variant in variants:
+        bench.report.attempt(variant.name, partial(bench.measure, variant))
+
+
+def warm_compiler() -> None:
+    """Start the processes that compile, which takes long, before it is this part's turn."""
+    from torch._inductor.async_compile import AsyncCompile
+
+    AsyncCompile.warm_pool()

@@ -10,7 +10,7 @@ import torch
 from official_model import MEDIUM, MEDIUM_LLM, ROOT, liven
 from torch import Tensor
 from training_gpu import Report
-from training_gpu_backbone import micro_of
+from training_gpu_backbone import LATE, micro_of
 
 from infra.journal import read_from
 from infra.manifest import parse
@@ -47,6 +47,7 @@ def exactly() -> None:
 def numbers(report: Report) -> None:
     """The medium backbone and the tiny AudioVAE, on both devices."""
     exactly()
+    torch.set_num_threads(4)
     report.attempt("backbone", lambda: backbone(report))
     report.attempt("AudioVAE", lambda: audiovae(report))
 
@@ -79,14 +80,15 @@ def backbone(report: Report) -> None:
     of = ModelConfig.from_dicts(MEDIUM, MEDIUM_LLM)
     here = BackbonePlayer(Backbone(of), hidden_drop=0.3, speaker_drop=0.3).train()
     liven(here.backbone)
-    clips = [6.4, 6.0, 3.2] if report.on_gpu else [1.6, 0.8]
+    clips = [4.8, 4.0] if report.on_gpu else [1.6, 0.8]
     micro = micro_of(clips, of=of, device=torch.device("cpu"))
     wanted = gradient(here, micro.prepared, micro.draw)
+    report.turn(*LATE, "nnAudio.features")
     there = copy.deepcopy(here).to(report.device)
     from training.data.prepared import placed
 
     prepared = placed(micro.prepared, report.device)
-    for kind in ("dense", "flex", "compiled"):
+    for kind in ("flex", "compiled") if report.on_gpu else ("dense", "flex", "compiled"):
         if kind == "compiled":
             compile_blocks([there], stage="check", backend="inductor" if report.on_gpu else "aot_eager")
         for head in heads_of([there]):
@@ -143,6 +145,7 @@ def stages(report: Report) -> None:
         made.latent_mean_D, made.latent_var_D = torch.zeros(width), torch.ones(width)
         made.backbone = new_backbone(made, seed=0)
         save_bundle(made, folder / "untrained", card={})
+        report.turn(*LATE, "nnAudio.features")
         for more, engine in MORE.items():
             for stage in STAGES:
                 if engine and stage not in ("backbone_stage2", "meanflow"):

@@ -15,7 +15,7 @@ from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest
 from training.objectives import StepReport
-from training.speed import FLOPS, Speed, counter, keep_flops
+from training.speed import FLOPS, FUSED, Speed, counter, keep_flops
 from training.steplog import StepLog, read_log
 from training.world import World
 
@@ -39,6 +39,30 @@ def test_operations_are_those_of_the_shapes() -> None:
     if torch._C._has_mkldnn:
         fused = torch.ops.mkldnn._linear_pointwise
         assert counted(lambda: fused(x, linear.weight.detach(), None, "none", [], "")) == 2 * 6 * 8 * 16
+
+
+def test_attention_with_fewer_heads_of_keys_counts_those_of_the_query() -> None:
+    attend = nn.functional.scaled_dot_product_attention
+    query, key = torch.randn(2, 12, 5, 8, requires_grad=True), torch.randn(2, 2, 7, 8, requires_grad=True)
+    forward = 2 * (2 * 12 * 5 * 7 * 8) * 2
+    assert counted(lambda: attend(query, key, key, enable_gqa=True)) == forward
+    assert counted(lambda: attend(query, key, key, enable_gqa=True).sum().backward()) == forward * 3.5
+    counting, out = counter(), torch.empty(2, 12, 5, 8)
+    for name in FUSED:  # those of a GPU too, as it calls them
+        forth, back = (getattr(torch.ops.aten, f"{name}{end}") for end in ("", "_backward"))
+        assert counting.flop_registry[forth](query, key, key, 0.0, False, out_val=(out,)) == forward
+        found = counting.flop_registry[back](out, query, key, key, out, out, 0.0, False, out_val=(out,))
+        assert found == forward * 2.5
+    assert not counting.missed
+
+
+def test_what_cannot_be_counted_ends_nothing_and_is_named() -> None:
+    counting = counter()
+    count = counting.flop_registry[torch.ops.aten.mm]
+    assert count(torch.empty(2, 3), torch.empty(4, 5), out_val=torch.empty(2, 5)) == 0
+    assert counting.missed == {"aten.mm"}
+    assert count(torch.empty(2, 3), torch.empty(3, 5), out_val=torch.empty(2, 5)) == 2 * 2 * 3 * 5
+    assert not counter().missed
 
 
 def test_parts_of_a_step_are_means_since_they_were_last_told(tmp_path: Path) -> None:
