@@ -84,13 +84,19 @@ class Lesson:
 
 
 def targets(
-    teacher_for: Callable[[Tensor], Velocity], clean_BFD: Tensor, noisy_BFD: Tensor, noise: Noise, *, cfg: Config
+    teacher_for: Callable[[Tensor], Velocity],
+    clean_BFD: Tensor,
+    noisy_BFD: Tensor,
+    noise: Noise,
+    *,
+    cfg: Config,
+    sigma: float = 0.0,
 ) -> Tensor:
     """What the student should say: the teacher's mean velocity over each interval; at anchors, the velocity itself.
 
     `teacher_for(rows)` is the teacher for some rows of the batch: only those with an interval are integrated.
     """
-    wanted_BFD = path_velocity(noise.noise_BFD, clean_BFD)
+    wanted_BFD = path_velocity(noise.noise_BFD, clean_BFD, sigma=sigma)
     anchor_B = noise.duration_B == 0
     with torch.no_grad():
         if cfg.anchor_target == "teacher" and bool(anchor_B.any()):
@@ -263,7 +269,12 @@ class Objective:
 
             return velocity
 
-        return Lesson(heard, noise, noisy_BFD, targets(teacher_for, heard.clean_BFD, noisy_BFD, noise, cfg=self.cfg))
+        return Lesson(
+            heard,
+            noise,
+            noisy_BFD,
+            targets(teacher_for, heard.clean_BFD, noisy_BFD, noise, cfg=self.cfg, sigma=self.bundle.config.fm_sigma),
+        )
 
     def samples(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         """The texts of a batch, spoken as the networks are now."""

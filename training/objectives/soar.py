@@ -255,7 +255,7 @@ class Objective:
     """One player, `backbone`, of which only the head (`velocity_field_predictor`) is trained."""
 
     def __init__(self, cfg: Config, bundle: Bundle, *, seed: int) -> None:
-        """Raises: BundleError when the bundle has no backbone, or one that MeanFlow distilled."""
+        """Raises: BundleError when the bundle has no backbone, one that MeanFlow distilled, or another path."""
         del seed  # nothing starts from random weights
         if bundle.backbone is None:
             raise BundleError(
@@ -264,6 +264,11 @@ class Objective:
         if bundle.config.mean_velocity:
             raise BundleError(
                 "SOAR needs instantaneous velocities, and MeanFlow distilled this bundle: give an earlier"
+            )
+        if bundle.config.fm_sigma:
+            raise BundleError(
+                f"SOAR's equations are those of paths that end in the data, and this bundle has fm_sigma "
+                f"{bundle.config.fm_sigma:g}"
             )
         self.cfg, self.bundle = cfg, bundle
         self.frontend = Frontend(bundle)

@@ -87,7 +87,6 @@ def test_packed_weights_follow_the_layer() -> None:
     assert torch.equal(layer(x), torch.ones(4, 64))
 
 
-@torch.no_grad()
 def test_layers_that_spoke_in_float32_speak_in_bfloat16_and_back() -> None:
     layers = [Linear(8, 4).eval().requires_grad_(False) for _ in range(2)]
     x = torch.randn(3, 8)
@@ -100,6 +99,7 @@ def test_layers_that_spoke_in_float32_speak_in_bfloat16_and_back() -> None:
         assert torch.equal(project(x, layers), before)
 
 
+@torch.no_grad()
 def test_copies_take_no_packed_weights_with_them_and_change_alone() -> None:
     (layer,), x = layers(64), made(4, 48, seed=9)
     layer.eval().requires_grad_(False)

@@ -15,7 +15,7 @@ from tests.small import small_bundle
 from training.data.draw import Draw
 from training.data.prepared import Prepared, stacked
 from training.objectives import Batch, Term
-from training.objectives.meanflow import Config, Noise, Objective, conditions, drawn_intervals, weighted
+from training.objectives.meanflow import Config, Noise, Objective, conditions, drawn_intervals, targets, weighted
 from training.objectives.soar import heard_by
 
 Make = Callable[..., Prepared]
@@ -118,6 +118,14 @@ def test_an_anchor_is_the_velocity_itself(bundle: Bundle, prepared: Make, anchor
     expected = heard.clean_BFD - noise.noise_BFD if anchor == "formula" else velocity
     assert torch.allclose(lesson.target_BFD[0], expected[0], atol=1e-5)
     assert torch.allclose(lesson.target_BFD[1], velocity[1], rtol=0.05, atol=0.02)  # a short interval is nearly one
+
+
+def test_an_anchor_is_the_velocity_of_the_bundles_own_path() -> None:
+    clean, noise_BFD = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
+    keep = torch.ones(2, dtype=torch.bool)
+    noise = Noise(noise_BFD, torch.full((2,), 0.5), torch.zeros(2), keep, keep)
+    found = targets(lambda rows: pytest.fail("not asked"), clean, clean, noise, cfg=Config(), sigma=0.1)
+    torch.testing.assert_close(found, clean - 0.9 * noise_BFD)
 
 
 def test_terms_count_intervals_and_anchors_apart(bundle: Bundle, batch: Batch, draw: Draw) -> None:
