@@ -127,6 +127,22 @@ def tree_digest(root: Path) -> str:
     return whole.hexdigest()
 
 
+def glance(root: Path) -> str:
+    """Digest of what lies at a path, by the names and sizes of its files and the first and the last MiB of each: tells
+    other weights of the same shapes apart without reading all of them. `absent` where nothing is there."""
+    if not root.exists():
+        return "absent"
+    whole = hashlib.sha256()
+    for path in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        whole.update(f"{path.relative_to(root).as_posix()}\0{size}\n".encode())
+        with path.open("rb") as file:
+            whole.update(file.read(2**20))
+            file.seek(max(0, size - 2**20))
+            whole.update(file.read(2**20))
+    return whole.hexdigest()
+
+
 def empty_folder(folder: Path) -> None:
     """Make `folder` exist and hold nothing."""
     if folder.is_dir():

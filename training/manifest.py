@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from infra.manifest import Manifest, did_you_mean, entry_of, load, resolve
+from infra.storage import glance
 
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 
@@ -254,9 +255,9 @@ class ModelManifest(Manifest):
 
     config: dict[str, Any]
     llm: dict[str, Any]
-    tokenizer: str | None = None
+    tokenizer: Path | None = None
     """A folder with an official tokenizer; None builds the byte-level one."""
-    speaker: str | None = None
+    speaker: Path | None = None
     """An official speaker_encoder.safetensors; None draws random weights."""
 
 
@@ -277,5 +278,12 @@ def identity(manifest: StageManifest) -> Mapping[str, Any]:
     kept = ("stage", "objective", "data", "optimizer", "schedule", "steps", "seed")
     facts = manifest.model_dump(mode="json", include=set(kept))
     facts["dtype"] = manifest.engine.dtype
-    facts["model"] = None if manifest.model is None else load_model(manifest.model).model_dump(mode="json")
+    facts["objective"]["settings"] |= seen(manifest.objective.settings)
+    model = None if manifest.model is None else load_model(manifest.model)
+    facts["model"] = None if model is None else model.model_dump(mode="json") | seen(model)
     return facts
+
+
+def seen(manifest: Manifest) -> dict[str, str]:
+    """For each path in a manifest, what lies there in place of where it lies."""
+    return {name: glance(value) for name, value in manifest if isinstance(value, Path)}

@@ -28,6 +28,6 @@ def starting_bundle(manifest: StageManifest, *, start_from: str | Path | None) -
     return new_bundle(
         config,
         seed=manifest.seed,
-        tokenizer=None if model.tokenizer is None else Path(model.tokenizer),
-        speaker=None if model.speaker is None else Path(model.speaker),
+        tokenizer=model.tokenizer,
+        speaker=model.speaker,
     )

@@ -1,6 +1,7 @@
 """Stage manifests: every mistake at once, and an identity that knows what decides the weights."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,21 @@ def test_identity_knows_what_decides_the_weights() -> None:
         {"objective": {"name": "toy", "width": 17}},
     ):
         assert key(**change) != same, change
+
+
+def test_identity_knows_other_weights_at_a_path_and_not_another_path_to_them(tmp_path: Path) -> None:
+    def key(folder: Path) -> str:
+        objective = {"name": "audiovae_semantic", "wavlm": str(folder)}
+        return digest(identity(parse(StageManifest, GOOD | {"objective": objective}, where="test")))
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    absent = key(one)
+    one.mkdir()
+    (one / "model.safetensors").write_bytes(b"\0" * 3_000_000)
+    shutil.copytree(one, other)
+    assert absent != key(one) == key(other)
+    (other / "model.safetensors").write_bytes(b"\0" * 2_999_999 + b"\1")
+    assert key(one) != key(other)
 
 
 @pytest.mark.parametrize("path", sorted(TRAIN.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")

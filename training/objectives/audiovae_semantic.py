@@ -8,6 +8,7 @@ report names as a third task, has no label in a batch yet.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class Head(Manifest):
 class Config(audiovae.Config):
     """Settings of stage 1, and of what reads the latents."""
 
-    wavlm: str | None = None
+    wavlm: Path | None = None
     """A folder with WavLM weights (transformers, safetensors); without one the alignment is not part of the stage."""
     wavlm_layer: int = Field(default=23, ge=0)
     wavlm_weight: Weight = 1.0
