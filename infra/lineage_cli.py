@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.ancestry import ancestors, as_table, find, tree_lines
 from infra.log import ago, say
-from infra.shipping import default_tracking, journals, pending
+from infra.shipping import default_tracking, journals, pending, without_password
 from infra.storage import ROOT, owned
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
@@ -105,10 +105,12 @@ def ship(store: Store, uri: str, *, anew: bool) -> int:
                 shipper.forget()
             waiting = shipper.ship_all()
         except Unreachable as error:
-            raise Refused(f"MLflow at {uri} cannot be reached: {error}; nothing is lost, try again later") from None
+            told = without_password(f"MLflow at {uri} cannot be reached: {error}")
+            raise Refused(f"{told}; nothing is lost, try again later") from None
     if shipper.rejected:
-        say(f"MLflow at {uri} rejects a run: {shipper.rejected}")
-    say(f"MLflow at {uri} has {len(journals(store.root)) - waiting} of {len(journals(store.root))} runs")
+        say(f"MLflow rejects a run: {shipper.rejected}")
+    count = len(journals(store.root))
+    say(without_password(f"MLflow at {uri} has {count - waiting} of {count} runs"))
     return 1 if waiting else 0
 
 
@@ -133,7 +135,7 @@ def follow(store: Store, uri: str) -> int:
                 return 0
             problem = (shipper.rejected or "some runs wait for the model of another run") if waiting else ""
         except Unreachable as error:
-            problem, pause = f"{uri}: {error}", min(30.0, pause * 2)
+            problem, pause = without_password(f"{uri}: {error}"), min(30.0, pause * 2)
         if problem and problem != told:
             say(problem)
             told = problem

@@ -5,6 +5,7 @@ to its standard input closes: because the work is done, or because the driver wa
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -65,6 +66,11 @@ def pending(store: Path, uri: str) -> list[Path]:
 def database_of(uri: str) -> Path | None:
     """The file of an sqlite tracking URI."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+def without_password(text: str) -> str:
+    """Words for a person, or for a log, without who and what a tracking URI is opened with."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
 def default_tracking(store: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from infra.journal import JournalWriter, read_from
-from infra.shipping import Shipped, Shipping, journals, pending
+from infra.shipping import Shipped, Shipping, journals, pending, without_password
 from tests.infra.tracker import client, free_port, journal_of, points, serve, shipped_bytes
 
 Run = Callable[..., tuple[int, str, str]]
@@ -42,6 +42,14 @@ def test_a_record_costs_microseconds_and_survives_a_torn_line(tmp_path: Path) ->
     assert [record["step"] for record in records] == list(range(2001))
     assert end == writer.path.stat().st_size
     assert each < 500e-6, f"{each * 1e6:.0f} microseconds a record"
+
+
+def test_no_password_of_a_tracking_server_is_told() -> None:
+    told = without_password(
+        "MLflow at https://ann:s3cret@host:5000/x cannot be reached: http://ann:s3cret@host/api/a@b"
+    )
+    assert told == "MLflow at https://***@host:5000/x cannot be reached: http://***@host/api/a@b"
+    assert without_password("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) -> None:
