@@ -50,7 +50,7 @@ def of_checkpoint(stage: Path) -> Bundle:
     if found is None:
         raise Refused(f"{stage} has no bundle and no whole checkpoint yet")
     errand = Errand.from_dict(json.loads((work / ERRAND).read_text()))
-    plain = errand.manifest.engine.model_copy(update={"name": "plain", "accumulation": 1})
+    plain = errand.manifest.engine.model_copy(update={"name": "plain", "accumulation": 1, "compile": False})
     alone = errand.manifest.model_copy(update={"engine": plain, "workers": 1, "device": "cpu"})
     worker = Worker(Errand(**{**errand.__dict__, "manifest": alone}), World(), print)
     for name, engine in worker.engines.items():
