@@ -33,9 +33,16 @@ class Packs(nn.Module):
         return cast(Made, self.packed[1])
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Moved to another device or type: made anew."""
-        self.packed = None
-        return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
+        """Moved to another device or type: made anew. Else kept: graphs of a GPU read it where it lies."""
+        before = self.own_places()
+        moved = cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
+        if self.own_places() != before:
+            self.packed = None
+        return moved
+
+    def own_places(self) -> list[object]:
+        """Where the weights under this module are."""
+        return [(part.data_ptr(), part.device, part.dtype) for part in (*self.parameters(), *self.buffers())]
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy makes its own."""

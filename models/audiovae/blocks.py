@@ -1,5 +1,6 @@
 """Causal building blocks of the AudioVAE; each can run on a whole signal or on chunks with a carried state."""
 
+import functools
 import math
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from models.audiovae import products
 from models.audiovae.config import FILTER_TAPS
+from models.fusing import fusable, is_fusing
 from models.packing import Packs
 
 Carry = dict[tuple[nn.Module, str], Tensor]
@@ -211,11 +213,17 @@ class AliasFree(Packs, nn.Module):
     def forward(self, x_BCL: Tensor, carry: Carry | None = None) -> Tensor:
         """Shapes: (B, C, L) -> (B, C, L)."""
         filters = [self.upsample.filter, self.downsample.lowpass.filter]
-        if products.filters_fit(x_BCL, filters[0]) and self.packable(filters):
+        if products.filters_fit(x_BCL, filters[0]) and self.packable(filters) and not is_fusing():
             return self.by_products(x_BCL, filters, carry)
         reach = FILTER_TAPS // 2 - 1
         fixed = x_BCL.is_cuda and not torch.is_grad_enabled() and self.packable(filters)
         up_G2K, down_G2K = self.kept(filters, self.phases) if fixed else self.phases()
+        if carry is not None and (self, "doubled") in carry and is_fusing():
+            alpha, share = self.act.factors()
+            past = carry[self, "input"], carry[self, "doubled"]
+            made, *past_now = alias_free(x_BCL, *past, up_G2K, down_G2K, alpha, share)
+            carry[self, "input"], carry[self, "doubled"] = past_now
+            return made
         doubled_BC2L = by_phase(with_history(x_BCL, reach, carry=carry, key=(self, "input")), up_G2K)
         doubled_BC2L = self.act(doubled_BC2L)
         history = None if carry is None else carry.get((self, "doubled"))
@@ -255,6 +263,33 @@ class AliasFree(Packs, nn.Module):
         if carry is not None:
             carry[self, "interleaved"] = joined[..., joined.shape[-1] - FILTER_TAPS + 1 :].clone()
         return products.filtered(joined, down, window=2 * block + FILTER_TAPS - 2, step=2 * block)
+
+
+@fusable
+def alias_free(
+    x_BCL: Tensor,
+    before_BCR: Tensor,
+    doubled_BC2H: Tensor,
+    up_G2K: Tensor,
+    down_G2K: Tensor,
+    alpha_C: Tensor,
+    share_C: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A step of AliasFree in a stream, by shifted copies: what comes out, and what the next step needs of the past."""
+    length, joined = x_BCL.shape[-1], torch.cat([before_BCR, x_BCL], dim=-1)
+    phases = []
+    for phase in range(2):
+        up = [up_G2K[:, phase, k, None] * joined[..., k : k + length] for k in range(up_G2K.shape[-1])]
+        made = functools.reduce(torch.add, up)
+        phases.append(made + (made * alpha_C[:, None]).sin().square() * share_C[:, None])
+    doubled = torch.cat([doubled_BC2H, torch.stack(phases, dim=2)], dim=-1)
+    down = [
+        down_G2K[:, phase, k, None] * doubled[:, :, phase, k : k + length]
+        for phase in range(2)
+        for k in range(down_G2K.shape[-1])
+    ]
+    past = joined[..., length:].clone(), doubled[..., length:].clone()
+    return functools.reduce(torch.add, down), *past
 
 
 def apply(function: type[torch.autograd.Function], *inputs: Any) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.backbone.layout import Piece
 from models.backbone.linear import Activation, Linear, project
+from models.fusing import fusable
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -160,6 +161,23 @@ class RMSNorm(nn.RMSNorm):
         return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), eps)
 
 
+@fusable
+def normed_pair(
+    query: Tensor, key: Tensor, of_query_E: Tensor, of_key_E: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys through an RMS norm each, and turned."""
+    query, key = (
+        functional.rms_norm(of, of.shape[-1:], weight_E) for of, weight_E in ((query, of_query_E), (key, of_key_E))
+    )
+    return rotate(query, (cos, sin)), rotate(key, (cos, sin))
+
+
+@fusable
+def turned_pair(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys, turned."""
+    return rotate(query, (cos, sin)), rotate(key, (cos, sin))
+
+
 def norm_layer(name: str, width: int) -> nn.Module:
     """`LayerNorm` or `RMSNorm`, with a learned scale."""
     return RMSNorm(width) if name == "RMSNorm" else nn.LayerNorm(width)
@@ -204,9 +222,7 @@ class Attention(nn.Module):
         Shapes: a mask, true where a row may look at a column, broadcasts to (B, A, L, past + L).
         """
         query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
-        query, key = self.q_norm(query), self.k_norm(key)
-        if turn is not None:
-            query, key = rotate(query, turn), rotate(key, turn)
+        query, key = self.normed_and_turned(query, key, turn)
         if last is not None:
             query = query[:, :, -last:]
             mask = mask[..., -last:, :] if isinstance(mask, Tensor) else mask
@@ -219,6 +235,16 @@ class Attention(nn.Module):
         else:
             mixed = blockwise(query, key, value, mask)
         return cast(Tensor, self.dropout(self.o_proj(mixed.transpose(1, 2).flatten(2))))
+
+    def normed_and_turned(self, query: Tensor, key: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
+        """Queries and keys as they are compared."""
+        norms = self.q_norm, self.k_norm
+        if turn is not None and isinstance(norms[0], RMSNorm) and isinstance(norms[1], RMSNorm):
+            of_query_E, of_key_E = norms[0].weight, norms[1].weight
+            if query.dtype == of_query_E.dtype:
+                return normed_pair(query, key, of_query_E, of_key_E, *turn)
+        query, key = self.q_norm(query), self.k_norm(key)
+        return (query, key) if turn is None else (rotate(query, turn), rotate(key, turn))
 
     def keys_and_values(self, x_BLH: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
         """What others see of these tokens, (B, A, L, E) each."""

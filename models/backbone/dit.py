@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.backbone.attention import Attention, FeedForward, KeyValues, Mask, Past, Rotary, rotary
 from models.backbone.config import DiTConfig
 from models.backbone.linear import Linear
+from models.fusing import fusable
 
 SINUSOIDS = 256
 
@@ -105,8 +106,9 @@ class Block(nn.Module):
         attended = self.attn(
             modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy, last=last
         )
-        x_BLH = torch.addcmul(x_BLH if last is None else x_BLH[:, -last:], gate_attn, attended)
-        return torch.addcmul(x_BLH, gate_ffn, self.ffn(modulated(x_BLH, shift_ffn, scale_ffn)))
+        before_BLH = x_BLH if last is None else x_BLH[:, -last:]
+        x_BLH, steered_BLH = gated_and_modulated(before_BLH, gate_attn, attended, shift_ffn, scale_ffn)
+        return torch.addcmul(x_BLH, gate_ffn, self.ffn(steered_BLH))
 
     def remember(self, x_BLH: Tensor, steer: tuple[Tensor, ...], *, turn: Rotary | None, past: KeyValues) -> None:
         """Put keys and values of all tokens into the past, and no more: of the last block, nothing else is read."""
@@ -231,6 +233,16 @@ class DiT(nn.Module):
         last.remember(x_BLH, modulation.blocks[-1], turn=turn, past=past[-1])
 
 
+@fusable
+def gated_and_modulated(
+    x_BLH: Tensor, gate_B1H: Tensor, made_BLH: Tensor, shift_B1H: Tensor, scale_B1H: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a branch made, added through its gate; and that as the next branch takes it."""
+    x_BLH = torch.addcmul(x_BLH, gate_B1H, made_BLH)
+    return x_BLH, modulated(x_BLH, shift_B1H, scale_B1H)
+
+
+@fusable
 def modulated(x_BLH: Tensor, shift_B1H: Tensor, scale_B1H: Tensor) -> Tensor:
     """LayerNorm without weights of its own, scaled and shifted by the condition."""
     normed_BLH = functional.layer_norm(x_BLH, x_BLH.shape[-1:], eps=1e-5)

@@ -13,6 +13,7 @@ from models.backbone.layout import causal_within
 from models.backbone.linear import Linear
 from models.backbone.state import LanguageState
 from models.backbone.static import StaticLanguage
+from models.backbone.static_llm import behind_static
 
 
 class LanguageModel(nn.Module):
@@ -68,6 +69,9 @@ class LanguageModel(nn.Module):
             return cast(Tensor, out.last_hidden_state)
         if state is None:
             return cast(Tensor, self.model(inputs_embeds=embedding_BLH, use_cache=False).last_hidden_state)
+        if isinstance(state, StaticLanguage):
+            assert real_BL is None
+            return behind_static(self.model, embedding_BLH, state)
         mask, position_BL = state.attended(embedding_BLH, real_BL)
         out = self.model(
             inputs_embeds=embedding_BLH,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.backbone.dit import Modulation
 from models.backbone.flow import Sampler
+from models.fusing import fusable
 
 
 class StaticHistory:
@@ -78,19 +79,24 @@ class StaticKeyValues:
 
     def __init__(self, history: StaticHistory, number: int) -> None:
         self.history = history
-        self.flat = [[copy.flatten(0, 2) for copy in which] for which in history.store[number]]
-        """Keys and values, a copy at a time: (branches * rows * width, A, E)."""
+        self.flat = [copy.flatten(1, 3) for copy in history.store[number].unbind(1)]
+        """Keys and values of each copy: (2, branches * rows * width, A, E)."""
 
     def join(
         self, key_BALE: Tensor, value_BALE: Tensor, *, keep: int, copy: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Write new keys and values (of one copy), and give all columns, those that hold nothing too."""
-        found = []
-        for copies, new_BALE in zip(self.flat, (key_BALE, value_BALE), strict=True):
-            flat_NAE = copies[copy or 0]
-            flat_NAE.index_copy_(0, self.history.at_N, new_BALE.transpose(1, 2).flatten(0, 1))
-            found.append(flat_NAE.unflatten(0, (-1, self.history.width)).transpose(1, 2))
-        return found[0], found[1]
+        flat_2NAE = self.flat[copy or 0]
+        store(flat_2NAE, self.history.at_N, key_BALE, value_BALE)
+        key, value = flat_2NAE.view(2, -1, self.history.width, *flat_2NAE.shape[2:]).transpose(2, 3).unbind()
+        return key, value
+
+
+@fusable
+def store(flat_2NAE: Tensor, at_N: Tensor, key_BALE: Tensor, value_BALE: Tensor) -> None:
+    """Put new keys and values where they belong."""
+    new_2NAE = torch.stack([new_BALE.transpose(1, 2).flatten(0, 1) for new_BALE in (key_BALE, value_BALE)])
+    flat_2NAE.index_copy_(1, at_N, new_2NAE)
 
 
 @dataclass
@@ -99,14 +105,13 @@ class StaticLanguage:
 
     history: StaticHistory
 
-    def attended(self, embedding_BLH: Tensor, real_BL: Tensor | None) -> tuple[Tensor, Tensor]:
+    def attended(self, new: int) -> tuple[Tensor, Tensor]:
         """Mask and positions of new tokens. Those that are not real come last, so nothing real looks at them."""
-        assert real_BL is None
-        column_RL = self.history.columns(embedding_BLH.shape[1])
+        column_RL = self.history.columns(new)
         return self.history.bias(self.history.every_column() <= column_RL[..., None]), column_RL
 
-    def update(self, key_BALE: Tensor, value_BALE: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """Called by transformers' attention."""
+    def join(self, key_BALE: Tensor, value_BALE: Tensor, *, layer: int) -> tuple[Tensor, Tensor]:
+        """As StaticKeyValues.join."""
         return self.history.layers[layer].join(key_BALE, value_BALE, keep=0)
 
 

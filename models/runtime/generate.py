@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.audiovae.streaming import StreamingDecoder
+from models.audiovae.together import batches, decoded_together
 from models.runtime.batch import Batch, Step, steps
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError
@@ -75,16 +76,18 @@ def generate_batch(bundle: "Bundle", requests: Sequence[Request]) -> list[Speech
             if step.error is not None:
                 raise step.error
             made[number].append(step)
-    return [spoken(bundle, own) for own in made]
+    latents = [torch.cat([step.latent_KD for step in own]) for own in made]
+    waves = all_decoded(bundle.audiovae, latents)
+    return [spoken(bundle, own, wave_S=wave_S) for own, wave_S in zip(made, waves, strict=True)]
 
 
-def spoken(bundle: "Bundle", made: Sequence[Step]) -> Speech:
-    """Patches as a waveform."""
+def spoken(bundle: "Bundle", made: Sequence[Step], *, wave_S: Tensor | None = None) -> Speech:
+    """Patches as a waveform, which may have been decoded already."""
     latent_FD = torch.cat([step.latent_KD for step in made])
     finish = made[-1].finish_reason
     assert finish is not None
     return Speech(
-        wave_S=decoded(bundle.audiovae, latent_FD).cpu(),
+        wave_S=(decoded(bundle.audiovae, latent_FD) if wave_S is None else wave_S).cpu(),
         rate_hz=bundle.config.audiovae.sample_rate,
         finish_reason=finish,
         latent_FD=latent_FD.cpu(),
@@ -100,3 +103,14 @@ def decoded(vae: "AudioVAE", latent_FD: Tensor) -> Tensor:
     stream = StreamingDecoder(vae)
     blocks = [stream.push(block_FD) for block_FD in torch.split(latent_FD, DECODED_FRAMES)]
     return torch.cat([*blocks, stream.flush()])
+
+
+def all_decoded(vae: "AudioVAE", latents: Sequence[Tensor]) -> list[Tensor]:
+    """Several latents as samples: on a GPU in batches, since one utterance leaves most of it idle."""
+    found: dict[int, Tensor] = {}
+    if vae.post_proj.weight.is_cuda:
+        for batch in batches([len(latent_FD) for latent_FD in latents]):
+            if len(batch) > 1:
+                made = decoded_together(vae, [latents[number] for number in batch])
+                found.update(zip(batch, made, strict=True))
+    return [found[n] if n in found else decoded(vae, latent_FD) for n, latent_FD in enumerate(latents)]

@@ -7,10 +7,13 @@ device. Anywhere but on a GPU the step itself is run, so all but the recording i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from models.fusing import fusing
 
 Step = Callable[[], None]
 WARM_UPS = 2
@@ -45,14 +48,22 @@ class Recorder:
 
     device: torch.device
     pool: Any = None
+    backend: str | None = None
+    """What compiles the chains of small operations in a step (models.fusing); None: they run as they are written."""
     steps: dict[object, Step] = field(default_factory=dict)
 
     def run(self, key: object, step: Step, *, kept: Sequence[Tensor]) -> None:
         """Run a step that was recorded under that key, or record it now."""
         found = self.steps.get(key)
         if found is None:
-            found = self.steps[key] = captured(step, device=self.device, kept=kept, pool=self.pool)
+            found = captured(partial(self.fused, step), device=self.device, kept=kept, pool=self.pool)
+            self.steps[key] = found
         found()
+
+    def fused(self, step: Step) -> None:
+        """The step itself."""
+        with fusing(self.backend):
+            step()
 
 
 def fill(static: Tensor, value: Tensor) -> None:

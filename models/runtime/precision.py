@@ -20,6 +20,7 @@ def place(
     precision: Precision = "float32",
     round_rotary: bool | None = None,
     graphs: bool | None = None,
+    fused: bool = False,
 ) -> "Bundle":
     """The bundle on a device; its networks are moved, not copied. AudioVAE, CAM++ and statistics stay float32.
 
@@ -29,6 +30,9 @@ def place(
 
     `graphs`: speak by CUDA graphs, which are recorded at the first request of a size (models.runtime.slot_pool). None:
     on a GPU. On a CPU the same steps run as they are, with nothing gained.
+
+    `fused`: let torch.compile make one kernel of each chain of small operations in those steps (models.fusing). It
+    needs a compiler for C, and the first request of a kind waits for it.
 
     Raises: BundleError for a precision or device that is not there.
     """
@@ -48,10 +52,11 @@ def place(
         rounds = released if round_rotary is None else round_rotary
         bundle.backbone.to(target, torch.bfloat16 if precision == "bfloat16" else torch.float32)
         bundle.backbone.llm.set_rotary(torch.bfloat16 if precision == "bfloat16" and rounds else torch.float32)
+    wanted = target.type == "cuda" if graphs is None else graphs
     mean_D, var_D = bundle.latent_mean_D, bundle.latent_var_D
     return replace(
         bundle,
         latent_mean_D=None if mean_D is None else mean_D.to(target),
         latent_var_D=None if var_D is None else var_D.to(target),
-        slots=SlotPool() if (target.type == "cuda" if graphs is None else graphs) else None,
+        slots=SlotPool(backend="inductor" if fused else None) if wanted else None,
     )

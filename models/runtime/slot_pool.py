@@ -34,6 +34,8 @@ class SlotPool:
 
     most_bytes: int | None = None
     """Of buffers, lent and kept; None: a share of the device's memory. Who finds no room speaks in the ordinary way."""
+    backend: str | None = None
+    """See models.runtime.graphs.Recorder."""
     free: list[Slots] = field(default_factory=list)
     """The least recently used first."""
     lent_bytes: int = 0
@@ -42,9 +44,9 @@ class SlotPool:
     memory: object = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def __reduce__(self) -> tuple[type["SlotPool"], tuple[int | None]]:
+    def __reduce__(self) -> tuple[type["SlotPool"], tuple[int | None, str | None]]:
         """A copy makes its own: buffers and graphs belong to these networks."""
-        return SlotPool, (self.most_bytes,)
+        return SlotPool, (self.most_bytes, self.backend)
 
     def room(self, device: torch.device) -> int:
         """Bytes that buffers may take."""
@@ -82,7 +84,7 @@ class SlotPool:
                 return None
             while self.free and self.lent_bytes + sum(slots.bytes for slots in self.free) + needed > room:
                 self.free.pop(0)
-            return self.lent(Slots(parts, sampler, size, pool=self.pool(device)), parts)
+            return self.lent(Slots(parts, sampler, size, pool=self.pool(device), backend=self.backend), parts)
 
     def lent(self, slots: Slots, parts: Parts) -> Slots:
         """Note that they are lent, with the latent statistics of the day."""
@@ -96,7 +98,8 @@ class SlotPool:
         """A stream of patches of so many frames."""
         with self.lock:
             if self.changed("audiovae", vae) or self.voice is None:
-                self.voice = StaticVoice(vae, patch=patch, pool=self.pool(vae.post_proj.weight.device))
+                pool = self.pool(vae.post_proj.weight.device)
+                self.voice = StaticVoice(vae, patch=patch, pool=pool, backend=self.backend)
             return StaticDecoder(self.voice)
 
     def give_back(self, slots: Slots) -> None:

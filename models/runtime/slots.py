@@ -59,9 +59,16 @@ class Slots:
     """The buffers and their steps. Rows that are not `active` compute, and nobody reads what."""
 
     def __init__(
-        self, parts: Parts, sampler: Sampler, size: Size, *, device: torch.device | None = None, pool: object = None
+        self,
+        parts: Parts,
+        sampler: Sampler,
+        size: Size,
+        *,
+        device: torch.device | None = None,
+        pool: object = None,
+        backend: str | None = None,
     ) -> None:
-        """`device`: `meta` to see how large they are; None for that of the backbone."""
+        """`device`: `meta` to see how large they are; None for that of the backbone. `backend`: see Recorder."""
         self.backbone, self.sampler, self.size = parts.backbone, sampler, size
         config, rows = self.backbone.config, size.rows
         like = torch.empty(0, dtype=self.backbone.dtype, device=device or self.backbone.device)
@@ -76,7 +83,7 @@ class Slots:
         self.ids_RT = plain(rows, max(READS), dtype=torch.long)
         self.count_R = plain(rows, dtype=torch.long)
         self.state, self.head = self.new_state(like), self.new_head(like)
-        self.recorder = Recorder(like.device, pool)
+        self.recorder = Recorder(like.device, pool, backend)
         self.weights: object = None
         """Which state of the weights the steps were recorded with."""
 

@@ -8,21 +8,22 @@ from torch import Tensor
 
 from models.audiovae.blocks import Carry
 from models.audiovae.vae import AudioVAE
+from models.fusing import fusing
 from models.runtime.graphs import Recorder
 
 
 class StaticVoice:
     """The buffers of one step of a stream, and the steps. What a stream carries lies here while it is its turn."""
 
-    def __init__(self, vae: AudioVAE, *, patch: int, pool: object = None) -> None:
-        """`patch`: frames a step."""
+    def __init__(self, vae: AudioVAE, *, patch: int, pool: object = None, backend: str | None = None) -> None:
+        """`patch`: frames a step. `backend`: see Recorder."""
         self.vae, weight = vae, vae.post_proj.weight
         self.latent_1KD = weight.new_zeros(1, patch, vae.config.latent_dim)
         carry: Carry = {}
-        with torch.no_grad():  # ordinary steps say how large everything is
+        with torch.no_grad(), fusing(backend):  # ordinary steps say how large everything is
             self.waves = {name: self.decoded(name, carry) for name in ("first", "next", "end")}
         self.carry = {key: value.clone() for key, value in carry.items()}
-        self.recorder = Recorder(weight.device, pool)
+        self.recorder = Recorder(weight.device, pool, backend)
         self.turn: weakref.ref[StaticDecoder] | None = None
 
     def decoded(self, name: str, carry: Carry) -> Tensor:

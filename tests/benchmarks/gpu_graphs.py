@@ -1,6 +1,6 @@
 """Every graph of a patch by itself, and the kernels that it spends its time in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,18 @@ from models.runtime.bundle import Bundle
 from models.runtime.slots import Size, Slots
 from models.runtime.speaking import sampler_of, speaking_parts
 
+SMALLEST = Size(1, 64, 256)
+SIZES = (SMALLEST, Size(1, 512, 1024), Size(8, 64, 256), Size(32, 64, 256))
 
-def alone(case: Case, bundle: Bundle, name: str, options: dict[str, Any]) -> None:
-    """Every graph by itself, at some sizes; and which kernels take the time."""
+
+def alone(
+    case: Case, bundle: Bundle, name: str, options: dict[str, Any], *, sizes: Sequence[Size], watched: bool
+) -> None:
+    """Every graph by itself, at some sizes; and, `watched`, which kernels take the time."""
     assert bundle.slots is not None
     parts = speaking_parts(bundle)
     sampler = sampler_of(bundle, method=None, num_steps=options["num_steps"], guidance_scale=None)
-    for size in (Size(1, 64, 256), Size(1, 512, 1024), Size(8, 64, 256), Size(32, 64, 256)):
+    for size in sizes:
         slots = bundle.slots.lend(parts, sampler, size)
         if slots is None:
             case.tell(f"graph: {name}: no room for {size}")
@@ -30,7 +35,7 @@ def alone(case: Case, bundle: Bundle, name: str, options: dict[str, Any]) -> Non
             found[step] = alone_ms(case, partial(slots.run, step, width), slots)
         said = ", ".join(f"{step} {spread(seconds)}" for step, seconds in found.items())
         case.tell(f"graph: {name}: {size}: {said}, {slots.bytes / 2**30:.2f} GiB of buffers")
-        if size.rows == 1 and size.patches == 64 and case.cuda:
+        if watched and size == SMALLEST:
             for step in ("sample", "hear"):
                 kernels(case, f"{name}, {step}", partial(slots.run, step))
         bundle.slots.give_back(slots)
@@ -41,8 +46,9 @@ def alone(case: Case, bundle: Bundle, name: str, options: dict[str, Any]) -> Non
     case.tell(f"graph: step of the AudioVAE's stream {spread(alone_ms(case, lambda: decoder.push(latent_KD)))}")
     stream = StreamingDecoder(bundle.audiovae)
     stream.push(latent_KD)
+    stream.push(latent_KD)
     case.tell(f"       the same without graphs {spread(alone_ms(case, lambda: stream.push(latent_KD), count=5))}")
-    if case.cuda:
+    if watched:
         kernels(case, "AudioVAE", lambda: decoder.push(latent_KD))
 
 

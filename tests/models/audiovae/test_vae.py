@@ -6,6 +6,7 @@ import torch
 from models.audiovae.config import AudioVAEConfig
 from models.audiovae.initialize import initialize, speech_like_noise
 from models.audiovae.streaming import StreamingDecoder
+from models.audiovae.together import batches, decoded_together
 from models.audiovae.vae import AudioVAE
 
 HOP = 1920
@@ -112,3 +113,14 @@ def test_configuration_survives_a_round_trip_with_unknown_keys() -> None:
 def test_configuration_reports_every_problem_in_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"no other AudioVAE was released.*one entry more.*twice upsample_rates"):
         AudioVAEConfig(causal=False, downsample_channels=(12, 24), upsample_kernel_sizes=(3,) * 6)
+
+
+@torch.no_grad()
+def test_utterances_decoded_together_are_what_each_is_alone(vae: AudioVAE) -> None:
+    latents = [torch.randn(frames, 8, generator=torch.Generator().manual_seed(frames)) for frames in (5, 1, 9, 8)]
+    for wave_S, latent_FD in zip(decoded_together(vae, latents), latents, strict=True):
+        torch.testing.assert_close(wave_S, vae.decode(latent_FD[None])[0], atol=2e-6, rtol=0)
+
+
+def test_batches_hold_utterances_of_like_length_and_no_more_frames_than_stated() -> None:
+    assert list(batches([4, 0, 9, 3, 20, 4], most=18)) == [[4], [2, 0], [5, 3]]

@@ -152,3 +152,20 @@ def test_who_finds_no_room_speaks_in_the_ordinary_way(small: Bundle) -> None:
     options: dict[str, Any] = {"num_steps": 1, "max_patches": 2, "stop_threshold": 1.0}
     assert torch.equal(generate(bundle, "one", **options).latent_FD, generate(small, "one", **options).latent_FD)
     assert bundle.slots.free == []
+
+
+@pytest.mark.system
+def test_compiled_chains_of_operations_say_the_same(small: Bundle) -> None:
+    options: dict[str, Any] = {"num_steps": 2, "max_patches": 3, "stop_threshold": 1.0, "seed": 3}
+    fused = static(small)
+    fused.slots = SlotPool(backend="eager")  # traced whole, as for inductor, and run as it is
+    ordinary = list(generate_stream(small, "one", **options))
+    for chunk, other in zip(generate_stream(fused, "one", **options), ordinary, strict=True):
+        torch.testing.assert_close(chunk.wave_S, other.wave_S, atol=1e-5, rtol=0)
+
+
+def test_place_says_whether_chains_are_compiled(small: Bundle) -> None:
+    for fused in (False, True):
+        pool = place(small, graphs=True, fused=fused).slots
+        assert pool is not None
+        assert pool.backend == ("inductor" if fused else None)
