@@ -16,7 +16,7 @@ from typing import Any
 
 from infra.log import clock, hush
 from infra.manifest import resolve
-from infra.storage import os_error_sentence, write_json
+from infra.storage import os_error_sentence, sync_folder, write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
 from pipelines.assemble import assemble, show, tell_metrics, tell_truth
@@ -31,6 +31,7 @@ from pipelines.policy.tombstones import store_of
 from pipelines.recipe import Step
 from pipelines.reuse import earlier_results, forecast, note_chain, unseen
 from pipelines.row import Recording
+from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
 from pipelines.units import Unit, plan_units, prepared
 
@@ -130,6 +131,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
 
     Raises: Refused
     """
+    clear_parts(job.work / "units")
     works = [job.work, *others(job.work)]
     done = final_units(job.work, chain=chain.fingerprint)
     earlier = earlier_results(chain.steps, (unit.id for unit in units if unit.id not in done), works)
@@ -158,6 +160,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
         progress.add(status)
         if progress.failed >= EARLY and progress.failed > manifest.errors.max_failed_share * total:
             raise Refused(over_budget(progress.failed, total, manifest, "the ledger of the units done so far says why"))
+    sync_folder(job.work / "units")
 
 
 def others(work: Path) -> list[Path]:

@@ -15,12 +15,13 @@ from infra.manifest import resolve
 from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
 from pipelines.blame import Transform, blamed, outcomes_of
 from pipelines.held import Held, quantized, settle, taken_over
-from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, load, result_path, save
+from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, is_final, load, save, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import flac_of
 from pipelines.recipe import Step, fingerprint_of, recipe
 from pipelines.reuse import Earlier, reusable
 from pipelines.row import Clip, Recording, Rejected, Unusable
+from pipelines.sealing import SoundFile
 from pipelines.units import Unit
 from pipelines.work import Work, fate_of, rest_of
 
@@ -56,10 +57,13 @@ class Chain:
     def run_unit(self, unit: Unit, work: Path, *, earlier: Path | None = None) -> UnitResult | None:
         """Do a unit and make it final; None where it was. `earlier`: its result by another chain, to take over from."""
         chain = self.fingerprint
-        if result_path(work, unit=unit.id, chain=chain).is_file():
+        if is_final(work, unit=unit.id, chain=chain):
             return None
-        with Attempts(work, unit=unit.id, chain=chain) as attempts:
-            doing = Work(UnitResult(unit=unit.id, chain=chain, fingerprints=self.fingerprints), attempts)
+        with (
+            Attempts(work, unit=unit.id, chain=chain) as attempts,
+            SoundFile(sound_path(work, unit=unit.id, chain=chain)) as sound,
+        ):
+            doing = Work(UnitResult(unit=unit.id, chain=chain, fingerprints=self.fingerprints), attempts, sound)
             doing.earlier = reusable(load(earlier), self.steps, sound=earlier.with_suffix(".flac")) if earlier else None
             if doing.earlier is not None:
                 self.take_over(doing, doing.earlier)
@@ -68,10 +72,10 @@ class Chain:
             save(work, doing.result, self.sound_of(doing))
         return doing.result
 
-    def sound_of(self, doing: Work) -> bytearray | Path:
+    def sound_of(self, doing: Work) -> SoundFile | Path:
         """The unit's sound: the earlier file where no waveform is new."""
         earlier = doing.earlier
-        return doing.sound if earlier is None or doing.sound else earlier.sound
+        return doing.sound if earlier is None or doing.sound.size else earlier.sound
 
     def run_recordings(self, recordings: Sequence[Recording], doing: Work) -> None:
         """Decode and segment one recording after another; run the other transforms whenever enough audio has come."""

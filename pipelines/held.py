@@ -1,8 +1,7 @@
 """A segment on its way through the chain: every waveform that it has had, and what an earlier chain knows of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,13 +41,12 @@ class Held:
 
     def clip_for(self, step: Step) -> Clip:
         """What the transform may see: fields of others that it does not read are hidden."""
-        hidden: dict[str, Any] = dict.fromkeys(step.hides)
-        return Clip(replace(self.segment, **hidden), self.wave(), self.views)
+        return Clip(self.segment.having(dict.fromkeys(step.hides)), self.wave(), self.views)
 
 
 def settle(item: Held, outcome: Clip | Rejected, step: Step) -> str | None:
     """Take from an outcome what its transform may say; the reason where it rejects the segment."""
-    item.segment = replace(item.segment, **{name: getattr(outcome.segment, name) for name in step.sets})
+    item.segment = item.segment.having({name: getattr(outcome.segment, name) for name in step.sets})
     if isinstance(outcome, Rejected):
         return outcome.reason
     item.arrays |= {name: (step.name, npy_of(array)) for name, array in outcome.arrays.items()}
@@ -77,7 +75,7 @@ def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dic
             continue
         for item in group:
             assert item.known is not None
-            item.segment = replace(item.segment, **item.known.facts(step.sets))
+            item.segment = item.segment.having(item.known.facts(step.sets))
             made = [sound for sound in item.known.sounds if sound.by == step.name]
             if made:
                 item.stored, item.made, item.views = (*item.stored, *made), [], {}

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import canonical
-from infra.storage import replacing, write_atomic
+from infra.storage import write_atomic
+from pipelines.sealing import SoundFile
 from pipelines.shards import CorpusError
 
 LEDGER_COLUMNS = ("unit", "transform", "fingerprint", "status", "reason", "reasons", "tier", "item_seconds")
@@ -121,20 +122,22 @@ def sound_path(work: Path, *, unit: str, chain: str) -> Path:
 PLAIN = ("unit", "chain", "fingerprints", "wall_seconds", "cpu_seconds", "gpu_seconds", "audio_seconds", "counts")
 
 
-def save(work: Path, result: UnitResult, sound: bytes | bytearray | Path) -> None:
-    """Make the unit final: first its sound (bytes, or a file to share), then its result, each whole or not at all."""
-    path = sound_path(work, unit=result.unit, chain=result.chain)
-    if isinstance(sound, Path):
-        share(sound, path)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:  # its name is made durable with that of the result, after it
-            file.write(sound)
+def save(work: Path, result: UnitResult, sound: SoundFile | Path) -> None:
+    """Make the unit final: its sound (a file to share, where it is an earlier one) and its result, whole or not at all.
+
+    Names are made durable when all units are done (`sync_folder`): a unit that loses one of them in a power cut is not
+    final, and is done again.
+    """
     head: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
     head["fingerprints"] = list(result.fingerprints.items())  # a list, since it tells the order
     head["recordings"] = [asdict(fact) for fact in result.recordings]
     lines = [canonical(head), *(canonical(written(fate)) for fate in result.fates)]
-    write_atomic(result_path(work, unit=result.unit, chain=result.chain), "\n".join(lines) + "\n")
+    told, path = ("\n".join(lines) + "\n").encode(), result_path(work, unit=result.unit, chain=result.chain)
+    if isinstance(sound, Path):
+        share(sound, sound_path(work, unit=result.unit, chain=result.chain))
+        write_atomic(path, told)
+    else:
+        sound.seal(path, told)
 
 
 def share(source: Path, target: Path) -> None:
@@ -193,11 +196,17 @@ def results(work: Path, units: Iterable[str], *, chain: str) -> Iterator[UnitRes
         yield load(result_path(work, unit=unit, chain=chain))
 
 
+def is_final(work: Path, *, unit: str, chain: str) -> bool:
+    """Has this chain finished the unit?"""
+    return all(path(work, unit=unit, chain=chain).is_file() for path in (result_path, sound_path))
+
+
 def final_units(work: Path, *, chain: str) -> set[str]:
     """Units that this chain has finished, by the names of their files alone."""
     folder = work / "units"
-    names = os.listdir(folder) if folder.is_dir() else []
-    return {name.split(".")[0] for name in names if name.endswith(f".{chain}.jsonl")}
+    names = set(os.listdir(folder) if folder.is_dir() else [])
+    units = {name.split(".")[0] for name in names if name.endswith(f".{chain}.jsonl")}
+    return {unit for unit in units if f"{unit}.{chain}.flac" in names}
 
 
 def failed_units(work: Path, *, reason: str | None = None) -> Iterator[UnitResult]:

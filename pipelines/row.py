@@ -4,8 +4,8 @@ Scores are facts: a transform writes them once and nobody overwrites them. Verdi
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -221,6 +221,18 @@ class Segment:
     """Digest of the encoder (models.runtime.latents) whose latents go with the sample, where its shard has them."""
     latent_frames: int | None = by("latents")
 
+    def having(self, facts: Mapping[str, Any]) -> "Segment":
+        """The same segment with other facts: `dataclasses.replace`, which goes over all fields, takes 20 times as long.
+
+        Raises: TypeError for what is no field.
+        """
+        unknown = facts.keys() - vars(self).keys()
+        if unknown:
+            raise TypeError(f"a segment has no {', '.join(sorted(unknown))}")
+        made = object.__new__(Segment)
+        vars(made).update(vars(self), **facts)
+        return made
+
     @property
     def chars_per_second(self) -> float | None:
         """Speaking rate in written characters, spaces left out; None without text."""
@@ -246,7 +258,7 @@ class Clip:
     def with_(self, wave_S: Wave | None = None, **facts: Any) -> "Clip":
         """A clip with more facts in its segment; with another waveform where one is given: then the views are made
         anew, and the arrays, which were made of the old one, are gone."""
-        segment = replace(self.segment, **facts)
+        segment = self.segment.having(facts)
         return Clip(segment, self.wave_S, self.views, self.arrays) if wave_S is None else Clip(segment, wave_S)
 
     def with_array(self, name: str, array: "NDArray[Any]") -> "Clip":

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.attempts import Attempts
 from pipelines.ledger import Fate, RecordingFact, UnitResult
 from pipelines.reuse import Earlier
 from pipelines.row import Decoded, Segment, Unusable, as_row
+from pipelines.sealing import SoundFile
 
 
 @dataclass
@@ -17,16 +18,15 @@ class Work:
 
     result: UnitResult
     attempts: Attempts
-    sound: bytearray = field(default_factory=bytearray)
+    sound: SoundFile
     earlier: Earlier | None = None
     batches: int = 0
 
     def put(self, data: bytes) -> int:
         """Append to the unit's sound; returns where. What an earlier chain has stored keeps its place before it."""
-        if self.earlier is not None and not self.sound:
-            self.sound += self.earlier.sound.read_bytes()
-        self.sound += data
-        return len(self.sound) - len(data)
+        if self.earlier is not None and not self.sound.size:
+            self.sound.put(self.earlier.sound.read_bytes())
+        return self.sound.put(data)
 
     def fate(self, fate: Fate) -> None:
         """Note what became of something, under the transform that decided it."""

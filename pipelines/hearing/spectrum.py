@@ -175,12 +175,12 @@ def mirrored(frames: NDArray[np.float32], *, rate_hz: int, sources_hz: tuple[int
     first, last = frames[:, : len(cosines)], frames[:, : -len(cosines) - 1 : -1]
     power = np.square((first + last) @ cosines) + np.square((first - last) @ sines)
     level = 10 * np.log10(np.maximum(power, np.float32(1e-20)))
-    found, start = [], 0
-    for count in counts:
-        below, above = level[:, start : start + count], level[:, start + count : start + 2 * count]
-        found.append(correlation(centered(below), centered(above)) if count else 0.0)
-        start += 2 * count
-    return found
+    sides = np.repeat(counts, 2)
+    starts = np.cumsum(sides) - sides
+    level -= np.repeat(np.add.reduceat(level, starts, axis=1) / sides.astype(np.float32), sides, axis=1)
+    level -= level.mean(axis=0)
+    by_side = np.split(level, starts[1:], axis=1)
+    return [correlation(below, above) for below, above in zip(by_side[::2], by_side[1::2], strict=True)]
 
 
 @lru_cache(maxsize=64)
@@ -208,13 +208,7 @@ def turns_around(
     return cosines.astype(np.float32), np.sin(turns).astype(np.float32), counts
 
 
-def centered(level: NDArray[np.float32]) -> Axis:
-    """Levels in dB, less the mean of each frame and of each bin."""
-    level = level - level.mean(axis=1, keepdims=True)
-    return np.asarray(level - level.mean(axis=0, keepdims=True))
-
-
-def correlation(one: Axis, other: Axis) -> float:
+def correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Of two arrays of mean 0."""
-    norm = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
-    return float((one * other).sum()) / norm if norm > 0 else 0.0
+    norm = float(np.sqrt(float(np.vdot(one, one)) * float(np.vdot(other, other))))
+    return float(np.vdot(one, other)) / norm if norm > 0 else 0.0

@@ -77,7 +77,7 @@ def block_mean_squares(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float64]:
     starts_B = 0.25 * np.arange(round((len(wave_S) / rate_hz - LOUDNESS_BLOCK_SECONDS) / 0.1) + 1)
     edges_B2 = (LOUDNESS_BLOCK_SECONDS * np.stack([starts_B, starts_B + 1]) * rate_hz).astype(int)
     edges, at_B2 = np.unique(np.minimum(edges_B2, len(wave_S)), return_inverse=True)
-    between = np.add.reduceat(np.append(np.square(weighted_S), 0.0), edges)[:-1]
+    between = np.add.reduceat(np.square(weighted_S[: edges[-1]]), edges[:-1])
     sums = np.concatenate([[0.0], np.cumsum(between)])
     start_B, end_B = at_B2.reshape(2, -1)
     return np.asarray((sums[end_B] - sums[start_B]) / size)

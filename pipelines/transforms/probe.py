@@ -1,6 +1,7 @@
 """Decode a recording, whatever its codec, and refuse what is empty, damaged, silent, or too much."""
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
@@ -17,6 +18,8 @@ from pipelines.row import Decoded, Recording, Unusable, Wave
 REWRITTEN = "changed: its file was written while it was read; try again when it is whole"
 LOUDEST = 16.0
 """Samples above are no waveform with a full scale of 1; whole numbers that were written as float are."""
+MOST_AT_HAND = 1 << 26
+"""Bytes of a file that is read into memory as a whole."""
 
 Version = tuple[int, ...] | None
 
@@ -57,7 +60,7 @@ class Transform:
         version = version_of(recording.uri)
         try:
             with self.opener.open(recording.uri) as file:
-                made = self.decode_file(file, recording, version)
+                made = self.decode_file(at_hand(file, recording), recording, version)
         except OSError as error:
             why = error.strerror or str(error)
             return Unusable(recording=recording, reason=f"failed:unreadable: {why.lower()}"[:300], seconds=0.0)
@@ -67,7 +70,7 @@ class Transform:
         return made
 
     def decode_file(self, file: BinaryIO, recording: Recording, version: Version) -> Decoded | Unusable:
-        """See `decode`. What its header gives away is not read through, and has no hash."""
+        """See `decode`. What its header gives away is not decoded, and has no hash."""
         seconds = 0.0
         try:
             with opened(file) as source:
@@ -106,10 +109,7 @@ class Transform:
         place = file.tell()
         if self.digest[:2] != (recording.uri, version) or recording.start_seconds is None:
             file.seek(0)
-            hashed = hashlib.sha256()
-            while block := file.read(1 << 20):
-                hashed.update(block)
-            self.digest = (recording.uri, version, hashed.hexdigest())
+            self.digest = (recording.uri, version, hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
         file.seek(place)
         if recording.sha256 not in (None, self.digest[2]):
             raise BadAudio("failed:changed: not the bytes that were cataloged")
@@ -211,6 +211,14 @@ class Transform:
                 raise BadAudio(f"failed:truncated: {says} {length:.2f} s, but {seconds:.2f} s can be decoded")
         if source.open_end and end is None:
             raise BadAudio(f"failed:truncated: {source.open_end}")
+
+
+def at_hand(file: BinaryIO, recording: Recording) -> BinaryIO:
+    """A file that is not large, in memory: read once, to be hashed and decoded. Intervals of one file come after each
+    other and read no more of it than they need."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    return file if size > MOST_AT_HAND or recording.start_seconds is not None else io.BytesIO(file.read())
 
 
 def fitted(wave_S: Wave) -> float | None:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipelines.ledger import UnitResult, final_units, load, result_path, sound_p
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.row import Clip, Decoded, Recording, Rejected, Unusable
+from pipelines.sealing import SoundFile
 from pipelines.units import Unit, unit_of
 
 MANIFEST = {"name": "toy", "transforms": ["probe", "segment", "loudness", "bandwidth"]}
@@ -88,6 +90,37 @@ def test_final_unit_is_not_done_again_unless_the_chain_changes(unit: Unit, tmp_p
     assert other.run_unit(unit, tmp_path) is not None
 
 
+def test_unit_that_lost_the_name_of_a_file_in_a_power_cut_is_done_again_to_the_same_bytes(
+    unit: Unit, tmp_path: Path
+) -> None:
+    chain = chain_of()
+    for path in (sound_path, result_path):
+        assert chain.run_unit(unit, tmp_path) is not None
+        whole = sound_path(tmp_path, unit=unit.id, chain=chain.fingerprint).read_bytes()
+        path(tmp_path, unit=unit.id, chain=chain.fingerprint).unlink()
+        assert final_units(tmp_path, chain=chain.fingerprint) == set()
+        assert chain.run_unit(unit, tmp_path) is not None
+        assert sound_path(tmp_path, unit=unit.id, chain=chain.fingerprint).read_bytes() == whole
+        shutil.rmtree(tmp_path / "units")
+
+
+def test_sound_is_seen_when_its_unit_is_final_and_never_before(tmp_path: Path) -> None:
+    sound, result = tmp_path / "units" / "u.c.flac", tmp_path / "units" / "u.c.jsonl"
+    with SoundFile(sound) as file:
+        places = [file.put(bytes([number]) * 900_000) for number in range(5)]
+        assert not sound.exists()
+        file.seal(result, b"told")
+    assert places == [0, 900_000, 1_800_000, 2_700_000, 3_600_000]
+    assert sound.read_bytes() == b"".join(bytes([number]) * 900_000 for number in range(5))
+    assert (result.read_bytes(), sorted(path.name for path in sound.parent.iterdir())) == (
+        b"told",
+        ["u.c.flac", "u.c.jsonl"],
+    )
+    with SoundFile(tmp_path / "units" / "v.c.flac") as file:
+        file.put(b"never sealed")
+    assert len(list(sound.parent.iterdir())) == 2
+
+
 def test_one_clip_that_raises_is_one_failed_clip(unit: Unit, tmp_path: Path) -> None:
     chain = chain_of()
     inner = chain.rest["loudness"]
@@ -120,6 +153,7 @@ def test_error_of_ours_is_not_blamed_on_a_clip(unit: Unit, tmp_path: Path) -> No
     with pytest.raises(TypeError):
         chain.run_unit(unit, tmp_path)
     assert final_units(tmp_path, chain=chain.fingerprint) == set()
+    assert not list((tmp_path / "units").glob("*"))
 
 
 def one_worker(unit: Unit, work: Path, deadly: Sequence[str], how: str) -> None:

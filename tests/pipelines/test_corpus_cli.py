@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
-from pipelines.ledger import Fate, RecordingFact, UnitResult, final_units, save
+from pipelines.ledger import Fate, RecordingFact, UnitResult, final_units, save, sound_path
+from pipelines.sealing import SoundFile
 from tests.pipelines.test_shards import build, items
 
 
@@ -85,7 +86,8 @@ def test_what_failed_can_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFi
     work = tmp_path / "toy" / "0123" / "work"
     for unit, reason in (("good", None), ("gone", "unreadable: no such file"), ("bad", "decode: damaged")):
         fate = Fate(f"{unit}.wav", 2.0, "failed" if reason else "ready", "probe", reason)
-        save(work, UnitResult(unit, "c", recordings=[RecordingFact(f"{unit}.wav", 2.0, 0)], fates=[fate]), b"")
+        with SoundFile(sound_path(work, unit=unit, chain="c")) as sound:
+            save(work, UnitResult(unit, "c", recordings=[RecordingFact(f"{unit}.wav", 2.0, 0)], fates=[fate]), sound)
     assert main(["corpus", "retry", str(tmp_path / "toy"), "--reason", "unreadable", "--dry-run"]) == 0
     assert final_units(work, chain="c") == {"good", "gone", "bad"}
     assert main(["corpus", "retry", str(tmp_path / "toy"), "--reason", "unreadable"]) == 0
