@@ -198,11 +198,19 @@ class Frontend(nn.Module):
         tag_B = draw.uniform("language_tag") < language_tag
         found = []
         for number, text in enumerate(batch.texts):
-            words = tagged(text, batch.languages[number]) if bool(tag_B[number]) else text
+            words = tagged_where_known(text, batch.languages[number]) if bool(tag_B[number]) else text
             patches = int(batch.length_B[number]) // self.config.patch_samples
             layout = names[min(int(pick_B[number]), len(names) - 1)]
             found.append(training_example(self.tokenizer, words, patches=patches, layout=layout))
         return found
+
+
+def tagged_where_known(text: str, language: str | None) -> str:
+    """The text with its language tag; without one where a corpus names what no tag stands for (`und`, `tok pisin`)."""
+    try:
+        return tagged(text, language)
+    except ValueError:
+        return text
 
 
 def is_heard(batch: Batch, number: int) -> bool:

@@ -246,6 +246,15 @@ def test_texts_carry_their_language_as_often_as_asked(bundle: Bundle, batch: Bat
 # ---- bundles ----
 
 
+def test_a_language_that_no_tag_stands_for_is_trained_without_one(bundle: Bundle, batch: Batch, draw: Draw) -> None:
+    frontend = Frontend(bundle)
+    plain = frontend.examples(batch, draw, layouts={"plain": 1.0}, language_tag=0.0)
+    batch.languages = ["und", "tok pisin", None]
+    assert frontend.examples(batch, draw, layouts={"plain": 1.0}, language_tag=1.0) == plain
+    batch.languages = ["en", "tok pisin", None]
+    assert frontend.examples(batch, draw, layouts={"plain": 1.0}, language_tag=1.0)[0] != plain[0]
+
+
 def test_a_new_backbone_takes_the_trained_semantic_encoder(bundle: Bundle) -> None:
     trained = {name: torch.randn_like(t) for name, t in new_backbone(bundle, seed=1).patch_encoder.state_dict().items()}
     made = new_backbone(replace(bundle, training={"semantic_encoder": trained}), seed=2)
