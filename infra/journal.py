@@ -6,6 +6,7 @@
 A record costs about 10 microseconds and survives the death of its process; `sync()` makes it survive a power cut.
 """
 
+import errno
 import json
 import os
 import time
@@ -43,6 +44,8 @@ class JournalWriter:
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{name}.jsonl"
+        self.torn = False
+        """Does the file end within a line, since the disk took no more? The next one then begins afresh."""
         self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(self.handle).st_size
         if size and os.pread(self.handle, 1, size - 1) != b"\n":
@@ -51,7 +54,11 @@ class JournalWriter:
     def record(self, what: str, value: Mapping[str, Any]) -> None:
         """Append one record of type `what`."""
         line = json.dumps({"t": what, "ms": time.time_ns() // 1_000_000, **value}, default=str, separators=(",", ":"))
-        os.write(self.handle, line.encode() + b"\n")
+        whole = (b"\n" if self.torn else b"") + line.encode() + b"\n"
+        self.torn = True
+        self.torn = os.write(self.handle, whole) < len(whole)
+        if self.torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Points of curves. A key's second point at the same or an earlier step is a step redone: kept, not shipped."""

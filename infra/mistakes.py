@@ -8,6 +8,7 @@ MISTAKES = {
     "models.runtime.files.BundleError": 1,
     "models.runtime.prompt.RequestError": 1,
     "models.frozen.WeightsError": 1,
+    "training.launch.Stopped": 1,
 }
 """Errors whose message is a sentence for a person -> exit code. By name, so that none of them is imported here."""
 

@@ -1,6 +1,8 @@
 """From journal to MLflow and back: nothing lost, nothing doubled, whatever MLflow does."""
 
+import resource
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from infra.journal import JournalWriter, read_from
+from infra.journal import JournalWriter, last_end, read_from
 from infra.shipping import Shipped, Shipping, journals, pending, without_password
 from tests.infra.tracker import client, free_port, journal_of, points, serve, shipped_bytes
 
@@ -42,6 +44,25 @@ def test_a_record_costs_microseconds_and_survives_a_torn_line(tmp_path: Path) ->
     assert [record["step"] for record in records] == list(range(2001))
     assert end == writer.path.stat().st_size
     assert each < 500e-6, f"{each * 1e6:.0f} microseconds a record"
+
+
+def test_a_record_that_a_full_disk_cut_takes_no_other_with_it(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, "driver")
+    writer.record("start", {"attempt": 1})
+    size = writer.path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+        with pytest.raises(OSError, match="No space left"):
+            writer.record("tags", {"v": {"a": "b" * 100}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    writer.record("end", {"status": "FAILED"})
+    writer.close()
+    assert [record["t"] for record in read_from(writer.path, 0)[0]] == ["start", "end"]
+    assert last_end(tmp_path) == "FAILED"
 
 
 def test_no_password_of_a_tracking_server_is_told() -> None:

@@ -21,7 +21,7 @@ from infra.workflow.fingerprint import code_of
 from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.cli import corpora_of
-from training.launch import CODE, STOPPED, errand_of, run, work
+from training.launch import CODE, STOPPED, Stopped, errand_of, run, work
 from training.manifest import StageManifest
 from training.steplog import StepLog, read_log
 from training.world import World
@@ -236,6 +236,7 @@ def test_what_the_machine_refused_a_worker_is_a_sentence() -> None:
     told = sentence_of(error)
     assert told is not None
     assert told[0].startswith("the disk is full (a.pt)")
+    assert sentence_of(WorkerGroupError("Training failed", {1: Stopped("shard 7 is torn")})) == ("shard 7 is torn", 1)
 
 
 def test_a_step_that_is_not_as_long_as_asked_for_is_told(
