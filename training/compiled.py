@@ -1,17 +1,16 @@
 """Transformer blocks through torch.compile: their norms, modulations, activations and casts become few kernels.
 
 A step of the backbone is made of thousands of small operations on tensors that fit no cache; between the products of
-matrices they are most of what a GPU does. One compiled block serves all of its kind, and every length.
+matrices they are most of what a GPU does. One compiled block serves all of its kind. The first batch is compiled for
+its own shape; where the next has another, once more with those sizes as symbols, and that serves all that follow.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from infra.manifest import ManifestError
-from models.backbone.dit import DiT
 from training.recompute import blocks_of
 
 
@@ -26,27 +25,5 @@ def compile_blocks(networks: Sequence[nn.Module], *, stage: str, backend: str = 
             f"stage {stage}", ["engine.compile: there is no Transformer block to compile; set it to false"]
         )
     for block in blocks:
-        block.forward = torch.compile(block.forward, backend=backend, dynamic=True)
-    for head in heads_of(networks):
-        head.flex = True
+        block.forward = torch.compile(block.forward, backend=backend)
     return len(blocks)
-
-
-@contextmanager
-def as_written(networks: Sequence[nn.Module]) -> Iterator[None]:
-    """While it lasts, nothing is compiled, and the heads see masks of all pairs: what can be counted."""
-    flexible = [head for head in heads_of(networks) if head.flex]
-    for head in flexible:
-        head.flex = False
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    finally:
-        for head in flexible:
-            head.flex = True
-
-
-def heads_of(networks: Sequence[nn.Module]) -> Iterator[DiT]:
-    """The flow-matching heads, each once."""
-    found = {id(one): one for network in networks for one in network.modules() if isinstance(one, DiT)}
-    yield from found.values()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from training.compiled import as_written
 from training.data.batching import Plan, Share
 from training.data.draw import Draw
 from training.engine import precision
@@ -75,7 +74,7 @@ def try_heaviest(worker: "Worker") -> None:
         total = tried(worker, prepared, draw, counting=not manifest.engine.compile)
         if manifest.engine.compile:  # what is compiled cannot be counted; one sample can, as written
             one = Share([max(share.picks, key=worker.plan.lengths)])
-            with as_written(worker.networks()):
+            with torch.compiler.set_stance("force_eager"):
                 prepared, draw = worker.prepare(worker.batch(one, step=0), step=0)
                 total = tried(worker, prepared, draw, counting=True)
         del aside

@@ -111,8 +111,8 @@ class Engine(Manifest):
     activation_checkpointing: bool = False
     """Transformer blocks keep their input alone and are computed again for the gradient: less memory, more time."""
     compile: bool = False
-    """On a GPU: Transformer blocks through torch.compile, and the head's attention as FlexAttention, which skips what
-    the mask hides. The same function up to rounding; the first steps take about a minute longer."""
+    """On a GPU: Transformer blocks through torch.compile. The same function up to rounding; the first two steps of
+    unlike shapes take minutes longer."""
     tf32: bool = False
     """On a GPU: what is multiplied in float32 is rounded to 10 bits of mantissa first, and several times as fast."""
     offload: bool = False

@@ -138,7 +138,7 @@ class Backbone(nn.Module):
     ) -> Tensor:
         """The velocities of the noisy half of [C|Z]: (B, P * K, D)."""
         mask: Mask
-        if flex or (dit.flex and self.device.type != "cpu"):  # on a CPU it has no gradient
+        if flex:
             mask = plan.block_mask()
         elif self.device.type == "cpu":  # many small calls, which cost nothing there
             mask = plan.pieces(patches, unit=self.config.unit)

@@ -140,8 +140,6 @@ class DiT(nn.Module):
         self.duration_embedder = TimeEmbedder(width) if duration_embedding else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.output_layer = OutputLayer(width, latent_dim)
-        self.flex = False
-        """FlexAttention where all patches are seen at once: training.compiled sets it."""
         self.initialize()
 
     def initialize(self) -> None:

@@ -1,6 +1,8 @@
 """Part of training_gpu.py: the backbone's step by length, mask, micro-batches and compilation; what takes its time."""
 
+import importlib
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ from models.backbone import layout
 from models.backbone.backbone import Backbone
 from models.backbone.config import ModelConfig
 from models.text.tokens import byte_tokenizer, training_example
-from training.compiled import as_written, compile_blocks, heads_of
+from training.compiled import compile_blocks
 from training.data.draw import Draw
 from training.data.prepared import Prepared, placed, stacked
 from training.engine import PlainEngine, make_engine, norm_of
@@ -39,6 +41,8 @@ LATE = (
     "torch.profiler",
 )
 """Imported by what the parts call."""
+PREPARING = 85 * 2**30
+"""Bytes of the GPU that a part may take before its turn."""
 CLIP = 10.0
 """Seconds of each clip of a micro-batch: buckets hold clips of about one length."""
 OPTIMIZER = Optimizer(lr=1e-5, clip=1.0)
@@ -91,7 +95,7 @@ class Variant:
 
     seconds: float
     head: str = "dense"
-    """dense: a mask of all pairs; flex: FlexAttention, padded; packed: FlexAttention, all utterances in one row."""
+    """dense: a mask of all pairs; packed: FlexAttention, all utterances in one row."""
     again: bool = False
     """Activation checkpointing."""
     micros: int = 1
@@ -146,7 +150,7 @@ def operations(player: Trained, *, clip: float, device: torch.device) -> tuple[f
     The head's attention is 4 operations a pair and channel forward and 10 back, since the scores are made again.
     """
     micro, counting = micro_of([clip], of=player.backbone.config, device=device), counter()
-    with as_written([player]), counting, torch.autocast(device.type, torch.bfloat16):
+    with torch.compiler.set_stance("force_eager"), counting, torch.autocast(device.type, torch.bfloat16):
         terms = player(micro.prepared, micro.draw)
         torch.autograd.backward(torch.stack([term.total for term in terms.values()]).sum())
     player.zero_grad(set_to_none=True)
@@ -186,8 +190,6 @@ class Bench:
     def set(self, variant: Variant) -> None:
         """Make the player what the variant asks for."""
         self.player.packed, self.player.forgetful = variant.head == "packed", variant.forgetful
-        for head in heads_of([self.player]):
-            head.flex = variant.head != "dense"
         for block, forward in zip(self.blocks, self.forwards, strict=True):
             inner: Any = forward
             block.forward = (lambda *a, f=inner, **n: computed_again(f, *a, **n)) if variant.again else inner
@@ -202,6 +204,14 @@ class Bench:
         of, device = self.player.backbone.config, self.report.device
         return [micro_of([clip] * max(1, round(seconds / clip)), of=of, device=device)] * variant.micros
 
+    def first(self, variant: Variant) -> None:
+        """A step that compiles."""
+        self.set(variant)
+        micros, began = self.micros(variant), time.process_time()
+        spent = self.report.timed(lambda: self.step(micros), warm=0, steps=1)
+        used = time.process_time() - began
+        self.report.say(f"first {variant.name}: {spent:.1f} s, {used:.1f} s of processor", seconds=spent)
+
     def measure(self, variant: Variant) -> None:
         """A line of the table."""
         report = self.report
@@ -210,7 +220,7 @@ class Bench:
         micros = self.micros(variant)
         report.peak()
         began = report.timed(lambda: self.step(micros), warm=0, steps=1)
-        spent = report.timed(lambda: self.step(micros))
+        spent = report.timed(lambda: self.step(micros), warm=1)
         audio = variant.seconds * variant.micros
         counted, needed = (one * audio / variant.clip for one in self.flops.get(variant.clip, (math.nan, math.nan)))
         facts = {
@@ -250,48 +260,44 @@ class Bench:
         told = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in found.items())
         report.say(f"around it: {told}", **found)
 
-    def profile(self, variant: Variant, *, rows: int = 12) -> None:
-        """Which kernels one step is made of, and how much of it the GPU was busy."""
-        from torch.profiler import ProfilerActivity, profile
-
+    def profile(self, variant: Variant) -> None:
+        """What a step is made of."""
         self.set(variant)
         micros = self.micros(variant)
-        self.step(micros)
-        with profile(activities=[ProfilerActivity.CUDA if self.report.on_gpu else ProfilerActivity.CPU]) as found:
-            spent = self.report.timed(lambda: self.step(micros), warm=0, steps=1)
-        name = "self_device_time_total" if self.report.on_gpu else "self_cpu_time_total"
-        kernels = sorted(found.key_averages(), key=lambda one: -getattr(one, name))
-        busy = sum(getattr(one, name) for one in kernels) / 1e6
-        calls = sum(one.count for one in kernels)
-        self.report.say(
-            f"profile of {variant.name}: {1000 * spent:.0f} ms, kernels {1000 * busy:.0f} ms in {calls} calls",
-            kernels={one.key: [getattr(one, name) / 1e3, one.count] for one in kernels[:60]},
-        )
-        for one in kernels[:rows]:
-            self.report.say(f"   {getattr(one, name) / 1e3:7.2f} ms {one.count:6} x {one.key[:90]}")
+        self.report.profile(variant.name, lambda: self.step(micros))
 
 
 def eager(report: Report) -> None:
-    """As it is by default, and what each choice changes."""
+    """As it is by default."""
     report.turn(*LATE)
     bench = Bench(report, compiled=False)
-    measure(bench, [Variant(120), Variant(240)])
-    report.attempt("profile", lambda: bench.profile(Variant(120)))
-    if report.on_gpu:
-        measure(bench, [Variant(240, "packed"), Variant(120, micros=4), Variant(120, micros=4, forgetful=True)])
+    measure(bench, [Variant(480), Variant(720)])
+    if report.rows[-1].get("failed"):
+        measure(bench, [Variant(720, again=True)])
+    report.attempt("profile", lambda: bench.profile(Variant(480)))
     report.attempt("pieces", bench.pieces)
 
 
 def compiled(report: Report) -> None:
-    """With `engine.compile`."""
+    """With `engine.compile`: what it compiles for one shape, and for many, is compiled before its turn."""
     if report.on_gpu:
         report.attempt("workers of the compiler", warm_compiler)
-    report.turn(*LATE)
+        memory = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, PREPARING / memory))
+    for module in LATE:
+        importlib.import_module(module)
     bench = Bench(report, compiled=True)
-    measure(bench, [Variant(120, "flex"), Variant(240, "flex")] if report.on_gpu else [Variant(120, "flex")])
-    report.attempt("profile", lambda: bench.profile(Variant(240, "flex")))
+    for variant in (Variant(240), Variant(480)):
+        if not report.called():
+            report.attempt(f"first {variant.name}", partial(bench.first, variant))
+            report.say("beside others:")
+            measure(bench, [variant])
+    report.turn()
     if report.on_gpu:
-        measure(bench, [Variant(480, "flex"), Variant(480, "flex", again=True), Variant(960, "flex", again=True)])
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    bench.rate = matrix_rate(report.device, torch.bfloat16)
+    measure(bench, [Variant(240), Variant(480), Variant(720)])
+    report.attempt("profile", lambda: bench.profile(Variant(240)))
 
 
 def measure(bench: Bench, variants: Sequence[Variant]) -> None:

@@ -10,21 +10,21 @@ import torch
 from official_model import MEDIUM, MEDIUM_LLM, ROOT, liven
 from torch import Tensor
 from training_gpu import Report
-from training_gpu_backbone import LATE, micro_of
+from training_gpu_backbone import LATE, Trained, micro_of
 
 from infra.journal import read_from
 from infra.manifest import parse
 from models.backbone.backbone import Backbone
 from models.backbone.config import ModelConfig
 from models.runtime.bundle import new_bundle, save_bundle
-from training.compiled import compile_blocks, heads_of
+from training.compiled import compile_blocks
 from training.data.draw import Draw
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest, load_model
 from training.objectives.audiovae import Config, Crops, Judges
 from training.objectives.audiovae import Objective as VaeObjective
-from training.objectives.backbone import BackbonePlayer, new_backbone
+from training.objectives.backbone import new_backbone
 from training.steplog import LOSSES, read_log
 from training.update import frozen
 from training.world import World
@@ -75,10 +75,10 @@ def compared(
 
 
 def backbone(report: Report) -> None:
-    """Dense, flex and compiled, in float32 and bfloat16, against the CPU in float32."""
+    """Dense, packed and compiled, in float32 and bfloat16, against the CPU in float32."""
     torch.manual_seed(0)
     of = ModelConfig.from_dicts(MEDIUM, MEDIUM_LLM)
-    here = BackbonePlayer(Backbone(of), hidden_drop=0.3, speaker_drop=0.3).train()
+    here = Trained(Backbone(of), hidden_drop=0.3, speaker_drop=0.3).train()
     liven(here.backbone)
     clips = [4.8, 4.0] if report.on_gpu else [1.6, 0.8]
     micro = micro_of(clips, of=of, device=torch.device("cpu"))
@@ -88,11 +88,10 @@ def backbone(report: Report) -> None:
     from training.data.prepared import placed
 
     prepared = placed(micro.prepared, report.device)
-    for kind in ("flex", "compiled") if report.on_gpu else ("dense", "flex", "compiled"):
+    for kind in ("packed", "compiled") if report.on_gpu else ("dense", "compiled"):
         if kind == "compiled":
             compile_blocks([there], stage="check", backend="inductor" if report.on_gpu else "aot_eager")
-        for head in heads_of([there]):
-            head.flex = kind != "dense"
+        there.packed = kind == "packed"
         for low in (False, True):
             name = f"backbone, {kind}, {'bfloat16' if low else 'float32'}"
             report.attempt(
@@ -147,7 +146,7 @@ def stages(report: Report) -> None:
         save_bundle(made, folder / "untrained", card={})
         report.turn(*LATE, "nnAudio.features")
         for more, engine in MORE.items():
-            for stage in STAGES:
+            for stage in sorted(STAGES, key=lambda one: one.startswith("audiovae")):  # those take longest
                 if engine and stage not in ("backbone_stage2", "meanflow"):
                     continue
                 words = {"corpus": corpus, "untrained": folder / "untrained", "engine": engine}
