@@ -108,11 +108,9 @@ class Rows(Sequence[dict[str, Any]]):
 
         packs = range(-(-len(self.samples) // PACK))
         tables = [self._read(pack, lambda file: file.read(columns=list(names))) for pack in packs]
-        table = pyarrow.concat_tables(tables)
-        for name in names:
-            if name not in table.column_names:
-                table = table.append_column(name, pyarrow.nulls(self.starts[-1]))
-        table = table.select(list(names))
+        found = pyarrow.concat_tables(tables)
+        none = pyarrow.nulls(self.starts[-1])
+        table = pyarrow.table({name: found[name] if name in found.column_names else none for name in names})
         return table if self.numbers is None else self._with_tiers(table.take(self.numbers), 0, len(self.numbers))
 
     def _with_tiers(self, table: Any, first: int, last: int) -> Any:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -305,6 +306,19 @@ def test_a_clip_takes_as_much_of_a_step_as_the_objective_makes_of_it(corpus: Pat
 def test_a_corpus_that_is_held_out_as_a_whole_is_a_sentence(corpus: Path) -> None:
     with pytest.raises(DataError, match="all 24 samples that fit are held out; lower data.held_out"):
         open_sources(Data(seconds_per_step=9, held_out=0.999999), folders={"data": corpus}, needs_text=False)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"mos_overal": {"min": 1}}, "the mixture asks for mos_overal, and no sample has one"),
+        ({"language": {"min": 1}}, r"an interval of language, which is '\w\w'; name values, like language: \["),
+    ],
+)
+def test_a_filter_that_fits_no_column_is_a_sentence(corpus: Path, where: dict[str, Any], words: str) -> None:
+    data = Data(seconds_per_step=9, mixture=(Part.model_validate({"where": where}),))
+    with pytest.raises(DataError, match=words):
+        open_sources(data, folders={"data": corpus}, needs_text=False)
 
 
 def test_what_a_tombstone_hides_is_neither_trained_nor_validated_on(corpus: Path, tmp_path: Path) -> None:

@@ -190,7 +190,15 @@ def chosen(corpus: Corpus, part: Part) -> NDArray[np.bool_]:
     passes_N = np.ones(len(corpus), dtype=np.bool_)
     for column, values in wanted:
         coded = corpus.rows.columns(column)[column].combine_chunks().dictionary_encode()
-        passes = np.array([inside(value, values) for value in coded.dictionary.to_pylist()] + [False], dtype=np.bool_)
+        known = coded.dictionary.to_pylist()
+        if all(value is None for value in known):
+            raise DataError(f"corpus {corpus.name}: the mixture asks for {column}, and no sample has one")
+        if isinstance(values, Bound) and not all(isinstance(value, int | float) for value in known):
+            raise DataError(
+                f"corpus {corpus.name}: the mixture asks for an interval of {column}, which is {known[0]!r}; name "
+                f"values, like {column}: [{known[0]}]"
+            )
+        passes = np.array([inside(value, values) for value in known] + [False], dtype=np.bool_)
         passes_N &= passes[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
     return passes_N
 
