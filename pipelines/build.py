@@ -1,39 +1,37 @@
-"""From recordings to a corpus: the job of a corpus node, and the only file that knows Ray Data.
+"""From recordings to a corpus: the job of a corpus node.
 
     recordings -> units -> [probe, segment, ... one actor, one unit at a time] -> annotations, one sealed file a unit
     annotations -> verdicts -> ledger, funnel -> shards, index, corpus.json -> audit page
-Ray is the scheduler, not the carrier: what travels are paths and counts. It is not started when every unit is final.
+Ray is not started when every unit is final.
 """
 
-import json
 import shutil
-import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from infra.log import clock, hush
 from infra.manifest import resolve
-from infra.storage import os_error_sentence, sync_folder, write_json
+from infra.storage import sync_folder, write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
 from pipelines.assemble import assemble, show, tell_metrics, tell_truth
 from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
 from pipelines.forecast.prediction import hold_against
-from pipelines.funnel import costs_table, duration, failed_share, table, top_reasons
-from pipelines.ledger import UnitResult, final_units, load, result_path, share
-from pipelines.manifest import CorpusManifest, Worker, semantic
+from pipelines.funnel import costs_table, failed_share, table, top_reasons
+from pipelines.ledger import final_units, share
+from pipelines.manifest import CorpusManifest, semantic
 from pipelines.packing.writer import Packable, finish, plan, write_shard
 from pipelines.policy.tombstones import store_of
+from pipelines.progress import Progress
 from pipelines.recipe import Step
 from pipelines.reuse import earlier_results, forecast, note_chain, unseen
 from pipelines.row import Recording
 from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
 from pipelines.units import Unit, plan_units, prepared
+from pipelines.workers import ray_statuses
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
@@ -199,144 +197,6 @@ def over_budget(failed: int, total: int, manifest: CorpusManifest, why: str) -> 
     """The sentence for too many failures."""
     allowed = f"{manifest.errors.max_failed_share:.1%}"
     return f"{failed} of {total} recordings failed, more than errors.max_failed_share = {allowed} allows ({why})"
-
-
-class UnitWorker:
-    """What each actor of Ray Data is: a chain, made once, and its units, one after another."""
-
-    def __init__(self, manifest: CorpusManifest, work: Path) -> None:
-        self.work, self.stop = work, ""
-        try:
-            self.chain = Chain(manifest)
-        except WeightsError as error:
-            self.stop = str(error)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """A batch of one unit, as JSON -> one small row of status."""
-        unit, earlier = Unit.from_json(str(batch["unit"][0])), str(batch["earlier"][0])
-        status: dict[str, Any] = {"unit": unit.id}
-        if not self.stop:
-            try:
-                result = self.chain.run_unit(unit, self.work, earlier=Path(earlier) if earlier else None)
-                status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
-            except WeightsError as error:
-                self.stop = str(error)
-            except OSError as error:  # of the disk that results go to: what a recording raises is a row
-                self.stop = os_error_sentence(error) or ""
-                if not self.stop:
-                    raise
-        return {"status": [json.dumps({"stop": self.stop} if self.stop else status)]}
-
-
-def told_of(result: UnitResult) -> dict[str, Any]:
-    """What the one who watches wants to know of a unit."""
-    return {
-        "seconds": sum(fact.seconds for fact in result.recordings),
-        "failed": len({fate.recording for fate in result.fates if fate.status == "failed"}),
-        "cpu_seconds": result.cpu_seconds,
-        "audio_seconds": result.audio_seconds,
-    }
-
-
-def ray_statuses(
-    manifest: CorpusManifest, units: Sequence[Unit], work: Path, earlier: Mapping[str, Path]
-) -> Iterator[dict[str, Any]]:
-    """Units through a pool of actors, as they end. An actor that dies is started again, and takes the unit again.
-
-    Raises: Refused where a unit kills more workers than is allowed.
-    """
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-    from ray.util.annotations import RayDeprecationWarning
-
-    size = max(1, min(manifest.workers or room(ray.cluster_resources(), manifest.worker), len(units)))
-    deaths = manifest.errors.max_worker_deaths
-    hush("ray.data")
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    context.execution_options.verbose_progress = False
-    with DataContext.current(context):
-        rows = [{"unit": unit.to_json(), "earlier": str(earlier.get(unit.id, ""))} for unit in units]
-        data = ray.data.from_items(rows, override_num_blocks=len(units))
-        with warnings.catch_warnings():
-            # the retries of actors have no other name yet, and are endless when not named
-            warnings.simplefilter("ignore", RayDeprecationWarning)
-            data = data.map_batches(
-                UnitWorker,
-                fn_constructor_kwargs={"manifest": manifest, "work": work},
-                batch_size=1,
-                compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-                **resources(manifest.worker),
-                max_restarts=-1,
-                max_task_retries=deaths,
-            )
-        try:
-            for row in data.iter_rows():
-                yield json.loads(row["status"])
-        except ray.exceptions.RayActorError as error:
-            if "creation task" in str(error):  # Ray has no other mark of it
-                raise Refused(f"a worker could not start: {str(error).strip().splitlines()[-1]}") from None
-            raise Refused(
-                f"a unit killed more workers than errors.max_worker_deaths = {deaths} allows; "
-                f"run again to go on from there ({str(error).splitlines()[0]})"
-            ) from None
-
-
-def resources(worker: Worker) -> dict[str, float]:
-    """What Ray is asked for, a worker."""
-    asked = {"num_cpus": worker.cpus, "num_gpus": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
-    return {name: amount for name, amount in asked.items() if amount}
-
-
-def room(there: Mapping[str, float], worker: Worker) -> int:
-    """How many workers the cluster has room for."""
-    asked = {"CPU": worker.cpus, "GPU": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
-    return int(min(there.get(name, 0.0) // amount for name, amount in asked.items() if amount))
-
-
-class Progress:
-    """Audio hours done, and when the rest will be: by bytes of the files, since nobody knows their duration yet."""
-
-    EVERY_SECONDS = 5.0
-    ENOUGH = 0.02
-    """Share that must be done before what is left can be told from it."""
-
-    def __init__(self, say: Callable[[str], None], units: Sequence[Unit]) -> None:
-        self.say = say
-        self.bytes = {unit.id: unit.bytes for unit in units}
-        self.total = sum(self.bytes.values()) or 1
-        self.began = self.told = time.monotonic()
-        self.seconds = 0.0
-        self.done = self.units = self.failed = 0
-        self.cpu_seconds: dict[str, float] = {}
-
-    def add(self, status: Mapping[str, Any]) -> None:
-        """A unit ended; now and then, say so."""
-        self.units += 1
-        self.done += self.bytes[status["unit"]]
-        self.seconds += status["seconds"]
-        self.failed += status["failed"]
-        for name, seconds in status["cpu_seconds"].items():
-            self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + seconds
-        now = time.monotonic()
-        last = self.units == len(self.bytes)
-        if now - self.told >= self.EVERY_SECONDS or last:
-            self.told = now
-            spent = now - self.began
-            known = self.done > self.ENOUGH * self.total and not last
-            rest = f", {clock(spent * (self.total - self.done) / self.done)} to go" if known else ""
-            heard = duration(self.seconds / 3600)
-            speed = f"{self.seconds / max(spent, 1e-9):.0f} x real time"
-            whole = f" of about {duration(self.seconds * self.total / self.done / 3600)}" if known else ""
-            units = f"{self.units} of {len(self.bytes)} units"
-            self.say(f"{heard}{whole} of audio in {clock(spent)} ({speed}), {units}{rest}{self.dearest()}")
-
-    def dearest(self) -> str:
-        """The three transforms that take most of the processors."""
-        total = sum(self.cpu_seconds.values())
-        ranked = sorted(self.cpu_seconds.items(), key=lambda item: -item[1])[:3]
-        return "; " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ranked) if total > 0 else ""
 
 
 def pack(

@@ -18,7 +18,7 @@ from infra.journal import About, JournalRun, new_id
 from infra.manifest import parse
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen.espeak import Espeak, Utterance
-from pipelines import build
+from pipelines import build, workers
 from pipelines.ledger import read_ledger
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.verify import verify
@@ -127,9 +127,9 @@ def files(root: Path) -> dict[str, bytes]:
 
 def test_same_input_gives_the_same_bytes_for_one_two_and_four_workers(built: tuple[Bench, Outcome]) -> None:
     bench, one = built
-    for name, workers in (("two", 2), ("four", 4)):
-        share = {"cpus": 2 / workers}
-        more = bench.build(name, work=f"work-{name}", workers=workers, worker=share, units={"max_mb": 0.1})
+    for name, count in (("two", 2), ("four", 4)):
+        share = {"cpus": 2 / count}
+        more = bench.build(name, work=f"work-{name}", workers=count, worker=share, units={"max_mb": 0.1})
         assert more.digest == one.digest
         assert files(bench.root / name) == files(bench.root / "one")
     assert len(files(bench.root / "one")) >= 4, "more than one shard"
@@ -242,7 +242,7 @@ def test_empty_catalog_is_a_sentence(tmp_path: Path, cluster: Cluster) -> None:
         Bench(tmp_path, tmp_path / "nowhere", cluster).build("out")
 
 
-class Deadly(build.UnitWorker):
+class Deadly(workers.UnitWorker):
     """A worker that a certain recording kills, as a broken codec would."""
 
     def __init__(self, manifest: CorpusManifest, work: Path) -> None:
@@ -265,7 +265,7 @@ def test_recording_that_kills_workers_costs_only_itself(
 
     bench, outcome = built
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(build, "UnitWorker", Deadly)
+    monkeypatch.setattr(workers, "UnitWorker", Deadly)
     survived = bench.build("poison", work="work-poison", workers=2)
     assert survived.summary["samples"] == outcome.summary["samples"] - 1
     crashed = [row for row in read_ledger(bench.root / "poison") if (row["reason"] or "").startswith("crash")]

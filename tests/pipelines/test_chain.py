@@ -17,7 +17,6 @@ import soundfile
 
 from infra.manifest import parse
 from pipelines.attempts import Attempts
-from pipelines.build import UnitWorker
 from pipelines.chain import Chain
 from pipelines.ledger import UnitResult, final_units, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
@@ -25,6 +24,7 @@ from pipelines.readers import folder
 from pipelines.row import Clip, Decoded, Recording, Rejected, Unusable
 from pipelines.sealing import SoundFile
 from pipelines.units import Unit, unit_of
+from pipelines.workers import UnitWorker
 
 MANIFEST = {"name": "toy", "transforms": ["probe", "segment", "loudness", "bandwidth"]}
 

@@ -1,0 +1,123 @@
+"""Units through a pool of actors: the only file that knows Ray Data, and all that a worker has to load.
+
+Ray is the scheduler, not the carrier: what travels are paths and counts.
+"""
+
+import json
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.log import hush
+from infra.storage import os_error_sentence
+from infra.workflow.node import Refused
+from models.frozen import WeightsError
+from pipelines.chain import Chain
+from pipelines.ledger import UnitResult, load, result_path
+from pipelines.manifest import CorpusManifest, Worker
+from pipelines.units import Unit
+
+
+class UnitWorker:
+    """What each actor of Ray Data is: a chain, made once, and its units, one after another.
+
+    It is called for the next unit while the disk still has the one before in hand.
+    """
+
+    def __init__(self, manifest: CorpusManifest, work: Path) -> None:
+        self.work, self.stop, self.turn = work, "", threading.Lock()
+        try:
+            self.chain = Chain(manifest)
+        except WeightsError as error:
+            self.stop = str(error)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """A batch of one unit, as JSON -> one small row of status."""
+        unit, earlier = Unit.from_json(str(batch["unit"][0])), str(batch["earlier"][0])
+        status: dict[str, Any] = {"unit": unit.id}
+        if not self.stop:
+            try:
+                past = Path(earlier) if earlier else None
+                result = self.chain.run_unit(unit, self.work, earlier=past, turn=self.turn)
+                status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
+            except WeightsError as error:
+                self.stop = str(error)
+            except OSError as error:  # of the disk that results go to: what a recording raises is a row
+                self.stop = os_error_sentence(error) or ""
+                if not self.stop:
+                    raise
+        return {"status": [json.dumps({"stop": self.stop} if self.stop else status)]}
+
+
+def told_of(result: UnitResult) -> dict[str, Any]:
+    """What the one who watches wants to know of a unit."""
+    return {
+        "seconds": sum(fact.seconds for fact in result.recordings),
+        "failed": len({fate.recording for fate in result.fates if fate.status == "failed"}),
+        "cpu_seconds": result.cpu_seconds,
+        "audio_seconds": result.audio_seconds,
+    }
+
+
+def ray_statuses(
+    manifest: CorpusManifest, units: Sequence[Unit], work: Path, earlier: Mapping[str, Path]
+) -> Iterator[dict[str, Any]]:
+    """Units through a pool of actors, as they end. An actor that dies is started again, and takes the unit again.
+
+    Raises: Refused where a unit kills more workers than is allowed.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+    from ray.util.annotations import RayDeprecationWarning
+
+    size = max(1, min(manifest.workers or room(ray.cluster_resources(), manifest.worker), len(units)))
+    deaths = manifest.errors.max_worker_deaths
+    hush("ray.data")
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    context.execution_options.verbose_progress = False
+    with DataContext.current(context):
+        rows = [{"unit": unit.to_json(), "earlier": str(earlier.get(unit.id, ""))} for unit in units]
+        data = ray.data.from_items(rows, override_num_blocks=len(units))
+        with warnings.catch_warnings():
+            # the retries of actors have no other name yet, and are endless when not named
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            data = data.map_batches(
+                UnitWorker,
+                fn_constructor_kwargs={"manifest": manifest, "work": work},
+                batch_size=1,
+                compute=ActorPoolStrategy(
+                    size=size,
+                    max_tasks_in_flight_per_actor=2,
+                    max_concurrent_calls_per_actor=2,
+                    enable_true_multi_threading=True,
+                ),
+                **resources(manifest.worker),
+                max_restarts=-1,
+                max_task_retries=deaths,
+            )
+        try:
+            for row in data.iter_rows():
+                yield json.loads(row["status"])
+        except ray.exceptions.RayActorError as error:
+            if "creation task" in str(error):  # Ray has no other mark of it
+                raise Refused(f"a worker could not start: {str(error).strip().splitlines()[-1]}") from None
+            raise Refused(
+                f"a unit killed more workers than errors.max_worker_deaths = {deaths} allows; "
+                f"run again to go on from there ({str(error).splitlines()[0]})"
+            ) from None
+
+
+def resources(worker: Worker) -> dict[str, float]:
+    """What Ray is asked for, a worker."""
+    asked = {"num_cpus": worker.cpus, "num_gpus": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+def room(there: Mapping[str, float], worker: Worker) -> int:
+    """How many workers the cluster has room for."""
+    asked = {"CPU": worker.cpus, "GPU": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
+    return int(min(there.get(name, 0.0) // amount for name, amount in asked.items() if amount))
