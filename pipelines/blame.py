@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.row import Clip, Recording, Rejected, Unusable
+from pipelines.clip import Clip, Rejected, Unusable
+from pipelines.row import Recording
 
 BLAMED = (ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError)
 """Errors that a clip may cause; all others are ours, and stop the job."""

@@ -15,13 +15,14 @@ import numpy as np
 from infra.manifest import resolve
 from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
 from pipelines.blame import Transform, blamed, outcomes_of
+from pipelines.clip import Clip, Rejected, Unusable
 from pipelines.held import Held, quantized, settle, taken_over
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, is_final, load, save, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import flac_of
 from pipelines.recipe import Step, fingerprint_of, recipe
 from pipelines.reuse import Earlier, reusable
-from pipelines.row import Clip, Recording, Rejected, Unusable
+from pipelines.row import Recording
 from pipelines.sealing import SoundFile
 from pipelines.units import Unit
 from pipelines.work import Work, fate_of, rest_of

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipelines.clip import Clip, Rejected
 from pipelines.ledger import Array, Sound
 from pipelines.packing.writer import npy_of
 from pipelines.recipe import Step
 from pipelines.reuse import Earlier, Known
-from pipelines.row import Clip, Rejected, Segment, Wave
+from pipelines.row import Segment, Wave
 
 
 @dataclass

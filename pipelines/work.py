@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.attempts import Attempts
+from pipelines.clip import Decoded, Unusable
 from pipelines.ledger import Fate, RecordingFact, UnitResult
 from pipelines.reuse import Earlier
-from pipelines.row import Decoded, Segment, Unusable, as_row
+from pipelines.row import Segment, as_row
 from pipelines.sealing import SoundFile
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.row import Clip, Segment, Wave
+from pipelines.clip import Clip
+from pipelines.row import Segment, Wave
 
 
 def clip_of(wave: Wave, rate_hz: int, **facts: Any) -> Clip:

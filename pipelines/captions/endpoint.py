@@ -16,7 +16,7 @@ from pipelines.captions.calls import Caller, ForbiddenAddressError, UnreachableE
 from pipelines.captions.memory import Caps, Memory, Spent
 from pipelines.captions.settings import Endpoint
 from pipelines.captions.styles import BadAnswerError, Usage, answer, request
-from pipelines.row import Clip
+from pipelines.clip import Clip
 
 RATE_HZ = 16000
 AUDIO_TOKENS_A_SECOND, PROMPT_TOKENS = 32, 600

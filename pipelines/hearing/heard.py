@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.clip import Clip
 from pipelines.copies.prints import Words, read
 from pipelines.policy.views import corpus_and_selection
-from pipelines.row import Clip, segment_of
+from pipelines.row import segment_of
 from pipelines.shards import Corpus, open_corpus
 from pipelines.transforms.fingerprint import Config, Transform
 
@@ -92,8 +93,9 @@ def of_folder(root: Path, *, say: Callable[[str], None]) -> Set:
 
     Raises: Refused where there is no sound file.
     """
+    from pipelines.clip import Unusable
     from pipelines.readers import folder
-    from pipelines.row import Segment, Unusable
+    from pipelines.row import Segment
     from pipelines.transforms import probe
 
     decode, listen, clips = probe.Transform(probe.Config()), Transform(Config()), []

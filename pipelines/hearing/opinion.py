@@ -4,7 +4,7 @@ from pathlib import Path
 
 from models.frozen.dnsmos import Dnsmos
 from models.frozen.utmos import Utmos, judge
-from pipelines.row import Clip
+from pipelines.clip import Clip
 
 
 class Opinion:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.row import Turn
+from pipelines.clip import Turn
 
 REACH_SECONDS = 0.25
 """A cut moves so far to where speech is least probable: turns are not known better than that."""

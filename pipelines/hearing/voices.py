@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.clip import Turn
 from pipelines.hearing.clustering import Vectors, unit
-from pipelines.row import Turn
 
 FRAME_SECONDS = 0.01
 RATE_HZ = 16000

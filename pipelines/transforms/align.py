@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from infra.manifest import Manifest
 from models.frozen.silero import Silero
 from models.frozen.sphinx_align import WORST, AlignedWord, SphinxAligner
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing import texts
-from pipelines.row import Clip, Rejected, Wave
+from pipelines.row import Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("align_score", "edge_score", "words", "word_starts", "word_ends", "word_scores", "uncovered_seconds")

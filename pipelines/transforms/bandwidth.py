@@ -3,8 +3,9 @@
 from pydantic import Field
 
 from infra.manifest import Manifest
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing.spectrum import cliffs_of, reach_hz, source_of, spectrum_of
-from pipelines.row import Clip, Rejected, Wave
+from pipelines.row import Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("bandwidth_hz", "bandwidth_cliff", "upsampled", "upsampled_from_hz")

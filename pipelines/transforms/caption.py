@@ -7,7 +7,7 @@ from pipelines.captions.claims import Caption, by_rules, conflicts
 from pipelines.captions.endpoint import Asker
 from pipelines.captions.pitch import RATE_HZ, pitch_hz
 from pipelines.captions.settings import Endpoint
-from pipelines.row import Clip, Rejected
+from pipelines.clip import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("caption", "caption_short", "caption_tags", "caption_by", "caption_conflicts", "pitch_hz")

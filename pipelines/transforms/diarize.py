@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
+from pipelines.clip import Decoded, Turn, Unusable
 from pipelines.diarizers import DiarizerConfig, code_of_diarizers, diarizer_of
 from pipelines.hearing.voices import FRAME, FRAME_SECONDS, RATE_HZ, Spoken, held, stitched, turns_of
-from pipelines.row import Decoded, Turn, Unusable, Wave
+from pipelines.row import Wave
 from pipelines.transforms import fingerprint_of
 
 

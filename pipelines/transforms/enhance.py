@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 
 from infra.manifest import Manifest, resolve
 from models.frozen import Wave
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing.opinion import Opinion
-from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 from pipelines.transforms.bandwidth import ends
 from pipelines.transforms.loudness import snr_db

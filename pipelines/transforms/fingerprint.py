@@ -8,8 +8,8 @@ import hashlib
 import numpy as np
 
 from infra.manifest import Manifest
+from pipelines.clip import Clip, Rejected
 from pipelines.copies.prints import RATE_HZ, told, words_of
-from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("pcm_sha256", "audio_print")

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from infra.manifest import Manifest, resolve
 from models.frozen import Wave
 from models.frozen.language import Guess, TextLanguage
-from pipelines.row import Clip, Rejected
+from pipelines.clip import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = (

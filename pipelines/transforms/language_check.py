@@ -8,7 +8,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from models.frozen.language import TextLanguage
-from pipelines.row import Clip, Rejected
+from pipelines.clip import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 from pipelines.transforms.language import guess_of
 

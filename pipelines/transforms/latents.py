@@ -8,7 +8,7 @@ import numpy as np
 from infra.manifest import Manifest
 from models.frozen import WeightsError
 from models.runtime.files import BundleError
-from pipelines.row import Clip, Rejected
+from pipelines.clip import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 if TYPE_CHECKING:

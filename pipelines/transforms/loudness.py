@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from infra.manifest import Manifest
-from pipelines.row import Clip, Rejected, Wave
+from pipelines.clip import Clip, Rejected
+from pipelines.row import Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("loudness_lufs", "peak", "clipped_ratio", "snr_db")

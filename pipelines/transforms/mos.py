@@ -4,7 +4,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from models.frozen.dnsmos import Dnsmos, Quality
-from pipelines.row import Clip, Rejected
+from pipelines.clip import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("mos_overall", "mos_signal", "mos_background", "mos_by")

@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from infra.manifest import Manifest
+from pipelines.clip import Decoded, Unusable
 from pipelines.reading.containers import Opener, place_of, version_of
 from pipelines.reading.decode import BadAudio, Source, opened
 from pipelines.reading.mono import Mixer, Mono
-from pipelines.row import Decoded, Recording, Unusable, Wave
+from pipelines.row import Recording, Wave
 
 REWRITTEN = "changed: its file was written while it was read; try again when it is whole"
 LOUDEST = 16.0

@@ -19,8 +19,9 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from models.frozen.silero import Silero
+from pipelines.clip import Clip, Decoded, Rejected, Unusable
 from pipelines.hearing.turn_cuts import STRAY_SECONDS, Span, divided, holders, main_voice, overlap_ratio
-from pipelines.row import Clip, Decoded, Rejected, Segment, Unusable, Wave, segment_key
+from pipelines.row import Segment, Wave, segment_key
 
 DIP_FRAMES = 4
 EDGE_SECONDS = 0.04

@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from infra.manifest import Manifest, resolve
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing.background import RATE_HZ, Background, Listener
 from pipelines.hearing.opinion import Opinion
-from pipelines.row import Clip, Rejected, Wave
+from pipelines.row import Wave
 from pipelines.transforms import fingerprint_of
 from pipelines.transforms.bandwidth import ends
 

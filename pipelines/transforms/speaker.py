@@ -5,9 +5,10 @@ from collections import defaultdict
 import numpy as np
 from pydantic import Field
 
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing.clustering import Vectors, linked, split_gain, unit
 from pipelines.hearing.embedders import EmbedderConfig, embedder_of
-from pipelines.row import Clip, Rejected, Segment, Wave
+from pipelines.row import Segment, Wave
 from pipelines.transforms import fingerprint_of
 
 SETS = ("speaker", "speaker_by", "speaker_cosine_mean", "speaker_cosine_min", "speaker_split_gain", "xvector")

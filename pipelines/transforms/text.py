@@ -11,8 +11,8 @@ from pydantic import model_validator
 from infra.manifest import Manifest
 from models.frozen.ct_punc import CtPunc
 from models.frozen.wetext import LANGUAGES as NORMALIZED
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing import texts
-from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("text_norm", "text_tts", "text_rules")

@@ -13,8 +13,8 @@ from pydantic import field_validator
 
 from infra.manifest import Manifest, resolve
 from models.frozen import Heard, Wave
+from pipelines.clip import Clip, Rejected
 from pipelines.hearing import consistency, texts
-from pipelines.row import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = (

@@ -9,7 +9,7 @@ from typing import Literal
 
 from infra.manifest import Manifest
 from models.frozen.utmos import judge
-from pipelines.row import Clip, Rejected
+from pipelines.clip import Clip, Rejected
 from pipelines.transforms import fingerprint_of
 
 SETS = ("utmos",)

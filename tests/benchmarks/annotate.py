@@ -30,10 +30,11 @@ from infra.cluster import Cluster, ClusterManifest
 from infra.manifest import parse
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.chain import Chain
+from pipelines.clip import Clip
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import flac_of
 from pipelines.readers import folder
-from pipelines.row import Clip, Recording, as_row, segment_of
+from pipelines.row import Recording, as_row, segment_of
 from pipelines.units import Unit, plan_units
 from pipelines.workers import ray_statuses
 
@@ -118,7 +119,7 @@ class Cut:
         self.chain = Chain(manifest_for(1))
 
     def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        from pipelines.row import Decoded
+        from pipelines.clip import Decoded
 
         recording = Recording(uri=row["name"], name=row["name"], bytes=0, sha256="0" * 64)
         found = self.chain.segment(Decoded(recording, np.asarray(row["wave"]), int(row["rate_hz"]), 1))
@@ -182,7 +183,7 @@ def shar_part(paths: Sequence[str], work: str) -> None:
     from lhotse import Recording as LhotseRecording
     from lhotse.shar import SharWriter
 
-    from pipelines.row import Decoded
+    from pipelines.clip import Decoded
 
     own = Chain(manifest_for(1))
     Path(work).mkdir()

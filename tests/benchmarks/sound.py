@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 
-from pipelines.row import Clip, Segment, Wave
+from pipelines.clip import Clip
+from pipelines.row import Segment, Wave
 from pipelines.synthetic.sounds import mixed, noise
 from pipelines.transforms import bandwidth, enhance, separate
 from tests.sounds import RESAMPLERS, by_soxr, clip_of, native, scored, wideband

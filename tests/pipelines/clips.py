@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.row import Clip, Segment, Wave
+from pipelines.clip import Clip
+from pipelines.row import Segment, Wave
 
 SILENCE = np.zeros(8000, dtype=np.float32)
 

@@ -8,7 +8,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from pipelines.row import Decoded, Recording, Turn, Wave
+from pipelines.clip import Decoded, Turn
+from pipelines.row import Recording, Wave
 
 STEP_SECONDS = 0.01
 RATE_HZ = 16000

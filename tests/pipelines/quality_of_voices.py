@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from models.frozen import Wave
 from models.frozen.silero import Silero
+from pipelines.clip import Clip, Decoded, Turn
 from pipelines.diarizers import DiarizerConfig
 from pipelines.diarizers.windows import HOP, NEAREST, Windows, heard
 from pipelines.filters import one_voice
 from pipelines.hearing.embedders import EmbedderConfig, embedder_of
 from pipelines.hearing.voices import FRAME, Activity
-from pipelines.row import Clip, Decoded, Turn
 from pipelines.transforms import diarize, segment, speaker
 from tests.pipelines.clips import clip_of
 from tests.pipelines.joined_voices import Error, Spoken, decoded, equal_error_rate, error, librispeech, rttm, turns

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from infra.manifest import resolve
+from pipelines.clip import Decoded, Unusable
 from pipelines.reading.admit import admitted
-from pipelines.row import Decoded, Unusable
 from pipelines.transforms import probe
 from tests.pipelines.bad_sound import (
     RATE_HZ,

@@ -16,12 +16,14 @@ import pytest
 import soundfile
 
 from infra.manifest import parse
+from pipelines import sealing
 from pipelines.attempts import Attempts
 from pipelines.chain import Chain
+from pipelines.clip import Clip, Decoded, Rejected, Unusable
 from pipelines.ledger import UnitResult, final_units, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
-from pipelines.row import Clip, Decoded, Recording, Rejected, Unusable
+from pipelines.row import Recording
 from pipelines.sealing import SoundFile
 from pipelines.units import Unit, unit_of
 from pipelines.workers import UnitWorker
@@ -104,7 +106,8 @@ def test_unit_that_lost_the_name_of_a_file_in_a_power_cut_is_done_again_to_the_s
         shutil.rmtree(tmp_path / "units")
 
 
-def test_sound_is_seen_when_its_unit_is_final_and_never_before(tmp_path: Path) -> None:
+def test_sound_is_seen_when_its_unit_is_final_and_never_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "FLUSHED_BYTES", 2_000_000)
     sound, result = tmp_path / "units" / "u.c.flac", tmp_path / "units" / "u.c.jsonl"
     with SoundFile(sound) as file:
         places = [file.put(bytes([number]) * 900_000) for number in range(5)]

@@ -13,8 +13,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from pipelines.clip import Decoded, Unusable
 from pipelines.held import quantized
-from pipelines.row import Decoded, Recording, Unusable
+from pipelines.row import Recording
 from pipelines.transforms.probe import Config, Transform
 
 Wave = NDArray[np.float32]

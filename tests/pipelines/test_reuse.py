@@ -13,11 +13,11 @@ import soundfile
 
 from infra.manifest import parse
 from pipelines.chain import Chain
+from pipelines.clip import Clip, Rejected
 from pipelines.ledger import UnitResult, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.reuse import earlier_results, forecast, note_chain, unseen
-from pipelines.row import Clip, Rejected
 from pipelines.units import Unit, unit_of
 
 RATE_HZ = 16000

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipelines.clip import Clip, Decoded, Turn, Unusable
 from pipelines.hearing.turn_cuts import Span, divided, holders, overlap_ratio, without_strays
 from pipelines.readers import folder
-from pipelines.row import Clip, Decoded, Recording, Turn, Unusable
+from pipelines.row import Recording
 from pipelines.transforms import probe
 from pipelines.transforms.segment import Config, Cut, Transform, frames
 

@@ -8,8 +8,8 @@ import soundfile
 
 from infra.cli import main
 from infra.storage import write_json
+from pipelines.clip import Clip
 from pipelines.policy.takedown import corpora_in, take_down, tombstone_for, touched
-from pipelines.row import Clip
 from pipelines.shards import open_corpus
 from pipelines.trace import Trace, trace
 from pipelines.transforms.fingerprint import Config, Transform

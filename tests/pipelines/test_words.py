@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from infra.manifest import resolve
-from pipelines.row import Clip, Segment
+from pipelines.clip import Clip
+from pipelines.row import Segment
 from tests.pipelines import quality_of_words as quality
 from tests.pipelines.clips import clip_of
 

@@ -10,7 +10,7 @@ import yaml
 
 from models.frozen import WeightsError
 from models.frozen.fsmn_vad import FsmnVad, detector
-from pipelines.row import Decoded
+from pipelines.clip import Decoded
 from pipelines.transforms.diarize import Config, Transform
 from tests.pipelines.joined_voices import decoded
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.row import Clip, Segment
+from pipelines.clip import Clip
+from pipelines.row import Segment
 
 ANSWER: dict[str, Any] = {
     "long": "A calm low voice speaks English slowly in a quiet room.", "short": "A calm low voice.", "pitch": "low",

@@ -5,8 +5,8 @@ import pytest
 
 from pipelines.captions.claims import Caption, by_rules, claims_in, conflicts
 from pipelines.captions.pitch import pitch_hz
+from pipelines.clip import Clip
 from pipelines.filters import caption_conflicts
-from pipelines.row import Clip
 from pipelines.transforms.caption import Config, Transform
 from tests.pipelines.captions.listener import clip_of
 

@@ -19,8 +19,8 @@ from pipelines.captions.calls import seconds_of
 from pipelines.captions.endpoint import Asker, EndpointError
 from pipelines.captions.memory import Caps, Memory, Spent
 from pipelines.captions.settings import Endpoint
+from pipelines.clip import Clip
 from pipelines.manifest import CorpusManifest
-from pipelines.row import Clip
 from pipelines.transforms.caption import Config, Transform
 from tests.pipelines.captions.listener import ANSWER, Server, Told, clip_of, good
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pipelines.clip import Turn
 from pipelines.hearing.voices import Activity, Spoken, bridged, held, hysteresis, runs, stitched, turns_of
-from pipelines.row import Turn
 from tests.pipelines.joined_voices import error
 
 

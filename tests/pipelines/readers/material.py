@@ -13,7 +13,8 @@ import pyarrow
 import pyarrow.parquet
 import soundfile
 
-from pipelines.row import Decoded, Recording, Unusable
+from pipelines.clip import Decoded, Unusable
+from pipelines.row import Recording
 
 FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "mp3": ("MP3", None), "opus": ("OGG", "OPUS")}
 

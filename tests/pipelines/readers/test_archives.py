@@ -9,7 +9,7 @@ import pyarrow
 import pytest
 
 from infra.workflow.node import Refused
-from pipelines.row import Decoded
+from pipelines.clip import Decoded
 from tests.pipelines.readers.material import Read, parquet, put, sound, tar
 
 Reader = Callable[..., Read]

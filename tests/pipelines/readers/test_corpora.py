@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from infra.workflow.node import Refused
+from pipelines.clip import Decoded
 from pipelines.policy.licenses import allows, terms_of
-from pipelines.row import Decoded, Recording
+from pipelines.row import Recording
 from tests.pipelines.readers.material import Read, lines, parquet, put, sound, tar
 
 Reader = Callable[..., Read]

@@ -9,11 +9,12 @@ import pytest
 from infra.check import check
 from infra.manifest import ManifestError, names_in, parse
 from infra.workflow.node import Refused
+from pipelines.clip import Unusable
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import jsonl
 from pipelines.reading.admit import admitted
 from pipelines.recordings import RecordingsManifest
-from pipelines.row import Recording, Unusable
+from pipelines.row import Recording
 from pipelines.transforms import probe
 from pipelines.verbs import sources
 from tests.pipelines.readers.material import put, sound, tar

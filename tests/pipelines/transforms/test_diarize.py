@@ -9,11 +9,11 @@ import torch
 from infra.manifest import parse
 from models.frozen import Wave, WeightsError
 from pipelines.chain import Chain
+from pipelines.clip import Decoded
 from pipelines.diarizers.windows import pieces_of, windows_of
 from pipelines.hearing.voices import Spoken
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
-from pipelines.row import Decoded
 from pipelines.transforms.diarize import Config, Transform, parts_of
 from pipelines.units import unit_of
 from tests.pipelines.joined_voices import Spoken as Clip

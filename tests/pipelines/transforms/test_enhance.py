@@ -8,7 +8,8 @@ import pytest
 from infra.manifest import ManifestError, parse
 from models.frozen import WeightsError
 from models.frozen.espeak import Espeak, Utterance
-from pipelines.row import Clip, Wave
+from pipelines.clip import Clip
+from pipelines.row import Wave
 from pipelines.synthetic.sounds import mixed, noise
 from pipelines.transforms import enhance, mos
 from tests.sounds import by_soxr, clip_of, native, scored, wideband

@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
+from pipelines.clip import Clip
 from pipelines.copies.prints import RATE_HZ, read, words_of
-from pipelines.row import Clip
 from pipelines.transforms.fingerprint import Config, Transform
 from tests.pipelines.corpora import segment
 

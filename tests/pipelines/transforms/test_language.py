@@ -12,7 +12,8 @@ from models.frozen import WeightsError
 from models.frozen.espeak import Espeak, Utterance
 from models.frozen.language import Guess
 from models.frozen.moonshine import Moonshine
-from pipelines.row import Clip, Segment
+from pipelines.clip import Clip
+from pipelines.row import Segment
 from pipelines.transforms import language, language_check
 from tests.checkpoints import write_whisper
 from tests.pipelines import quality_of_words as quality

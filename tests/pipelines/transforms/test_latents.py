@@ -12,10 +12,11 @@ from infra.manifest import ManifestError, parse
 from models.frozen import WeightsError
 from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from models.runtime.latents import encoder_digest
+from pipelines.clip import Clip, Rejected
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.verify import verify
 from pipelines.packing.writer import Item, finish, flac_of, npy_of, plan, write_shard
-from pipelines.row import Clip, Rejected, as_row
+from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from pipelines.transforms import latents
 from tests.pipelines.test_shards import segment

@@ -7,7 +7,8 @@ import pytest
 
 from infra.manifest import names_in, resolve
 from models.frozen.espeak import Espeak, Utterance
-from pipelines.row import Clip, Rejected, Segment, Wave, score_owner
+from pipelines.clip import Clip, Rejected
+from pipelines.row import Segment, Wave, score_owner
 from pipelines.synthetic.sounds import clipped, joined, mixed, music, narrowed, noise
 from pipelines.transforms import bandwidth, caption, loudness, mos, speaker
 from tests.sounds import clip_of, scored

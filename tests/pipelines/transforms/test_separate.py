@@ -8,10 +8,11 @@ import pytest
 from infra.manifest import ManifestError, parse
 from models.frozen import WeightsError
 from models.frozen.espeak import Espeak, Utterance
+from pipelines.clip import Clip, Rejected
 from pipelines.filters import music as music_filter
 from pipelines.filters import noise as noise_filter
 from pipelines.hearing.background import Listener
-from pipelines.row import Clip, Rejected, Wave
+from pipelines.row import Wave
 from pipelines.synthetic.sounds import joined, mixed, music, noise
 from pipelines.transforms import separate
 from tests.sounds import clip_of, native, scored

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from models.frozen import WeightsError
+from pipelines.clip import Clip
 from pipelines.filters import utmos as utmos_filter
 from pipelines.hearing.opinion import Opinion
-from pipelines.row import Clip
 from pipelines.transforms import utmos
 from tests.sounds import clip_of
 from tests.utmos_checkpoint import speechmos
