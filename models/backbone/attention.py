@@ -87,7 +87,7 @@ class KeyValues:
     def taken(self, buffer_BALE: Tensor, index_R: Tensor) -> Tensor:
         """These rows in a buffer as large: what has not been written is not read."""
         fewer_RALE = buffer_BALE.new_empty(len(index_R), *buffer_BALE.shape[1:])
-        fewer_RALE[:, :, : self.length] = buffer_BALE[index_R, :, : self.length]
+        torch.index_select(buffer_BALE[:, :, : self.length], 0, index_R, out=fewer_RALE[:, :, : self.length])
         return fewer_RALE
 
 

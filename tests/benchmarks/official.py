@@ -225,7 +225,11 @@ def limit(sides: tuple[Process, Process], patch_seconds: list[float]) -> Iterato
 
 
 def flat(sides: tuple[Process, Process], *, patches: int, work: Path) -> Iterator[str]:
-    """The cost of a patch early and late in one generation, the dearest one, and what the history costs at least."""
+    """The cost of a patch early and late in one generation, the dearest one, and what the history costs at least.
+
+    500 patches take both sides about 10 minutes. Theirs attends to the whole of a cache of 64, 128, 256 or 512 patches:
+    beyond 256 its patches cost the same.
+    """
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for name, side in zip(("ours", "theirs"), sides, strict=True):
         times = side.ask("patches", **{**PATCH, "count": patches}, out=str(work / "long.safetensors"))["times"]
