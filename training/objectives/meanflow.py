@@ -250,7 +250,7 @@ class Objective:
 
     @torch.no_grad()
     def taught(self, heard: Heard, noise: Noise) -> Lesson:
-        """The teacher's answers for given draws."""
+        """The teacher's answers for given draws, in float32 in any case: errors of its steps add up."""
         noisy_BFD = interpolate(noise.noise_BFD, heard.clean_BFD, time=noise.start_B, sigma=self.bundle.config.fm_sigma)
         hidden_BPH, speaker_BH = conditions(heard, noise)
 
@@ -269,12 +269,10 @@ class Objective:
 
             return velocity
 
-        return Lesson(
-            heard,
-            noise,
-            noisy_BFD,
-            targets(teacher_for, heard.clean_BFD, noisy_BFD, noise, cfg=self.cfg, sigma=self.bundle.config.fm_sigma),
-        )
+        sigma = self.bundle.config.fm_sigma
+        with torch.autocast(noisy_BFD.device.type, enabled=False):
+            target_BFD = targets(teacher_for, heard.clean_BFD, noisy_BFD, noise, cfg=self.cfg, sigma=sigma)
+        return Lesson(heard, noise, noisy_BFD, target_BFD)
 
     def samples(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         """The texts of a batch, spoken as the networks are now."""

@@ -104,6 +104,18 @@ def test_a_target_of_one_unguided_step_is_the_teachers_velocity(bundle: Bundle, 
     assert torch.allclose(lesson.target_BFD, velocity, rtol=1e-10, atol=1e-12)
 
 
+def test_the_teacher_computes_in_float32_where_the_student_does_not(bundle: Bundle, prepared: Make) -> None:
+    objective = Objective(Config(teacher_steps=4), bundle, seed=0)
+    objective.teacher.output_layer.linear.weight.data.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+    heard = heard_by(objective.backbone, prepared(bundle))
+    keep, start = torch.ones(2, dtype=torch.bool), torch.tensor([0.1, 0.4])
+    noise = Noise(torch.randn_like(heard.clean_BFD), start, torch.tensor([0.5, 0.3]), keep, keep)
+    exact_BFD = objective.taught(heard, noise).target_BFD
+    assert exact_BFD.abs().max() > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(objective.taught(heard, noise).target_BFD, exact_BFD)
+
+
 @pytest.mark.parametrize("anchor", ["formula", "teacher"])
 def test_an_anchor_is_the_velocity_itself(bundle: Bundle, prepared: Make, anchor: str) -> None:
     objective = Objective(Config(anchor_target=anchor, teacher_steps=2), bundle, seed=0)
