@@ -5,7 +5,6 @@ only transforms whose fingerprint differs run, on the stored sound, which is bit
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from pipelines.sealing import SoundFile
 from pipelines.units import Unit
 from pipelines.work import Work, fate_of, rest_of
 
-ALONE: AbstractContextManager[object] = nullcontext()
 BATCH_SECONDS = 300.0
 """Audio that is worked on at a time: bounds the memory of a worker."""
 
@@ -57,23 +55,13 @@ class Chain:
         """Of the whole chain."""
         return fingerprint_of(self.steps)
 
-    def run_unit(
-        self,
-        unit: Unit,
-        work: Path,
-        *,
-        earlier: Path | None = None,
-        turn: AbstractContextManager[object] = ALONE,
-    ) -> UnitResult | None:
-        """Do a unit and make it final; None where it was. `earlier`: its result by another chain, to take over from.
-
-        `turn` is held while the transforms work, and given up while the disk does.
-        """
+    def run_unit(self, unit: Unit, work: Path, *, earlier: Path | None = None) -> UnitResult | None:
+        """Do a unit and make it final; None where it was. `earlier`: its result by another chain, to take over from."""
         chain = self.fingerprint
         if is_final(work, unit=unit.id, chain=chain):
             return None
         with SoundFile(sound_path(work, unit=unit.id, chain=chain)) as sound:
-            with turn, Attempts(work, unit=unit.id, chain=chain) as attempts:
+            with Attempts(work, unit=unit.id, chain=chain) as attempts:
                 doing = Work(UnitResult(unit=unit.id, chain=chain, fingerprints=self.fingerprints), attempts, sound)
                 if earlier is not None:
                     doing.earlier = reusable(load(earlier), self.steps, sound=earlier.with_suffix(".flac"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-FLUSHED_BYTES = 8_000_000
+FLUSHED_BYTES = 2_000_000
 """Given to the disk at a time, while the next segments are worked on: so there is little to wait for in the end."""
 
 

@@ -4,7 +4,6 @@ Ray is the scheduler, not the carrier: what travels are paths and counts.
 """
 
 import json
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,13 +20,10 @@ from pipelines.units import Unit
 
 
 class UnitWorker:
-    """What each actor of Ray Data is: a chain, made once, and its units, one after another.
-
-    It is called for the next unit while the disk still has the one before in hand.
-    """
+    """What each actor of Ray Data is: a chain, made once, and its units, one after another."""
 
     def __init__(self, manifest: CorpusManifest, work: Path) -> None:
-        self.work, self.stop, self.turn = work, "", threading.Lock()
+        self.work, self.stop = work, ""
         try:
             self.chain = Chain(manifest)
         except WeightsError as error:
@@ -39,8 +35,7 @@ class UnitWorker:
         status: dict[str, Any] = {"unit": unit.id}
         if not self.stop:
             try:
-                past = Path(earlier) if earlier else None
-                result = self.chain.run_unit(unit, self.work, earlier=past, turn=self.turn)
+                result = self.chain.run_unit(unit, self.work, earlier=Path(earlier) if earlier else None)
                 status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
             except WeightsError as error:
                 self.stop = str(error)
@@ -89,12 +84,7 @@ def ray_statuses(
                 UnitWorker,
                 fn_constructor_kwargs={"manifest": manifest, "work": work},
                 batch_size=1,
-                compute=ActorPoolStrategy(
-                    size=size,
-                    max_tasks_in_flight_per_actor=2,
-                    max_concurrent_calls_per_actor=2,
-                    enable_true_multi_threading=True,
-                ),
+                compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
                 **resources(manifest.worker),
                 max_restarts=-1,
                 max_task_retries=deaths,
