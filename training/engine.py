@@ -64,12 +64,12 @@ def precision(manifest: EngineManifest, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=manifest.dtype == "bfloat16")
 
 
-def adamw(player: Player, *, optimizer: Optimizer, fused: bool) -> torch.optim.AdamW:
-    """AdamW over what is trainable. `fused`: one kernel that reads and writes every number once; torch's default on a
-    GPU makes several passes, and needs as much memory again as the gradient."""
+def adamw(player: Player, *, optimizer: Optimizer) -> torch.optim.AdamW:
+    """AdamW over what is trainable, by one kernel that reads and writes every number once; torch's defaults make
+    several passes over memory, and need as much of it again as the gradient."""
     return torch.optim.AdamW(
         trainable(player),
-        fused=fused or None,
+        fused=True,
         lr=optimizer.lr,
         betas=optimizer.betas,
         eps=optimizer.eps,
@@ -93,7 +93,7 @@ class PlainEngine:
     def __init__(self, player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> None:
         self.player, self.world, self.clip = player, world, optimizer.clip
         self.parameters = trainable(player)
-        self.optimizer = adamw(player, optimizer=optimizer, fused=world.device.type == "cuda")
+        self.optimizer = adamw(player, optimizer=optimizer)
         if world.size > 1:
             for tensor in [*player.parameters(), *player.buffers()]:
                 torch.distributed.broadcast(tensor.data, src=0)
@@ -142,7 +142,7 @@ class PlainEngine:
         state = checkpoint.load(f"{name}/plain.pt")
         self.player.load_state_dict(state["player"])
         for group in state["optimizer"]["param_groups"]:
-            group["fused"] = self.optimizer.defaults["fused"]  # that of this device, not of where it was saved
+            group["fused"] = True  # also where a checkpoint of before was written by another kernel
         self.optimizer.load_state_dict(state["optimizer"])
 
     def adopt(self, checkpoint: Checkpoint, *, name: str) -> None:

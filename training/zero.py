@@ -32,18 +32,23 @@ class DeepSpeedEngine:
     def __init__(self, player: Player, *, manifest: EngineManifest, optimizer: Optimizer, world: World) -> None:
         deepspeed = import_deepspeed(world)
         self.player, self.world = player, world
-        self.scale = world.size * manifest.accumulation
+        summed = manifest.zero_stage < 3
+        self.scale = manifest.accumulation * (1 if summed else world.size)
         config = {
             "train_micro_batch_size_per_gpu": 1,  # what a micro-batch holds is our affair: losses come summed
             "gradient_accumulation_steps": manifest.accumulation,
+            "gradient_allreduce_op": "sum" if summed else "mean",  # ZeRO-3 knows the mean alone
             "gradient_clipping": optimizer.clip or 0.0,
-            "zero_optimization": {"stage": manifest.zero_stage, **offloaded(manifest, world=world)},
+            "zero_optimization": {
+                "stage": manifest.zero_stage,
+                **offloaded(manifest, world=world),
+                **buckets(manifest, world=world),
+            },
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,  # its own AdamW for offloading would be compiled at run time
             "steps_per_print": 1 << 40,
         }
-        fused = world.device.type == "cuda" and not manifest.offload
-        client = adamw(player, optimizer=optimizer, fused=fused)
+        client = adamw(player, optimizer=optimizer)
         self.engine, _, _, _ = deepspeed.initialize(
             model=player, optimizer=client, config=config, dist_init_required=False
         )
@@ -53,7 +58,8 @@ class DeepSpeedEngine:
         return terms
 
     def backward(self, loss: Tensor) -> None:
-        self.engine.backward(loss * self.scale)  # it divides by workers and micro-batches; we want the sum
+        # It divides by the micro-batches, and ZeRO-3 by the workers too; we want the sum.
+        self.engine.backward(loss * self.scale)
         if not self.engine.is_gradient_accumulation_boundary():
             self.engine.step()  # only counts the micro-batch
 
@@ -117,6 +123,15 @@ def offloaded(manifest: EngineManifest, *, world: World) -> dict[str, Any]:
     if not manifest.offload:
         return {}
     return {"offload_optimizer": {"device": "cpu", "pin_memory": world.device.type == "cuda"}}
+
+
+def buckets(manifest: EngineManifest, *, world: World) -> dict[str, Any]:
+    """How ZeRO 1 and 2 sum gradients over workers. On a CPU in pieces of 4 MB: what is copied into a piece, summed and
+    copied back stays in the cache, and the allocator has the memory of the last piece again. DeepSpeed's default, all
+    at once through a buffer of 500 M numbers, is right for a GPU, and is all that it can do where it offloads."""
+    if world.device.type != "cpu" or manifest.offload or manifest.zero_stage not in (1, 2):
+        return {}
+    return {"reduce_bucket_size": 1_000_000, "contiguous_gradients": False}
 
 
 def through(writer: CheckpointWriter, *, own: Any) -> Any:
