@@ -45,9 +45,17 @@ class WeightNormConv(nn.Module):
         """The weight that is used."""
         return cast(Tensor, self.weight_v * (self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True)))
 
-    def forward(self, padded_BCL: Tensor) -> Tensor:
-        """Convolve an input that is already padded."""
-        return functional.conv1d(padded_BCL, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
+    def forward(self, x: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
+        """Convolve with zeros around, at most as many on the right: (B, C, L), or rows, (B, C, 1, L), of which the
+        channels lie together in memory."""
+        if x.dim() == 3:
+            padded_BCL = functional.pad(x, (left, right))
+            return functional.conv1d(padded_BCL, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
+        weight = self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        stride, dilation = (1, self.stride), (1, self.dilation)
+        made = functional.conv2d(x, weight, self.bias, stride=stride, dilation=dilation, padding=(0, left))
+        # There were as many zeros behind as before: what they made is cut off.
+        return made[..., : (x.shape[-1] + left + right - self.reach - 1) // self.stride + 1]
 
 
 class CausalConv(Packs, nn.Conv1d):

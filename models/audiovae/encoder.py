@@ -11,6 +11,18 @@ from models.audiovae.config import STEM_CHANNELS, AudioVAEConfig
 
 UNITS = 6
 """Residual units of a stage; unit j dilates by 2^j."""
+LAST_STACK = -3
+"""Before the activation and the last convolution; of few moments and many weights, which would be laid out anew."""
+
+
+def fit_for_rows(x: Tensor) -> bool:
+    """Whether to keep the channels of a moment together in memory: on a CPU in float32, where no gradient is asked for.
+
+    oneDNN lays out anew what comes and goes otherwise. Measured on one core of an AMD EPYC (Zen 5): 4.3 s of sound take
+    465 ms of processor in place of 555; of that, the stack of 24 channels 55 for 81, that of 96 channels 80 for 110.
+    """
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return plain and not torch.is_grad_enabled()
 
 
 class Padded(nn.Module):
@@ -20,8 +32,8 @@ class Padded(nn.Module):
         super().__init__()
         self.layer, self.left, self.right = layer, left, right
 
-    def forward(self, x_BCL: Tensor) -> Tensor:
-        return cast(Tensor, self.layer(functional.pad(x_BCL, (self.left, self.right))))
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(x, left=self.left, right=self.right))
 
 
 class ResidualStack(nn.Module):
@@ -36,13 +48,13 @@ class ResidualStack(nn.Module):
             unit["5"] = WeightNormConv(channels, channels, 3)
             self.layers.append(unit)
 
-    def forward(self, x_BCL: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for unit in self.layers:
-            y_BCL = x_BCL
-            for conv in cast(nn.ModuleDict, unit).values():
-                y_BCL = conv(functional.pad(functional.leaky_relu(y_BCL, 0.01), (cast(WeightNormConv, conv).reach, 0)))
-            x_BCL = x_BCL + y_BCL
-        return x_BCL
+            y = x
+            for layer in cast(nn.ModuleDict, unit).values():
+                y = layer(functional.leaky_relu(y, 0.01), left=cast(WeightNormConv, layer).reach)
+            x = x + y
+        return x
 
 
 class Encoder(nn.Module):
@@ -63,7 +75,13 @@ class Encoder(nn.Module):
 
         What is left of an utterance in the padding behind it would otherwise reach its last frames, by the look-ahead.
         """
-        x_BCF: Tensor = self.generator[:-1](wave_BS.unsqueeze(1))
+        x_BCL: Tensor = self.generator[0](wave_BS.unsqueeze(1))
+        if fit_for_rows(x_BCL):
+            x_BC1L = x_BCL.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+            x_BCL = self.generator[1:LAST_STACK](x_BC1L).squeeze(2).contiguous()
+        else:
+            x_BCL = self.generator[1:LAST_STACK](x_BCL)
+        x_BCF: Tensor = self.generator[LAST_STACK:-1](x_BCL)
         if frames_B is not None:
             x_BCF = x_BCF * (torch.arange(x_BCF.shape[-1], device=x_BCF.device) < frames_B.view(-1, 1, 1))
         return cast(Tensor, self.generator[-1](x_BCF))
