@@ -2,11 +2,12 @@
 graph with one operator a step (waveforms travel between them), and lhotse (cuts into SharWriter), by itself in one
 process and dealt out by hand to as many as the others have.
 
-    python tests/benchmarks/annotate.py [--minutes 60] [--rounds 3] [--workers 2]
+    OMP_NUM_THREADS=1 python tests/benchmarks/annotate.py [--minutes 60] [--rounds 3] [--workers 2]
 
 The work: decode 48 kHz FLAC, find speech, cut, measure bandwidth and loudness, encode segments as FLAC. Ray, and what
 Ray Data starts once for all of its jobs, are started before the clock; the start of the workers is inside. The pool and
-the job also hash the recordings and make every unit final on the disk; the graph and lhotse do neither.
+the job also hash the recordings and make every unit final on the disk; the graph and lhotse do neither. Ray gives a
+worker of one core one thread; so must the others have, or two processes on two cores wait for each other's threads.
 """
 
 import argparse
@@ -233,6 +234,8 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--workers", type=int, default=2)
     args = words.parse_args()
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        words.error("set OMP_NUM_THREADS=1: else processes beside one another have more threads than there are cores")
     spent: dict[str, list[float]] = {name: [] for name in VARIANTS}
     with (
         tempfile.TemporaryDirectory() as place,

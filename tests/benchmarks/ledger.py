@@ -1,7 +1,10 @@
 """What part of the work is bookkeeping? The chain over units in one process, and what the ledger costs in it: to hash
 the recordings, and to make units final (results written, all flushed, renamed). Writing the sound is not counted.
 
-    python tests/benchmarks/ledger.py [--minutes 60] [--rounds 3]
+    OMP_NUM_THREADS=1 python tests/benchmarks/ledger.py [--minutes 60] [--rounds 3]
+        [--corpus manifests/corpora/wild_speech.yaml]
+
+The chain is the cheap one of annotate.py, in which bookkeeping weighs most, or that of a corpus.
 """
 
 import argparse
@@ -15,7 +18,9 @@ from typing import Any
 from annotate import make, manifest_for
 
 import pipelines.chain
+from infra.manifest import load
 from pipelines.chain import Chain
+from pipelines.manifest import CorpusManifest
 from pipelines.sealing import SoundFile
 from pipelines.transforms.probe import Transform as Probe
 from pipelines.units import plan_units
@@ -54,6 +59,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--minutes", type=int, default=60, help="of audio")
     words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--corpus", type=Path, help="manifest of a corpus whose transforms run")
     args = words.parse_args()
     digest_of, save, flush = Probe.digest_of, pipelines.chain.save, SoundFile.flush
     with tempfile.TemporaryDirectory() as place:
@@ -61,6 +67,9 @@ def main() -> None:
         root.mkdir()
         recordings = make(root, minutes=args.minutes)
         manifest = manifest_for(1)
+        if args.corpus is not None:
+            corpus = load(CorpusManifest, args.corpus)
+            manifest = manifest.model_copy(update={"transforms": corpus.transforms})
         units, chain = plan_units(recordings, limits=manifest.units), Chain(manifest)
         chain.run_unit(units[0], Path(place) / "warm")
         print(f"{args.minutes} minutes of 48 kHz audio in {len(units)} units; load {os.getloadavg()[0]:.1f}")
