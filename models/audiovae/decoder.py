@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.audiovae.blocks import AliasFree, Carry, CausalConv, CausalUp
+from models.audiovae.alias_free import AliasFree
+from models.audiovae.blocks import Carry, CausalConv, CausalUp
 from models.audiovae.config import AudioVAEConfig
 
 

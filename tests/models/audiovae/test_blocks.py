@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.audiovae.blocks import AliasFree, SnakeBeta, WeightNormConv, gather, kaiser_sinc, spread
+from models.audiovae.alias_free import AliasFree, SnakeBeta, gather, kaiser_sinc, spread
+from models.audiovae.blocks import WeightNormConv
 
 
 @pytest.mark.parametrize("trained", [False, True])

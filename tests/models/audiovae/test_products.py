@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.audiovae.blocks import AliasFree, Carry, CausalConv, CausalUp
+from models.audiovae.alias_free import AliasFree
+from models.audiovae.blocks import Carry, CausalConv, CausalUp
 
 
 def made(*shape: int, seed: int = 0) -> Tensor:
