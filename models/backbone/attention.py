@@ -166,10 +166,9 @@ def normed_pair(
     query: Tensor, key: Tensor, of_query_E: Tensor, of_key_E: Tensor, cos: Tensor, sin: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Queries and keys through an RMS norm each, and turned."""
-    query, key = (
-        functional.rms_norm(of, of.shape[-1:], weight_E) for of, weight_E in ((query, of_query_E), (key, of_key_E))
-    )
-    return rotate(query, (cos, sin)), rotate(key, (cos, sin))
+    query = functional.rms_norm(query, query.shape[-1:], of_query_E)
+    key = functional.rms_norm(key, key.shape[-1:], of_key_E)
+    return turned_pair(query, key, cos, sin)
 
 
 @fusable
@@ -238,12 +237,12 @@ class Attention(nn.Module):
 
     def normed_and_turned(self, query: Tensor, key: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
         """Queries and keys as they are compared."""
-        norms = self.q_norm, self.k_norm
-        if turn is not None and isinstance(norms[0], RMSNorm) and isinstance(norms[1], RMSNorm):
-            of_query_E, of_key_E = norms[0].weight, norms[1].weight
-            if query.dtype == of_query_E.dtype:
-                return normed_pair(query, key, of_query_E, of_key_E, *turn)
-        query, key = self.q_norm(query), self.k_norm(key)
+        of_query, of_key = self.q_norm, self.k_norm
+        both = isinstance(of_query, RMSNorm) and isinstance(of_key, RMSNorm)
+        if both and turn is not None and query.dtype == of_query.weight.dtype:
+            weights = cast(Tensor, of_query.weight), cast(Tensor, of_key.weight)
+            return normed_pair(query, key, *weights, *turn)
+        query, key = of_query(query), of_key(key)
         return (query, key) if turn is None else (rotate(query, turn), rotate(key, turn))
 
     def keys_and_values(self, x_BLH: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:

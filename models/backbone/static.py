@@ -44,6 +44,11 @@ class StaticHistory:
         zero_RLC = self.store.new_zeros(allowed_RLC.shape)
         return zero_RLC.masked_fill(~allowed_RLC, -math.inf).repeat(self.branches, 1, 1)[:, None]
 
+    def causal(self, new: int) -> tuple[Tensor, Tensor]:
+        """The mask of so many new tokens that look at themselves and all before them, and their `columns`."""
+        column_RL = self.columns(new)
+        return self.bias(self.every_column() <= column_RL[..., None]), column_RL
+
     def every_column(self) -> Tensor:
         """(C,)."""
         return torch.arange(self.width, device=self.length_R.device)
@@ -107,8 +112,7 @@ class StaticLanguage:
 
     def attended(self, new: int) -> tuple[Tensor, Tensor]:
         """Mask and positions of new tokens. Those that are not real come last, so nothing real looks at them."""
-        column_RL = self.history.columns(new)
-        return self.history.bias(self.history.every_column() <= column_RL[..., None]), column_RL
+        return self.history.causal(new)
 
     def join(self, key_BALE: Tensor, value_BALE: Tensor, *, layer: int) -> tuple[Tensor, Tensor]:
         """As StaticKeyValues.join."""
@@ -131,8 +135,8 @@ class StaticSemantic:
 
     def mask(self, new: int) -> Tensor:
         """Causal."""
-        column_RL = self.history.columns(new)
-        return self.history.bias(self.history.every_column() <= column_RL[..., None])
+        mask, _ = self.history.causal(new)
+        return mask
 
     def heard(self, latent_BFD: Tensor, *, new: int) -> None:
         """Note that these frames have joined the past."""

@@ -100,7 +100,7 @@ class Batch:
         limit = request.limit(self.bundle.config.patches_per_second)
         check_positions(self.bundle, len(first) + limit)
         voice = voice_of(self.bundle, request, draws) if voice is None else voice
-        prompt = 0 if voice.latent_1FD is None else voice.latent_1FD.shape[1] // self.bundle.config.patch_size
+        prompt = voice.patches(self.bundle.config.patch_size)
         check_positions(self.bundle, len(first) + prompt + limit + 1)
         chunks = [first, *(next(words) for _ in range(prompt))]
         turn = Turn(self.added, request, draws, words, limit, redo_tail=voice.continues)

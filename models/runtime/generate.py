@@ -76,18 +76,27 @@ def generate_batch(bundle: "Bundle", requests: Sequence[Request]) -> list[Speech
             if step.error is not None:
                 raise step.error
             made[number].append(step)
+    return speeches(bundle, made)
+
+
+def spoken(bundle: "Bundle", made: Sequence[Step]) -> Speech:
+    """The patches of one request as a waveform."""
+    return speeches(bundle, [made])[0]
+
+
+def speeches(bundle: "Bundle", made: Sequence[Sequence[Step]]) -> list[Speech]:
+    """The patches of requests as waveforms."""
     latents = [torch.cat([step.latent_KD for step in own]) for own in made]
     waves = all_decoded(bundle.audiovae, latents)
-    return [spoken(bundle, own, wave_S=wave_S) for own, wave_S in zip(made, waves, strict=True)]
+    return [speech(bundle, *one) for one in zip(made, latents, waves, strict=True)]
 
 
-def spoken(bundle: "Bundle", made: Sequence[Step], *, wave_S: Tensor | None = None) -> Speech:
-    """Patches as a waveform, which may have been decoded already."""
-    latent_FD = torch.cat([step.latent_KD for step in made])
+def speech(bundle: "Bundle", made: Sequence[Step], latent_FD: Tensor, wave_S: Tensor) -> Speech:
+    """What was spoken, on the CPU."""
     finish = made[-1].finish_reason
     assert finish is not None
     return Speech(
-        wave_S=(decoded(bundle.audiovae, latent_FD) if wave_S is None else wave_S).cpu(),
+        wave_S=wave_S.cpu(),
         rate_hz=bundle.config.audiovae.sample_rate,
         finish_reason=finish,
         latent_FD=latent_FD.cpu(),

@@ -76,7 +76,7 @@ class Session:
         start = tokens.encode(tokenizer, tokens.INTERLEAVED)
         prompt, rest = [start], []
         if voice.latent_1FD is not None:
-            patches = voice.latent_1FD.shape[1] // self.bundle.config.patch_size + 1
+            patches = voice.patches(self.bundle.config.patch_size) + 1
             text = self.with_tag(request.transcript + "\n")
             order = tokens.alternate(
                 tokens.encode(tokenizer, text),

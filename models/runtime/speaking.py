@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.backbone.backbone import Backbone
-from models.backbone.config import ModelConfig
 from models.backbone.flow import Sampler, sampler_for
 from models.backbone.state import HeadState, State, join_heads, join_states
 from models.runtime.draws import Draws
@@ -33,6 +32,14 @@ class Parts:
     mean_D: Tensor
     std_D: Tensor
 
+    def raw(self, patch_BKD: Tensor) -> Tensor:
+        """Patches as semantic encoder and AudioVAE take them."""
+        return patch_BKD * self.std_D + self.mean_D
+
+    def normalized(self, raw_BKD: Tensor) -> Tensor:
+        """The reverse: patches as the head takes and makes them."""
+        return (raw_BKD - self.mean_D) / self.std_D
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -45,14 +52,10 @@ class Opening:
     most: int
     """Own patches that may come, for which memory is reserved."""
 
-    def patches(self, config: ModelConfig) -> int:
-        """Of the prompt."""
-        return 0 if self.voice.latent_1FD is None else self.voice.latent_1FD.shape[1] // config.patch_size
-
     @property
-    def tokens(self) -> int:
-        """Of text."""
-        return sum(map(len, self.words))
+    def ids(self) -> list[int]:
+        """All of the text's tokens."""
+        return [token for chunk in self.words for token in chunk]
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Speaking:
         backbone, inputs = self.parts.backbone, []
         if self.made_BKD is not None:
             backbone.append_patches(self.head, self.hidden_BH, self.made_BKD)
-            inputs = list(backbone.embed_patches(self.state, self.raw(self.made_BKD)))
+            inputs = list(backbone.embed_patches(self.state, self.parts.raw(self.made_BKD)))
             self.made_BKD = None
         rows_LH = []
         for row, ids in enumerate(words):
@@ -117,20 +120,16 @@ class Speaking:
 
     def replace(self, raw_BKD: Tensor) -> None:
         """Hear another patch instead of the one that was made last."""
-        self.made_BKD = (raw_BKD - self.parts.mean_D) / self.parts.std_D
+        self.made_BKD = self.parts.normalized(raw_BKD)
 
     def spoken(self) -> Tensor:
         """The patch that was made last, as the AudioVAE takes it: (B, K, D)."""
         assert self.made_BKD is not None
-        return self.raw(self.made_BKD)
+        return self.parts.raw(self.made_BKD)
 
     def finite(self) -> Tensor:
         """Whether that patch is made of numbers, (B,)."""
         return self.spoken().isfinite().all(dim=2).all(dim=1)
-
-    def raw(self, patch_BKD: Tensor) -> Tensor:
-        """Patches as semantic encoder and AudioVAE take them."""
-        return patch_BKD * self.parts.std_D + self.parts.mean_D
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Forget all generations but these."""
@@ -158,7 +157,7 @@ def begin(parts: Parts, sampler: Sampler, opening: Opening) -> Speaking:
     state = backbone.start()
     speaker_1H = backbone.speaker(voice.xvector_1E, scale=opening.speaker_scale)
     head = backbone.start_head(sampler, speaker_1H, patches=len(words) + opening.most)
-    ids = torch.tensor([token for chunk in words for token in chunk], dtype=torch.long, device=backbone.device)
+    ids = torch.tensor(opening.ids, dtype=torch.long, device=backbone.device)
     text_THs = torch.split(backbone.embed_text(ids), [len(chunk) for chunk in words])
     latent_1FD = voice.latent_1FD
     if latent_1FD is None or not latent_1FD.shape[1]:
@@ -174,7 +173,7 @@ def begin(parts: Parts, sampler: Sampler, opening: Opening) -> Speaking:
             pieces.append(patch_PH[number : number + 1])
             length += 1
     hidden_1LH = backbone.prefill(state, torch.cat(pieces)[None])
-    backbone.append_patches(head, hidden_1LH[:, before], (latent_1FD - parts.mean_D) / parts.std_D)
+    backbone.append_patches(head, hidden_1LH[:, before], parts.normalized(latent_1FD))
     return Speaking(parts, state, head, hidden_1LH[:, -1])
 
 

@@ -88,29 +88,31 @@ class StaticSpeaking:
         """Hear another patch instead of the one that was made last."""
         slots = self.slots
         for row, raw_KD in zip(self.rows_at, raw_BKD, strict=True):
-            slots.made_RKD[row] = (raw_KD - self.parts.mean_D) / self.parts.std_D
+            slots.made_RKD[row] = self.parts.normalized(raw_KD)
             slots.raw_RKD[row] = raw_KD
 
     def advance(self, words: Sequence[Sequence[int]]) -> None:
         """Hear the last patch and read text tokens (maybe none) behind it, a list a generation."""
         if self.unheard:
-            width = smallest(HEARS, max(map(len, words)))
-            self.room_for(patches=1, positions=1 + width)
-            self.say([ids[:width] for ids in words], width)
-            self.slots.run("hear", width)
+            words = self.step("hear", words, widths=HEARS, patches=1)
             self.unheard = False
-            self.patches = [count + 1 for count in self.patches]
-            self.positions = [
-                count + 1 + min(width, len(ids)) for count, ids in zip(self.positions, words, strict=True)
-            ]
-            words = [ids[width:] for ids in words]
-        while longest := max(map(len, words)):
-            width = smallest(READS, longest)
-            self.room_for(patches=0, positions=width)
-            self.say([ids[:width] for ids in words], width)
-            self.slots.run("read", width)
-            self.positions = [count + min(width, len(ids)) for count, ids in zip(self.positions, words, strict=True)]
-            words = [ids[width:] for ids in words]
+        while any(map(len, words)):
+            words = self.step("read", words, widths=READS, patches=0)
+
+    def step(
+        self, name: str, words: Sequence[Sequence[int]], *, widths: Sequence[int], patches: int
+    ) -> Sequence[Sequence[int]]:
+        """Run `hear` or `read` over so many patches of each, and as many of the text tokens as one step takes; what is
+        left of these."""
+        width = smallest(widths, max(map(len, words)))
+        self.room_for(patches=patches, positions=patches + width)
+        self.say([ids[:width] for ids in words], width)
+        self.slots.run(name, width)
+        self.patches = [count + patches for count in self.patches]
+        self.positions = [
+            count + patches + min(width, len(ids)) for count, ids in zip(self.positions, words, strict=True)
+        ]
+        return [ids[width:] for ids in words]
 
     def say(self, words: Sequence[Sequence[int]], width: int) -> None:
         """Lay out text tokens for a step that reads at most so many."""
@@ -140,7 +142,7 @@ class StaticSpeaking:
                 self.slots.take(row, one)
         texts: list[Sequence[int]] = [[] for _ in self.rows_at]
         for opening, one in zip(openings, began, strict=True):
-            texts.append([token for chunk in opening.words for token in chunk] if one is None else [])
+            texts.append(opening.ids if one is None else [])
         self.rows_at += places
         self.patches += patches
         self.positions += positions
@@ -198,8 +200,8 @@ def static_speaking(
     """Generations in slots; None where the bundle has none, or no room for them."""
     if pool is None:
         return None
-    prompts = [one.patches(parts.backbone.config) for one in openings]
-    positions = max(count + one.tokens for count, one in zip(prompts, openings, strict=True))
+    prompts = [one.voice.patches(parts.backbone.config.patch_size) for one in openings]
+    positions = max(count + len(one.ids) for count, one in zip(prompts, openings, strict=True))
     size = Size.holding(rows=len(openings), patches=max(prompts), positions=positions)
     slots = pool.lend(parts, sampler, size)
     if slots is None:

@@ -39,6 +39,10 @@ class Voice:
         """Whether speech continues the recording."""
         return self.latent_1FD is not None
 
+    def patches(self, size: int) -> int:
+        """Patches of so many frames that are heard before speech begins."""
+        return 0 if self.latent_1FD is None else self.latent_1FD.shape[1] // size
+
 
 @dataclass
 class Heard:
