@@ -58,13 +58,18 @@ def require_place(path: Path, *, what: str) -> None:
         raise Refused(f"{what} cannot be written: {os.strerror(error.errno or 0)}; name another place") from None
 
 
+def part_of(path: Path) -> Path:
+    """What a file is called until it is whole: another name each time, for two processes may make the same one."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write piece by piece, which appears under its name only when it is whole, and on the disk.
 
     What a killed process leaves is `<name>.<random>.tmp`. The caller makes the rename durable (`sync_folder`).
     """
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             yield file

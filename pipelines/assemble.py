@@ -75,7 +75,8 @@ class Kept:
         """All fields of its segment, read from the unit's result."""
         with self.result.open("rb") as file:
             line = os.pread(file.fileno(), self.place[1], self.place[0])
-        return row_of(fate_of(line, place=self.place), corpus=self.corpus, rights=self.rights)
+        fate = fate_of(line, place=self.place)
+        return row_of(fate, corpus=self.corpus, rights={fate.recording: self.rights})
 
 
 @dataclass
@@ -134,7 +135,7 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
         for unit, result in zip(units, results(job.work, ids, chain=chain.fingerprint), strict=True):
             rights = rights_of(unit.recordings)
             found = (fate for fate in result.fates if fate.status == "ready")
-            yield from (row_of(fate, corpus=manifest.name, rights=rights.get(fate.recording, {})) for fate in found)
+            yield from (row_of(fate, corpus=manifest.name, rights=rights) for fate in found)
 
     ways = {recording.text is not None for unit in units for recording in unit.recordings}
     seen = Seen(told_elsewhere(ready, manifest, withheld=why)) if len(ways) > 1 else Seen()
@@ -175,7 +176,7 @@ def judged(
 ) -> Iterator[tuple[Fate, Row]]:
     """The fates of a unit and their rows of the ledger, in the order of recordings; `rights` from `rights_of`."""
     fates = sorted(result.fates, key=lambda fate: (fate.recording, (fate.segment or {}).get("start_sample", -1)))
-    rows = [row_of(fate, corpus=manifest.name, rights=rights.get(fate.recording, {})) for fate in fates]
+    rows = [row_of(fate, corpus=manifest.name, rights=rights) for fate in fates]
     ready = [row for fate, row in zip(fates, rows, strict=True) if fate.status == "ready"]
     verdict_of = {id(row): Verdict(None, (why[0],), why[1]) for row in ready if (why := withheld(row)) is not None}
     allowed = [row for row in ready if id(row) not in verdict_of]
@@ -194,13 +195,14 @@ def judged(
         yield fate, row
 
 
-def row_of(fate: Fate, *, corpus: str, rights: Row) -> Row:
+def row_of(fate: Fate, *, corpus: str, rights: Mapping[str, Row]) -> Row:
     """The fields of a fate's segment; of a recording's fate, the few that it has. License and source are those of
-    `rights` where it has them, whatever they were when the recording was annotated."""
+    `rights` (`rights_of`) where it has them, whatever they were when the recording was annotated."""
+    now = rights.get(fate.recording, {})
     if fate.segment is None:
         facts = {"recording": fate.recording, "license": fate.license, "language": fate.language}
-        return {**facts, "source": fate.source, **rights, "corpus": corpus, "key": None, "given_language": None}
-    return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus, **rights))
+        return {**facts, "source": fate.source, **now, "corpus": corpus, "key": None, "given_language": None}
+    return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus, **now))
 
 
 def given_of(unit: Unit) -> dict[str, Row]:

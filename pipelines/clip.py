@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 from pipelines.row import Recording, Segment, Wave
 
 
+def whole_samples(wave_S: Wave) -> Wave:
+    """The samples as 16 bits hold them: whole numbers, rounded, and clipped at full scale."""
+    whole = np.multiply(wave_S, np.float32(32768), dtype=np.float32)  # exact in 32 bits: a power of two
+    np.rint(whole, out=whole)
+    np.clip(whole, -32768, 32767, out=whole)
+    return whole
+
+
 @dataclass
 class Clip:
     """A segment and its waveform, mono float32 at the segment's native rate; lives inside one worker only."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.clip import Clip, Rejected
+from pipelines.clip import Clip, Rejected, whole_samples
 from pipelines.ledger import Array, Sound
 from pipelines.packing.writer import npy_of
 from pipelines.recipe import Step
@@ -87,8 +87,6 @@ def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dic
 
 def quantized(wave_S: Wave) -> Wave:
     """The waveform as 16-bit FLAC will give it back: what is measured is what is stored, to the last bit."""
-    whole = np.multiply(wave_S, np.float32(32768), dtype=np.float32)
-    np.rint(whole, out=whole)
-    np.clip(whole, -32768, 32767, out=whole)
+    whole = whole_samples(wave_S)
     whole /= np.float32(32768)
     return whole

@@ -1,11 +1,12 @@
 """The sound of a unit on its way to the disk, and how a unit becomes final: sound and result, whole, or neither."""
 
 import os
-import secrets
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+from infra.storage import part_of
 
 FLUSHED_BYTES = 2_000_000
 """Given to the disk at a time, while the next segments are worked on: so there is little to wait for in the end."""
@@ -71,11 +72,6 @@ class SoundFile:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-
-
-def part_of(path: Path) -> Path:
-    """What a file is called until it is whole: another name each time, for two workers may have the same unit."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def clear_parts(folder: Path) -> None:

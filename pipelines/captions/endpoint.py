@@ -8,15 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from models.frozen import WeightsError, local_file
 from pipelines.captions.answer import Answer, prompt_digest
 from pipelines.captions.calls import Caller, ForbiddenAddressError, UnreachableError
 from pipelines.captions.memory import Caps, Memory, Spent
 from pipelines.captions.settings import Endpoint
 from pipelines.captions.styles import BadAnswerError, Usage, answer, request
-from pipelines.clip import Clip
+from pipelines.clip import Clip, whole_samples
 
 RATE_HZ = 16000
 AUDIO_TOKENS_A_SECOND, PROMPT_TOKENS = 32, 600
@@ -226,8 +224,7 @@ class Asker:
 
 def key_of(clip: Clip, question: str) -> str:
     """Of the sound as 16-bit samples, its rate, and the question: what the answer depends on."""
-    whole = np.clip(np.rint(clip.wave_S.astype(np.float64) * 32768.0), -32768, 32767).astype("<i2")
-    state = hashlib.sha256(whole.tobytes())
+    state = hashlib.sha256(whole_samples(clip.wave_S).astype("<i2").tobytes())
     state.update(f"{clip.segment.rate_hz}/{question}".encode())
     return state.hexdigest()
 

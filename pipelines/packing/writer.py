@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from infra.manifest import canonical
 from infra.storage import replacing, sync_folder, write_json
+from pipelines.clip import whole_samples
 from pipelines.packing.index import PACK, CorpusError, index_name
 from pipelines.packing.parts import PARTS, entry_of, index_schema, part_path, write_part
 from pipelines.policy.licenses import join
@@ -95,10 +96,8 @@ def flac_of(wave_S: Wave, *, rate_hz: int) -> bytes:
     """The waveform as 16-bit FLAC; exact for a 16-bit source, clipped at full scale, the same bytes every time."""
     import soundfile
 
-    whole = np.rint(wave_S * np.float32(32768))  # exact in 32 bits: a power of two
-    np.clip(whole, -32768, 32767, out=whole)
     file = io.BytesIO()
-    soundfile.write(file, whole.astype(np.int16), rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, whole_samples(wave_S).astype(np.int16), rate_hz, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 

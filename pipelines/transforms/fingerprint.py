@@ -5,10 +5,8 @@ It belongs before the transforms that change the waveform, so that it tells the 
 
 import hashlib
 
-import numpy as np
-
 from infra.manifest import Manifest
-from pipelines.clip import Clip, Rejected
+from pipelines.clip import Clip, Rejected, whole_samples
 from pipelines.copies.prints import RATE_HZ, told, words_of
 from pipelines.transforms import fingerprint_of
 
@@ -33,6 +31,6 @@ class Transform:
 
     def one(self, clip: Clip) -> Clip:
         """Both, from the waveform."""
-        samples = np.clip(np.rint(clip.wave_S.astype(np.float64) * 32768.0), -32768, 32767).astype("<i2")
+        samples = whole_samples(clip.wave_S).astype("<i2")
         hashed = hashlib.sha256(f"{clip.segment.rate_hz}:".encode() + samples.tobytes()).hexdigest()
         return clip.with_(pcm_sha256=hashed, audio_print=told(words_of(clip.at(RATE_HZ))))
