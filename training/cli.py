@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     return verbs[args.verb](args)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, *, resume: bool = False) -> int:
     """Train, and print where the bundle lies and what the losses came to."""
     from infra.workflow.single import settings_of, single
     from training.report import first_to_last
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         storage=storage_of(args),
         overrides=settings_of(args.set),
         force=getattr(args, "force", False),
-        resume=getattr(args, "resume", False),
+        resume=resume,
     )
     print(first_to_last(made.summary))
     print(made.out / "bundle")
@@ -79,8 +79,7 @@ def resume(args: argparse.Namespace) -> int:
 
     Raises: Refused.
     """
-    args.resume = True
-    return run(args)
+    return run(args, resume=True)
 
 
 def storage_of(args: argparse.Namespace) -> "Storage | None":

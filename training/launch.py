@@ -17,13 +17,13 @@ from models.runtime.bundle import BundleError
 from pipelines.shards import CorpusError, open_corpus
 from training import heard, report
 from training.checkpoint import CheckpointError
-from training.data.batching import plan_of
-from training.data.stream import DataError, open_sources, seconds_of
+from training.data.batching import plan_of, sources_of
+from training.data.stream import DataError, seconds_of
 from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
 from training.leaks import Leak
 from training.loop import Halted, Worker
-from training.manifest import StageManifest, least_seconds, needs_text
+from training.manifest import StageManifest
 from training.manifest import identity as identity
 from training.steplog import LOSSES, read_log
 from training.update import NonFinite
@@ -108,13 +108,7 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
     if parent is None and manifest.model is None:
         raise Refused(f"{job.name}: give it a bundle (start_from), or set `model` to a name in manifests/models")
     try:
-        sources = open_sources(
-            manifest.data,
-            folders=folders,
-            needs_text=needs_text(manifest.objective.name),
-            least_seconds=least_seconds(manifest.objective),
-            memory=job.work / heard.FOUND,
-        )
+        sources = sources_of(manifest, folders=folders, memory=job.work / heard.FOUND)
         plan = plan_of(manifest, sources)
     except (DataError, CorpusError) as error:
         raise Refused(str(error)) from None

@@ -21,16 +21,14 @@ from training import checkpoint as checkpoints
 from training import heard
 from training.checkpoint import Background, Checkpoint, CheckpointWriter
 from training.compiled import compile_blocks
-from training.data.batching import Share, plan_of
+from training.data.batching import Share, plan_of, sources_of
 from training.data.draw import Draw
 from training.data.reading import Hears, read_batch
-from training.data.stream import open_sources
 from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine, precision
 from training.errand import Errand
 from training.heaviest import try_heaviest
 from training.leaks import stop_at_leak
-from training.manifest import least_seconds, needs_text
 from training.objectives import Batch, Objective, StepReport
 from training.recompute import recompute_blocks
 from training.schedule import lr_at
@@ -61,13 +59,7 @@ class Worker:
         self.work = Path(self.errand.work)
         self.checkpoints = self.work / "checkpoints"
         module = resolve("training.objectives", manifest.objective.name)
-        sources = open_sources(
-            manifest.data,
-            folders=self.errand.folders,
-            needs_text=needs_text(manifest.objective.name),
-            least_seconds=least_seconds(manifest.objective),
-            memory=self.work / heard.FOUND,
-        )
+        sources = sources_of(manifest, folders=self.errand.folders, memory=self.work / heard.FOUND)
         self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.background = Background()

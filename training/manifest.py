@@ -12,7 +12,7 @@ from infra.storage import glance
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -95,8 +95,8 @@ class Schedule(Manifest):
 
     shape: Literal["constant", "linear", "cosine", "exponential"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    warmup_from: Rate = 0.0
-    final_lr: Rate = 0.0
+    warmup_from: NotNegative = 0.0
+    final_lr: NotNegative = 0.0
 
 
 class Engine(Manifest):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from infra.manifest import ManifestError
 from infra.objects import Place, place_of
-from training.data.batching import plan_of
-from training.data.stream import open_sources, seconds_of
-from training.manifest import StageManifest, least_seconds, load_model, needs_text, players_of
+from training.data.batching import plan_of, sources_of
+from training.data.stream import seconds_of
+from training.manifest import StageManifest, load_model, players_of
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
@@ -55,12 +55,7 @@ def lines(
 
 def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterator[str]:
     """Samples, hours and epochs of the mixture."""
-    sources = open_sources(
-        manifest.data,
-        folders=folders,
-        needs_text=needs_text(manifest.objective.name),
-        least_seconds=least_seconds(manifest.objective),
-    )
+    sources = sources_of(manifest, folders=folders)
     plan = plan_of(manifest, sources)
     hours = seconds_of(sources) / 3600
     yield (

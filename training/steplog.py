@@ -21,7 +21,7 @@ class StepLog:
 
     def __init__(self, path: Path, *, journal: str | None, first: int, every: int, speed: Speed | None = None) -> None:
         self.every, self.speed = every, speed or Speed()
-        kept = [line for line in read_log(path) if line["step"] <= first and first]
+        kept = [line for line in read_log(path) if line["step"] <= first] if first else []
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a", encoding="utf-8", buffering=1)
         self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")

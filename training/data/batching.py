@@ -8,18 +8,20 @@ A step is dealt to `world * accumulation` micro-batches by lots: the workers cha
 ones are read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.objects import Place
 from training.data.mixture import shares
 from training.data.permutation import Permutation, seed_of
-from training.data.stream import Source
-from training.manifest import Data, StageManifest
+from training.data.stream import Source, open_sources
+from training.manifest import Data, StageManifest, least_seconds, needs_text
 
 POOL = 16_384
 """Samples that are sorted together, about. Padding falls with it, and the first batch of a start costs its sorting."""
@@ -45,6 +47,19 @@ class Share:
     picks: list[Pick]
     idle: bool = False
     """There were fewer samples than micro-batches: a repeated one, which must not count."""
+
+
+def sources_of(
+    manifest: StageManifest, *, folders: Mapping[str, str | Path | Place], memory: Path | None = None
+) -> list[Source]:
+    """The mixture of a stage, as its objective takes samples (training.data.stream.open_sources)."""
+    return open_sources(
+        manifest.data,
+        folders=folders,
+        needs_text=needs_text(manifest.objective.name),
+        least_seconds=least_seconds(manifest.objective),
+        memory=memory,
+    )
 
 
 def plan_of(manifest: StageManifest, sources: Sequence[Source]) -> "Plan":

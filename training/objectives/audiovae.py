@@ -6,7 +6,7 @@ report gives no weights. The discriminator moves first, on a waveform made witho
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -22,24 +22,22 @@ from training.data.draw import Draw
 from training.losses.adversarial import discriminator_loss, feature_distance, generator_loss
 from training.losses.kl import kl_through_flow
 from training.losses.mel import mel_distance
+from training.manifest import Count, NotNegative
 from training.objectives import Batch, Player, Term
 
 PLAYERS = ("discriminator", "generator")
 NEEDS_TEXT = False
 
-Positive = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
-
 
 class Judges(Manifest):
     """Sub-discriminators; no hop means no constant-Q one."""
 
-    periods: tuple[Positive, ...] = Field(default=(2, 3, 5, 7, 11), min_length=1)
-    period_channels: tuple[Positive, ...] = Field(default=(32, 128, 512, 1024, 1024), min_length=1)
-    cqt_hops: tuple[Positive, ...] = (512, 256, 256)
-    cqt_bins: tuple[Positive, ...] = (24, 36, 48)
-    cqt_octaves: Positive = 9
-    cqt_channels: Positive = 128
+    periods: tuple[Count, ...] = Field(default=(2, 3, 5, 7, 11), min_length=1)
+    period_channels: tuple[Count, ...] = Field(default=(32, 128, 512, 1024, 1024), min_length=1)
+    cqt_hops: tuple[Count, ...] = (512, 256, 256)
+    cqt_bins: tuple[Count, ...] = (24, 36, 48)
+    cqt_octaves: Count = 9
+    cqt_channels: Count = 128
 
     @model_validator(mode="after")
     def hops_have_bins(self) -> "Judges":
@@ -52,22 +50,22 @@ class Judges(Manifest):
 class Flow(Manifest):
     """The flow that the posterior is regularized through."""
 
-    hidden: Positive = 256
-    kernel: Positive = 5
-    layers: Positive = 4
-    couplings: Positive = 4
+    hidden: Count = 256
+    kernel: Count = 5
+    layers: Count = 4
+    couplings: Count = 4
 
 
 class Config(Manifest):
     """Settings of the objective; the defaults are full size."""
 
-    crop_frames: Positive = 240
+    crop_frames: Count = 240
     """Latent frames of a training crop, 40 ms each; shorter utterances are followed by silence."""
-    mel_weight: Weight = 15.0
-    adversarial_weight: Weight = 1.0
-    feature_weight: Weight = 1.0
+    mel_weight: NotNegative = 15.0
+    adversarial_weight: NotNegative = 1.0
+    feature_weight: NotNegative = 1.0
     """On top of the published 2, which is part of the term."""
-    kl_weight: Weight = 0.1
+    kl_weight: NotNegative = 0.1
     kl_ramp_steps: int = Field(default=50_000, ge=0)
     """The KL's weight grows linearly from 0 over so many steps: the latent learns to carry something first."""
     kl_form: Literal["sample", "mean"] = "sample"

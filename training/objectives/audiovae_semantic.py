@@ -21,9 +21,10 @@ from models.frozen import WeightsError
 from models.frozen.wavlm import WavLM
 from models.runtime.bundle import Bundle
 from training.data.draw import Draw
+from training.manifest import Count, NotNegative
 from training.objectives import Batch, Player, Term, audiovae
 from training.objectives.audiovae import PLAYERS as PLAYERS
-from training.objectives.audiovae import Crops, GeneratorPlayer, Positive, Weight, take
+from training.objectives.audiovae import Crops, GeneratorPlayer, take
 from training.objectives.audiovae import least_seconds as least_seconds
 
 NEEDS_TEXT = False
@@ -32,11 +33,11 @@ NEEDS_TEXT = False
 class Head(Manifest):
     """The language model that is thrown away; defaults are those of Qwen2.5-0.5B."""
 
-    width: Positive = 896
-    layers: Positive = 24
-    heads: Positive = 14
-    key_value_heads: Positive = 2
-    ffn: Positive = 4864
+    width: Count = 896
+    layers: Count = 24
+    heads: Count = 14
+    key_value_heads: Count = 2
+    ffn: Count = 4864
 
     @model_validator(mode="after")
     def heads_share_the_width(self) -> "Head":
@@ -55,9 +56,9 @@ class Config(audiovae.Config):
     wavlm: Path | None = None
     """A folder with WavLM weights (transformers, safetensors); without one the alignment is not part of the stage."""
     wavlm_layer: int = Field(default=23, ge=0)
-    wavlm_weight: Weight = 1.0
-    asr_weight: Weight = 1.0
-    speaker_weight: Weight = 1.0
+    wavlm_weight: NotNegative = 1.0
+    asr_weight: NotNegative = 1.0
+    speaker_weight: NotNegative = 1.0
     head: Head = Head()
 
 

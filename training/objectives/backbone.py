@@ -23,6 +23,7 @@ from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import count, over_patches, patch_error
 from training.losses.stop import stop_count, stop_loss
+from training.manifest import NotNegative
 from training.objectives import Batch, Player, Term
 
 PLAYERS = ("backbone",)
@@ -41,7 +42,6 @@ def some_layout(layouts: dict[Layout, float]) -> dict[Layout, float]:
 
 
 Layouts = Annotated[dict[Layout, float], AfterValidator(some_layout)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Config(Manifest):
@@ -57,7 +57,7 @@ class Config(Manifest):
     """Utterances whose text begins with its language, so that a tag is understood and not needed (our choice)."""
     llm_init: Path | None = None
     """A local Qwen2 directory to start the LLM of a new backbone from."""
-    weights: dict[Literal["flow/velocity", "stop/bce"], Weight] = Field(
+    weights: dict[Literal["flow/velocity", "stop/bce"], NotNegative] = Field(
         default={"flow/velocity": 1.0, "stop/bce": 1.0}, min_length=1
     )
 
