@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ class Read:
     def reasons(self) -> dict[str, str]:
         """Name -> reason, of those that cannot be used."""
         return {name: made.reason for name, made in self.probed.items() if isinstance(made, Unusable)}
+
+
+Reader = Callable[..., Read]
+"""The fixture `read`."""
+
+
+def facts(item: Recording, *names: str) -> tuple[Any, ...]:
+    """Some fields of a recording."""
+    return tuple(getattr(item, name) for name in names)
 
 
 def put(root: Path, files: Mapping[str, bytes | str]) -> None:

@@ -1,7 +1,6 @@
 """Tars and tables are read where they lie; what is amiss in them is a failed row, and never silence."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 
 from infra.workflow.node import Refused
 from pipelines.clip import Decoded
-from tests.pipelines.readers.material import Read, parquet, put, sound, tar
+from tests.pipelines.readers.material import Reader, parquet, put, sound, tar
 
-Reader = Callable[..., Read]
 WAV = sound("wav")
 
 
