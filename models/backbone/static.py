@@ -185,12 +185,10 @@ class StaticHead:
         return torch.cat([self.waiting_RUH, token_RLH], dim=1)
 
     def positions(self, new: int, *, repeats: int) -> Tensor:
-        """(repeats * B, L): where no unit waits, the unit in the making stands in its place."""
-        unit = self.waiting_RUH.shape[1]
+        """(repeats * B, L). Where no unit waits, there is no history either, and the unit in the making stands one unit
+        further on than need be: what it says depends on distances alone."""
         offset_L = torch.arange(new, device=self.waits_R.device)
-        skipped_R1 = unit * (1 - self.waits_R[:, None])
-        position_RL = self.history.length_R[:, None] + offset_L - (offset_L >= unit) * skipped_R1
-        return position_RL.repeat(repeats, 1)
+        return (self.history.length_R[:, None] + offset_L).repeat(repeats, 1)
 
     def mask(self, new: int, *, full: int) -> Tensor:
         """As HeadState.mask; the unit in the making looks at the waiting one only where one waits."""
