@@ -1,5 +1,6 @@
 """The machines: what a cluster manifest says, and the one place where Ray is started or joined."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,7 +80,7 @@ class Cluster:
                 return
             began = time.monotonic()
             on_terminate = signal.getsignal(signal.SIGTERM)
-            with tempfile.TemporaryDirectory(prefix="stipple-code-") as scratch:
+            with tempfile.TemporaryDirectory(prefix="stipple-code-") as scratch, kept_from_children(signal.SIGHUP):
                 context = ray.init(**options(self.manifest, scratch=Path(scratch)))
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
@@ -99,6 +101,17 @@ class Cluster:
             self.ours = False
             if self.session is not None and not keep_logs:
                 shutil.rmtree(self.session, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def kept_from_children(number: signal.Signals) -> Iterator[None]:
+    """Processes that this thread starts meanwhile, and theirs, do not get the signal: a terminal that is closed sends
+    SIGHUP to all of them, and workers must outlive it to save their state. Ray keeps SIGINT from them itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def options(manifest: ClusterManifest, *, scratch: Path) -> dict[str, Any]:

@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     heard.add_argument("--keys", action="store_true", help="and the steps at which they did")
     actions.add_parser("list", parents=[where, mlflow], help="every artifact of the store, newest first")
     ship = actions.add_parser("ship", parents=[where, mlflow], help="send what MLflow does not have yet")
-    ship.add_argument("--follow", action="store_true", help="go on until standard input closes (the workflow uses it)")
+    ship.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on until standard input closes, whose first line is the tracking URI (the workflow uses it)",
+    )
     actions.add_parser("rebuild", parents=[where, mlflow], help="send everything again, to an empty MLflow")
     page = actions.add_parser("open", parents=[where, mlflow], help="serve MLflow's web page on this machine")
     page.add_argument("--port", type=int, default=5000)
@@ -69,15 +73,15 @@ def main(args: argparse.Namespace) -> int:
         for line in lines:
             print(line)
         return 0
-    uri = args.tracking or default_tracking(store.root)
+    following = args.action == "ship" and args.follow
+    told = sys.stdin.readline().strip() if following else args.tracking
+    uri = told or default_tracking(store.root)
     if args.action == "list":
         return listed(store, uri)
     if args.action == "open":
         return serve(uri, port=args.port)
     store.reap(say)
-    return (
-        follow(store, uri) if args.action == "ship" and args.follow else ship(store, uri, anew=args.action == "rebuild")
-    )
+    return follow(store, uri) if following else ship(store, uri, anew=args.action == "rebuild")
 
 
 def listed(store: Store, uri: str) -> int:
@@ -154,7 +158,8 @@ def serve(uri: str, *, port: int) -> int:
         except OSError:
             raise Refused(f"port {port} is in use: stop what listens there, or name another with --port") from None
     say(f"MLflow starts in about half a minute at http://127.0.0.1:{port} (Ctrl-C stops it)")
-    words = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    without = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    settings = os.environ | without  # noqa: TID251 - MLflow reads these from the environment alone
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    told = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    told["MLFLOW_BACKEND_STORE_URI"] = uri  # here, and not in the list of processes: it may hold a password
+    settings = os.environ | told  # noqa: TID251 - MLflow reads these from the environment alone
     os.execve(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words], settings)

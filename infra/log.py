@@ -1,5 +1,6 @@
 """Progress for the person who watches: lines on stderr, a little color on terminals, and quiet libraries."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -20,8 +21,10 @@ def paint(text: str, color: str, *, stream: TextIO | None = None) -> str:
 
 
 def say(line: str) -> None:
-    """One line of progress, whole, at once."""
-    print(line, file=sys.stderr, flush=True)
+    """One line of progress, whole, at once. No work ends because nobody can read it any more: a terminal that was
+    closed, a pipe whose reader has gone."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def sayer(name: str, *, width: int = 0) -> Callable[[str], None]:

@@ -2,7 +2,7 @@
 
 import re
 
-from infra.shipping import Shipped
+from infra.shipping import Shipped, without_password
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what happened
@@ -31,11 +31,12 @@ class reaching:  # noqa: N801 - reads as a word: `with reaching():`
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
         if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable | Rejected):
             return
+        told = without_password(" ".join(str(error).split()))[:300]
         if getattr(error, "error_code", None) in ANSWERS:
-            raise Rejected(" ".join(str(error).split())[:300]) from error
+            raise Rejected(told) from error
         origin = kind.__module__.partition(".")[0]
         if origin in ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3") or isinstance(error, ConnectionError):
-            raise Unreachable(" ".join(str(error).split())[:300]) from error
+            raise Unreachable(told) from error
 
 
 class noting:  # noqa: N801 - reads as a word: `with noting(...):`
@@ -49,7 +50,7 @@ class noting:  # noqa: N801 - reads as a word: `with noting(...):`
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> bool:
         if getattr(error, "error_code", None) != INVALID:
             return False
-        self.shipped.refused.append(f"{self.what}: {str(error)[:300]}")
+        self.shipped.refused.append(f"{self.what}: {without_password(str(error))[:300]}")
         return True
 
 

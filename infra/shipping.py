@@ -1,9 +1,11 @@
 """What of the journals an MLflow has, and the process that sends it the rest while the work goes on.
 
-The shipper is a process of its own, so that a dead, slow or absent MLflow costs the work nothing. It ends when the pipe
-to its standard input closes: because the work is done, or because the driver was killed.
+The shipper is a process of its own, so that a dead, slow or absent MLflow costs the work nothing. Its standard input
+tells it the tracking URI, which may hold a password and so is in no list of processes. It ends when that pipe closes:
+because the work is done, or because the driver was killed.
 """
 
+import contextlib
 import hashlib
 import re
 import subprocess
@@ -43,7 +45,7 @@ class Shipped:
     @classmethod
     def read(cls, journal: Path, uri: str) -> "Shipped":
         """The state that `save` wrote; none yet for a new journal or a new MLflow."""
-        path = journal / f"shipped-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.json"
+        path = journal / f"shipped-{hashlib.sha256(without_password(uri).encode()).hexdigest()[:8]}.json"
         return cls(path, **(read_json(path) or {}))
 
     def save(self) -> None:
@@ -69,8 +71,8 @@ def database_of(uri: str) -> Path | None:
 
 
 def without_password(text: str) -> str:
-    """Words for a person, or for a log, without who and what a tracking URI is opened with."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    """Words for a person, or for a file, without who and what a tracking URI is opened with."""
+    return re.sub(r"(?<=://)[^/\s]+@|(?<=password=)[^&\s]+", lambda found: "***" + "@" * found[0].endswith("@"), text)
 
 
 def default_tracking(store: Path) -> str:
@@ -101,7 +103,7 @@ class Shipping:
         if self.process is not None:
             return
         self.store.mkdir(parents=True, exist_ok=True)
-        words = ["lineage", "ship", "--store", str(self.store), "--tracking", self.uri, "--follow"]
+        words = ["lineage", "ship", "--store", str(self.store), "--follow"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "infra.cli", *words],
@@ -111,6 +113,10 @@ class Shipping:
                 cwd=self.store,
                 start_new_session=True,
             )
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died, and its log says why
+            self.process.stdin.write(self.uri.encode() + b"\n")
+            self.process.stdin.flush()
 
     def finish(self) -> None:
         """Let the shipper send the rest; where it cannot in time, say what holds it and how to send it later."""

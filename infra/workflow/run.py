@@ -1,6 +1,7 @@
 """Run a workflow: skip what is made, resume what broke, go on with the branches that can; stop in a resumable state.
 
-SIGTERM lets the jobs of kinds that say `HALTS` save what they have, for at most GRACE_SECONDS, before all ends.
+SIGTERM, and SIGHUP when a terminal is closed, let the jobs of kinds that say `HALTS` save what they have, for at most
+GRACE_SECONDS, before all ends.
 """
 
 import contextlib
@@ -61,7 +62,7 @@ class Run:
     saving: dict[str, Slot] = field(default_factory=dict)
     """Jobs at work that can be asked to save what they have and end."""
     asked: bool = False
-    """Has SIGTERM come, and have they been asked?"""
+    """Has SIGTERM or SIGHUP come, and have they been asked?"""
     connect: Callable[[], None] | None = None
     """Starts or joins Ray; None: the cluster's own way."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,7 +73,7 @@ class Run:
     def go(self, *, jobs: int = 1) -> dict[str, Row]:
         """Every node in its turn, `jobs` at once where they do not need each other.
 
-        Raises: KeyboardInterrupt when a person or SIGTERM stops it; everything is then noted and resumable.
+        Raises: KeyboardInterrupt when a person or a signal stops it; everything is then noted and resumable.
         """
         self.store.root.mkdir(parents=True, exist_ok=True)
         status, reason = "FINISHED", ""
@@ -171,7 +172,7 @@ class Run:
 
     @contextlib.contextmanager
     def at_work(self, node: Node, slot: Slot) -> Iterator[None]:
-        """While it lasts, SIGTERM asks this job to save what it has, where its kind can do that."""
+        """While it lasts, SIGTERM and SIGHUP ask this job to save what it has, where its kind can do that."""
         if not getattr(node.module, "HALTS", False):
             yield
             return
@@ -262,9 +263,8 @@ def open_above(store: Store, workflow: str, nodes: Mapping[str, Node], experimen
 
 @contextlib.contextmanager
 def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-    """SIGTERM stops as Ctrl-C does; where `ask` finds jobs to wait for, at the end of their grace or a second one.
-
-    Yields what puts the handlers in place again.
+    """SIGTERM and SIGHUP stop as Ctrl-C does; where `ask` finds jobs to wait for, at the end of their grace or at a
+    second one. SIGHUP stays ignored where it is (nohup). Yields what puts the handlers in place again.
     """
     main = threading.main_thread()
     if threading.current_thread() is not main:
@@ -276,7 +276,7 @@ def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.alarm(0)  # Ray's own handler, where it came first, has asked to be killed in 3 s
-        if number == signal.SIGTERM and ask():
+        if number != signal.SIGINT and ask():
             timer.start()
             return
         raise KeyboardInterrupt
@@ -285,7 +285,9 @@ def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
         for number in old:
             signal.signal(number, stop)
 
-    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    if old[signal.SIGHUP] == signal.SIG_IGN:
+        del old[signal.SIGHUP]
     listen()
     try:
         yield listen

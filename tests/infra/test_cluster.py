@@ -1,13 +1,16 @@
 """Where Ray may run, and what it is told; starting it is for the system tests."""
 
 import os
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from infra.cluster import INSIDE_A_JOB, SHIPPED, Cluster, ClusterManifest, options, package, sweep
+from infra.cluster import INSIDE_A_JOB, SHIPPED, Cluster, ClusterManifest, kept_from_children, options, package, sweep
 
 
 def test_a_local_cluster_is_quiet_and_small(tmp_path: Path) -> None:
@@ -50,6 +53,14 @@ def test_sessions_of_dead_processes_are_swept(tmp_path: Path) -> None:
 def test_a_cluster_of_no_cpus_is_refused() -> None:
     with pytest.raises(ValidationError):
         ClusterManifest(cpus=0)
+
+
+def test_children_started_meanwhile_outlive_a_closed_terminal() -> None:
+    told = "import signal; print(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    with kept_from_children(signal.SIGHUP):
+        inside = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    assert inside == "True\n"
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.system

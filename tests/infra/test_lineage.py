@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from infra.journal import JournalWriter, last_end, read_from
+from infra.refusals import Unreachable, reaching
 from infra.shipping import Shipped, Shipping, journals, pending, without_password
 from tests.infra.tracker import client, free_port, journal_of, points, serve, shipped_bytes
 
@@ -71,6 +72,14 @@ def test_no_password_of_a_tracking_server_is_told() -> None:
     )
     assert told == "MLflow at https://***@host:5000/x cannot be reached: http://***@host/api/a@b"
     assert without_password("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    assert without_password("http://ann:s3@cret@host/b and @c") == "http://***@host/b and @c"
+    assert (
+        without_password("postgresql://host/db?user=a&password=b&c=d") == "postgresql://host/db?user=a&password=***&c=d"
+    )
+    with pytest.raises(Unreachable) as caught, reaching():
+        raise ConnectionError("http://ann:s3cret@host/api does not answer")
+    assert str(caught.value) == "http://***@host/api does not answer"
+    assert Shipped.read(Path("j"), "http://a:b@host") == Shipped.read(Path("j"), "http://a:changed@host")
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) -> None:
@@ -196,8 +205,6 @@ def test_what_mlflow_will_not_take_of_one_run_holds_no_other_up(tmp_path: Path, 
 
 @pytest.mark.usefixtures("quiet")
 def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.refusals import Unreachable
-
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES", "0")
     store, uri = tmp_path / "store", f"sqlite:///{tmp_path}/mlflow.db?timeout=0.2"
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
@@ -216,15 +223,20 @@ def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, mon
     assert points(uri, run.id, "loss") == [(1, 1.0), (2, 2.0)]
 
 
-def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(tmp_path: Path) -> None:
-    """Absent throughout (nothing listens), and silent throughout (it accepts, and never answers)."""
+def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Absent throughout (nothing listens), and silent throughout (it accepts, and never answers). Its password is told
+    nowhere."""
     silent = socket.create_server(("127.0.0.1", 0))
     try:
         for number, port in enumerate((free_port(), silent.getsockname()[1])):
             store = tmp_path / f"store{number}"
             run = journal_of(store)
-            shipping = Shipping(store, f"http://127.0.0.1:{port}", wait_seconds=3)
+            shipping = Shipping(store, f"http://ann:s3cret@127.0.0.1:{port}", wait_seconds=3)
             shipping.start()
+            assert shipping.process is not None
+            assert b"s3cret" not in Path(f"/proc/{shipping.process.pid}/cmdline").read_bytes()
             slowest = 0.0
             for step in range(200):
                 began = time.perf_counter()
@@ -238,9 +250,10 @@ def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(tmp_pa
             assert slowest < 0.2, f"a step waited {slowest:.3f} s"
             assert len(read_from(run.writer.path, 0)[0]) == 202
             run.close()
-            assert shipping.process is not None
             shipping.process.kill()
             shipping.process.wait()
+            told = [path.read_text() for path in store.rglob("*") if path.is_file()]
+            assert "s3cret" not in "".join([*told, *capsys.readouterr()])
     finally:
         silent.close()
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,11 @@ from infra.manifest import ManifestError
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import STOP, Refused
+from infra.workflow.run import stoppable
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 
+HERE = Path(__file__).parent
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -186,6 +190,40 @@ def test_sigterm_lets_jobs_at_work_save_first_and_starts_no_others(
     code, _, _ = stipple_run("--set", "a.seconds_per_step=0", "--set", "b.seconds_per_step=0")
     assert code == 0
     assert visits(toys, "a") == list(range(1, 401))
+
+
+def test_a_terminal_that_is_closed_lets_the_job_at_work_save_first(
+    toys: Path, stipple_run: Run, empty_mlflow: Path
+) -> None:
+    shutil.copy(empty_mlflow, toys / "mlflow.db")
+    words = [sys.executable, str(HERE / "toy_stipple.py"), "w.yaml", "--set", "two.steps=400"]
+    words += ["--set", "two.seconds_per_step=0.1"]
+    own = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    own += "os.execv(sys.argv[1], sys.argv[1:])"
+    terminal, inside = os.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-c", own, *words], cwd=toys, stdin=inside, stdout=inside, stderr=inside
+    )
+    os.close(inside)
+    until(lambda: any((toys / "store" / "two").glob("*/work/visits.txt")))
+    os.close(terminal)
+    assert running.wait(timeout=90) == 130
+    (slot,) = Store(toys / "store").slots("two")
+    assert slot.state()["status"] == "interrupted"
+    assert int((slot.work / "asked.txt").read_text()) == visits(toys, "two")[-1] < 400
+    code, _, err = stipple_run("--set", "two.steps=400", "--set", "two.seconds_per_step=0")
+    assert code == 0
+    assert "two    resume: attempt 1 was stopped" in err
+
+
+def test_what_ignores_a_closed_terminal_goes_on_without_it() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stoppable(lambda: False):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_failed_node_is_a_sentence_and_other_branches_go_on(toys: Path, stipple_run: Run) -> None:
