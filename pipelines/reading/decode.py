@@ -16,6 +16,8 @@ MOST_SEEKS = 500_000
 """Of FFmpeg in one file: sound that is interleaved with a picture takes some for every second."""
 MOST_TO_OPEN = 1 << 26
 """Bytes that FFmpeg may read before it says what is in a file: where an MP3 has no frame, it would keep all of it."""
+OPUS_HZ = 48000
+"""Where FFmpeg reads Opus, it is at this rate."""
 LONGEST_ID3 = 1 << 22
 """Bytes of a tag before the sound that FFmpeg is given: one of 16 MB made it take 480 MB of memory."""
 FORMATS = (
@@ -57,7 +59,7 @@ def opened(file: BinaryIO) -> Iterator[Source]:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, ValueError) as refused:
         why = getattr(refused, "error_string", str(refused))
-        with by_ffmpeg(file, Ending(), why=why) as source:
+        with by_ffmpeg(file, ending_of(file, rate_hz=OPUS_HZ), why=why) as source:
             yield source
         return
     with sound:

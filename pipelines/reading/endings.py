@@ -1,9 +1,9 @@
-"""How long a file says that it is, where its decoder would not tell: WAVE and AIFF, Ogg, MPEG audio.
+"""How long a file says that it is, where its decoder would not tell: WAVE and AIFF, Ogg, MPEG audio, AAC in ADTS.
 
-A file that was cut decodes without complaint in all of these.
+A file that was cut decodes without complaint in all of these; so does a WAVE whose header tells of a part alone.
 
-What cannot be found: an MPEG stream without a tag that was cut between two frames, and flipped bits in PCM and MPEG
-(FLAC and Ogg carry checksums).
+What cannot be found: a stream of MPEG, AAC or AC-3 without a tag that was cut between two frames, and flipped bits in
+PCM and MPEG (FLAC and Ogg carry checksums).
 """
 
 import struct
@@ -18,6 +18,8 @@ OGG_TAIL = 1 << 17
 """The longest page of Ogg is 65307 bytes."""
 LONGEST_GARBAGE = 1 << 16
 """Bytes in which the next MPEG frame is looked for."""
+UNTOLD_SECONDS = 0.25
+"""Of sound behind the end that the header of a WAVE tells: less is padding."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ def ending_of(file: BinaryIO, *, rate_hz: int) -> Ending:
     head = file.read(12)
     try:
         if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-            return Ending(wave_samples(file, size))
+            return wave_ending(file, size)
         if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
             return Ending(aiff_samples(file, size))
         if head[:4] == b"OggS":
             return ogg_ending(file, size, rate_hz=rate_hz)
         if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
-            return mpeg_ending(file, size)
+            return adts_ending(file, size) or mpeg_ending(file, size)
     except struct.error:
         return Ending()
     return Ending()
@@ -63,20 +65,39 @@ def chunks_of(file: BinaryIO, size: int, *, order: str) -> list[tuple[bytes, int
     return found
 
 
-def wave_samples(file: BinaryIO, size: int) -> int | None:
-    """Samples that the data chunk declares; None where it does not say, or where they are not of one size."""
+def wave_ending(file: BinaryIO, size: int) -> Ending:
+    """Samples that the data chunk declares, where it says so and they are of one size; and whether sound follows it."""
     chunks = {name: (start, length) for name, start, length in reversed(chunks_of(file, size, order="<"))}
     if b"fmt " not in chunks or b"data" not in chunks:
-        return None
+        return Ending()
     file.seek(chunks[b"fmt "][0])
-    tag, _channels, _rate, _bytes, block, _bits = struct.unpack("<HHIIHH", file.read(16))
-    declared = chunks[b"data"][1]
+    tag, _channels, _rate, byte_rate, block, _bits = struct.unpack("<HHIIHH", file.read(16))
+    start, declared = chunks[b"data"]
     if declared >= UNKNOWN_LENGTH:
         if b"ds64" not in chunks:
-            return None
+            return Ending()
         file.seek(chunks[b"ds64"][0] + 8)
         declared = struct.unpack("<Q", file.read(8))[0]
-    return declared // block if tag in PCM_TAGS and block else None
+    rest = untold_bytes(file, size, end=start + declared + declared % 2)
+    why = f"its header tells of {declared} bytes of sound, but {rest} more follow" if byte_rate else None
+    samples = declared // block if tag in PCM_TAGS and block else None
+    return Ending(samples, why if rest > UNTOLD_SECONDS * byte_rate else None)
+
+
+def untold_bytes(file: BinaryIO, size: int, *, end: int) -> int:
+    """Bytes behind the end of a data chunk that are neither another chunk, nor a tag, nor zeros.
+
+    Whoever writes more than 4 GB, is killed before the header is brought up to date, or strings files together, leaves
+    a file like that.
+    """
+    file.seek(min(end, size))
+    rest = file.read(4096)
+    name = rest[:4]
+    if len(rest) < 8 or name[:3] in (b"ID3", b"TAG") or not rest.strip(b"\0"):
+        return 0
+    inside = end + 8 + struct.unpack("<I", rest[4:8])[0] <= size + 1
+    a_chunk = inside and name not in (b"RIFF", b"RF64") and all(32 <= byte < 127 for byte in name)
+    return 0 if a_chunk else size - end
 
 
 def aiff_samples(file: BinaryIO, size: int) -> int | None:
@@ -176,6 +197,23 @@ def mpeg_ending(file: BinaryIO, size: int) -> Ending:
         if frame is None and head and head[:3] not in (b"TAG", b"APE", b"LYR", b"\0\0\0"):
             at, frame = next_frame(file, at)
     return Ending(samples, tagged=False)
+
+
+def adts_ending(file: BinaryIO, size: int) -> Ending | None:
+    """Of AAC in ADTS frames (ISO 13818-7): whether it ends inside of one; None for what is something else."""
+    at = after_id3(file, size)
+    frames = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(7)
+        if head[:1] != b"\xff" or len(head) > 1 and head[1] & 0xF6 != 0xF0:
+            return None
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) == 7 else 7
+        if length < 7:
+            return None
+        at += length
+        frames += at <= size
+    return Ending(open_end="it ends inside of an AAC frame" if at > size else None) if frames else None
 
 
 def after_id3(file: BinaryIO, size: int) -> int:

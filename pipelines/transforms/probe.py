@@ -188,7 +188,7 @@ class Transform:
     def check(self, mono: Mono, source: Source, recording: Recording) -> None:
         """Raises: BadAudio for what decodes, but is not a recording."""
         seconds, low, high = mono.samples / source.rate_hz, mono.low, mono.high
-        if not mono.samples:
+        if not mono.samples and not source.open_end:
             raise BadAudio("failed:empty: no samples in it")
         if mono.not_finite:
             raise BadAudio(f"failed:not_finite: {mono.not_finite} samples are NaN or infinite")

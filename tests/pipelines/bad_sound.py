@@ -16,12 +16,12 @@ RATE_HZ = 16000
 
 @cache
 def good(kind: str, *, seconds: float = 4.0, rate_hz: int = RATE_HZ) -> bytes:
-    """A file of noise that comes and goes: wav, flac, mp3, ogg, opus, aiff, m4a, m4a front, video, silent video."""
+    """Noise that comes and goes: wav, flac, mp3, ogg, opus, aiff, m4a, m4a front, aac, video, silent video."""
     count = round(seconds * rate_hz)
     time_S = np.arange(count) / rate_hz
     noise_S = np.random.default_rng(0).uniform(-0.5, 0.5, count)
     wave_S = (noise_S * (0.5 + 0.5 * np.sin(2 * np.pi * time_S))).astype(np.float32)
-    if kind in ("m4a", "m4a front", "video", "silent video"):
+    if kind in ("m4a", "m4a front", "video", "silent video", "aac"):
         return in_mp4(wave_S, rate_hz, kind)
     forms = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "mp3": ("MP3", None), "ogg": ("OGG", "VORBIS"),
              "opus": ("OGG", "OPUS"), "aiff": ("AIFF", "PCM_16")}  # fmt: skip
@@ -34,13 +34,13 @@ def good(kind: str, *, seconds: float = 4.0, rate_hz: int = RATE_HZ) -> bytes:
 
 
 def in_mp4(wave_S: Any, rate_hz: int, kind: str) -> bytes:
-    """AAC in MP4; beside or without a picture; its index at the end, or at the front."""
+    """AAC in MP4, or bare; beside or without a picture; its index at the end, or at the front."""
     import av
 
     options = {"movflags": "faststart"} if kind == "m4a front" else {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        av.open(f"{folder}/x.mp4", "w", format="mp4", options=options) as container,
+        av.open(f"{folder}/x.mp4", "w", format="adts" if kind == "aac" else "mp4", options=options) as container,
     ):
         packets: list[Any] = []
         if kind in ("video", "silent video"):

@@ -115,7 +115,11 @@ SOUNDS: dict[str, tuple[bytes, str]] = {
     "flipped bits in a header": (patched(WAV, 0, "<I", 0x12345678), "failed:decode"),
     "data size too large": (patched(WAV, 40, "<I", 1 << 30), "failed:too_long"),
     "data size a little too large": (patched(WAV, 40, "<I", 6 * RATE_HZ * 2), "failed:truncated: declares 6.00 s"),
-    "data size too small": (patched(WAV, 40, "<I", 2 * RATE_HZ * 2), OK),
+    "data size too small": (patched(WAV, 40, "<I", 2 * RATE_HZ * 2), "failed:truncated: its header tells of 64000 "),
+    "data size 0": (patched(WAV, 40, "<I", 0), "failed:truncated: its header tells of 0 bytes"),
+    "wav with chunks behind": (WAV + b"LIST\x04\0\0\0INFO" + b"id3 \x02\0\0\0xx", OK),
+    "wav with a tag behind": (WAV + b"TAG" + bytes(range(1, 126)) * 100, OK),
+    "wav with zeros behind": (WAV + bytes(100_000), OK),
     "data size unknown": (patched(WAV, 40, "<I", 0xFFFFFFFF), OK),
     "flac of a lying length": (flac_samples(FLAC, 10 * RATE_HZ), "failed:"),
     "flac of a vast length": (flac_samples(FLAC, (1 << 36) - 1), "failed:too_long"),
@@ -166,7 +170,9 @@ SOUNDS: dict[str, tuple[bytes, str]] = {
     "ID3 tag of 256 MB": (b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + MP3, "failed:"),
     "ID3 tag of 1 MB": (b"ID3\x04\0\0\0\x40\0\0" + bytes(1 << 20) + MP3, OK),
     "ID3 tags in a row": (b"ID3\x04\0\0\0\0\0\0" * 1000 + MP3, ""),
-    "two wavs in one": (WAV + WAV, OK),
+    "two wavs in one": (WAV + WAV, "failed:truncated: its header tells of 128000 bytes of sound, but 128044 more"),
+    "aac": (good("aac"), OK),
+    "aac cut in a frame": (good("aac")[:-5], "failed:truncated: it ends inside of an AAC frame"),
 }  # fmt: skip
 
 
