@@ -106,8 +106,14 @@ def code_of(*names: str) -> str:
 
 
 def at_level(wave_S: Wave, *, dbfs: float, peak: float = 0.99) -> Wave:
-    """The waveform at an RMS level of `dbfs`, or less where its peak would pass `peak`; silence stays silence."""
-    rms = float(np.sqrt(np.mean(np.square(wave_S, dtype=np.float64)))) if wave_S.size else 0.0
+    """The waveform at an RMS level of `dbfs`, or less where its peak would pass `peak`; silence stays silence.
+
+    A constant that a converter has added is taken off: it is not heard, but networks take it for noise.
+    """
+    if not wave_S.size:
+        return wave_S
+    wave_S = wave_S - np.float32(wave_S.mean(dtype=np.float64))
+    rms = float(np.sqrt(np.mean(np.square(wave_S, dtype=np.float64))))
     if rms < 1e-7:
         return wave_S
     gain = min(10 ** (dbfs / 20) / rms, peak / float(np.abs(wave_S).max()))

@@ -57,10 +57,14 @@ class Spectrum:
 
 
 def spectrum_of(wave_S: Wave, *, rate_hz: int, active_db: float) -> Spectrum | None:
-    """Frames within `active_db` of the loudest are speech; None for silence, and for less than a frame."""
+    """Frames within `active_db` of the loudest are speech; None for silence, and for less than a frame.
+
+    A constant in the signal is taken off: it would be the peak, and make pauses as loud as speech.
+    """
     size = 1 << round(np.log2(FFT_SECONDS * rate_hz))
-    if len(wave_S) < size or not np.abs(wave_S).max() > 0:
+    if len(wave_S) < size or not np.ptp(wave_S) > 0:
         return None
+    wave_S = wave_S - np.float32(wave_S.mean(dtype=np.float64))
     frames = np.lib.stride_tricks.sliding_window_view(wave_S, size)[:: max(1, round(HOP_SECONDS * rate_hz))]
     energy = np.einsum("ij,ij->i", frames, frames)
     active = energy >= energy.max() * 10 ** (-active_db / 10)

@@ -110,10 +110,11 @@ def clipped_ratio(wave_S: Wave) -> float:
 
 
 def frame_energies(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float64]:
-    """Mean square of each frame of 20 ms."""
+    """Mean square of each frame of 20 ms, around the mean of all: a constant in the signal is no sound."""
     size = max(1, round(FRAME_SECONDS * rate_hz))
     count = len(wave_S) // size
-    return np.asarray(np.square(wave_S[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1))
+    frames = wave_S[: count * size].reshape(count, size) - (wave_S.mean(dtype=np.float64) if count else 0.0)
+    return np.asarray(np.square(frames, dtype=np.float64).mean(axis=1))
 
 
 def snr_db(wave_S: Wave, *, rate_hz: int, noise_percentile: float) -> float | None:

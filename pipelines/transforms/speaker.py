@@ -67,7 +67,7 @@ class Transform:
         window, hop = round(window_seconds * self.model.RATE_HZ), round(hop_seconds * self.model.RATE_HZ)
         found = self.model.windows(wave_S, window=window, hop=hop)
         starts = np.minimum(np.arange(len(found)) * hop, max(0, len(wave_S) - window))
-        power = np.array([np.square(wave_S[start : start + window], dtype=np.float64).mean() for start in starts])
+        power = np.array([wave_S[start : start + window].var(dtype=np.float64) for start in starts])
         loud: Vectors = found[power >= power.max() * 10 ** (-self.cfg.quiet_db / 10)]
         return loud
 

@@ -103,6 +103,17 @@ def test_clipping_is_seen_also_after_the_level_was_turned_down(low: Wave) -> Non
         assert ratio > 0.01
 
 
+def test_a_constant_that_a_converter_adds_changes_no_score(low: Wave, high: Wave) -> None:
+    both = np.float32(0.5) * joined([low, high], gap_seconds=0.5, rate_hz=RATE_HZ)
+    for module in (loudness, bandwidth, mos, speaker):
+        transform = module.Transform(module.Config())
+        clips = [clip_of(both + np.float32(constant), RATE_HZ) for constant in (0.0, 0.05, 0.3)]
+        found = [scored(transform, clip) for clip in clips]
+        for name in ("snr_db", "bandwidth_hz", "mos_overall", "speaker_cosine_min"):
+            if (value := getattr(found[0], name)) is not None:
+                assert [getattr(item, name) for item in found] == pytest.approx([value] * 3, rel=0.02), name
+
+
 def test_snr_falls_as_noise_rises(low: Wave) -> None:
     transform = loudness.Transform(loudness.Config())
     background = noise(len(low) / RATE_HZ + 1, rate_hz=RATE_HZ, random=np.random.default_rng(0))
