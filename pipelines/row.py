@@ -113,7 +113,7 @@ class Segment:
     text_raw: str | None = by("transcribe")
     """What is spoken, letter by letter as it was delivered or recognized; None where nobody knows."""
     text: str | None = by("transcribe")
-    """`text_raw` without marks of recognizers and outer spaces: what other transforms and people read."""
+    """`text_raw` without marks of recognizers, markup and outer spaces: what other transforms and people read."""
     text_by: str | None = by("transcribe")
     """`given`, or the recognizer's name; `untranscribed` where `text` is None."""
     heard_text: str | None = by("transcribe")

@@ -3,6 +3,7 @@
 `RULES` is stored with every text: change it with any rule below, so that old and new forms can be told apart.
 """
 
+import html
 import re
 import unicodedata
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 from models.frozen.wetext import LANGUAGES as NORMALIZED
 from models.frozen.wetext import Normalizer
 
-RULES = "text/3"
+RULES = "text/4"
 
 HAN = "\u3400-\u9fff\uf900-\ufaff"
 FULL_WIDTH_LANGUAGES = frozenset({"zh", "yue", "ja"})
@@ -20,8 +21,11 @@ WIDE = str.maketrans(",.!?;:", "，。！？；：")
 SAME = str.maketrans(
     {"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "\u200b": None, "\ufeff": None}
 )
-TAGS = re.compile(r"<\|[^|>]*\|>")
-"""Marks that recognizers leave in their texts, such as `<|en|>`."""
+TAGS = re.compile(r"<\|[^|>]*\|>|</?[a-zA-Z][^<>]{0,80}>")
+"""Marks that recognizers leave in their texts, such as `<|en|>`, and markup of transcripts: `<i>`, `<unk>`."""
+ENTITIES = re.compile(r"&(#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8}\d?);")
+ASIDES = re.compile(r"\[[^\[\]]{1,40}\]|\{[^{}]{1,40}\}")
+"""What annotators note beside the words: `[laughter]`, `{breath}`."""
 BETWEEN_HAN = re.compile(rf"(?<=[{HAN}])\s+(?=[{HAN}])")
 NARROW_BESIDE_HAN = re.compile(rf"(?<=[{HAN}])\s*[,.!?;:](?=\s*[{HAN}]|\s*$)\s*")
 STOPS = ".!?。！？…"
@@ -29,15 +33,21 @@ MARKS = frozenset(",;:，；：、" + STOPS)
 FIRST_PERSON = re.compile(r"\bi\b(?!\.\w)")
 
 
+def unmarked(text: str) -> str:
+    """The text without marks of recognizers and markup, its entities (`&amp;`) written out, and no outer spaces."""
+    return TAGS.sub(" ", ENTITIES.sub(lambda found: html.unescape(found.group()), text)).strip()
+
+
 def norm_form(text: str, *, language: str | None = None) -> str:
     """For comparing texts: letters and digits of any script, lower case, one space between words.
 
     Recognizers differ in what they write, so English and Chinese are compared with numbers in words, and Chinese in
-    simplified characters.
+    simplified characters. What annotators note in brackets is not spoken, and left out.
     """
+    text = ASIDES.sub(" ", unmarked(text))
     if language in NORMALIZED:
         text = spelled_out(text, language=language)
-    folded = unicodedata.normalize("NFKC", TAGS.sub(" ", text)).lower().translate(SAME).replace("'", "")
+    folded = unicodedata.normalize("NFKC", text).lower().translate(SAME).replace("'", "")
     kept = " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded).split())
     if language in ("zh", "yue"):
         kept = BETWEEN_HAN.sub("", converted(kept, to="simplified"))
@@ -48,10 +58,11 @@ def tts_form(text: str, *, language: str | None, sentence_case: bool = True, fin
     """For speaking: one form for each character and space; full-width marks in Chinese and Japanese.
 
     `sentence_case` brings texts that are all capitals, or have none, into sentence case; `final_stop` ends every text
-    with a full stop where it has no end mark. Recognizers and many corpora leave both out.
+    with a full stop where it has no end mark. Recognizers and many corpora leave both out. `[laughter]` stays, for it is
+    heard.
     """
     wide = language in FULL_WIDTH_LANGUAGES
-    text = TAGS.sub(" ", text)
+    text = unmarked(text)
     text = "".join(c if wide and c in FULL_WIDTH else unicodedata.normalize("NFKC", c) for c in text)
     text = unicodedata.normalize("NFC", text)
     text = text.replace("…", "...") if not wide else text

@@ -156,8 +156,8 @@ def decide(clip: Clip, heard: dict[str, Heard]) -> Clip:
 
 
 def clean(text: str) -> str:
-    """Without a recognizer's marks and outer spaces."""
-    return texts.TAGS.sub(" ", text).strip()
+    """Without a recognizer's marks, markup and outer spaces."""
+    return texts.unmarked(text)
 
 
 def rounded(value: float | None) -> float | None:

@@ -22,6 +22,8 @@ from pipelines.hearing.texts import converted, is_punctuated, norm_form, tts_for
         ("你好,世界.", "zh", "你好，世界。"),
         ("圆周率是 3.14", "zh", "圆周率是 3.14。"),
         ("<|en|>\ufb01ne words", "en", "Fine words."),
+        ("<i>He</i> said &quot;no&quot; [laughter] &amp; left <unk>", "en", 'He said "no" [laughter] & left.'),
+        ("So 1 < 2 and 3 > 2 &c; <3", "en", "So 1 < 2 and 3 > 2 &c; <3."),
         ("e\u0301te\u0301", "fr", "\u00c9t\u00e9."),
         ("and then,", "en", "And then."),
         ("...", "en", ""),
@@ -46,6 +48,7 @@ def test_the_form_for_comparing_keeps_letters_and_digits_of_any_script() -> None
     assert norm_form("\uff21\uff22\uff23，你好！") == "abc 你好"
     assert norm_form("Room 12, $5", language="en") == "room twelve five dollars"
     assert norm_form("<|zh|><|NEUTRAL|>你好", language="zh") == "你好"
+    assert norm_form("<i>He</i> said: [laughter] &quot;hello&quot; {breath}", language="en") == "he said hello"
 
 
 def test_chinese_is_compared_in_simplified_characters_without_the_spaces_of_recognizers() -> None:
