@@ -79,9 +79,9 @@ SPELLINGS = {
 """How people write them, in the form that `plain` gives -> identifier."""
 
 WORDS = (
-    (r"https?://(www\.)?creativecommons\.org/publicdomain/zero/([\d.]+).*", r"cc0 \2"),
-    (r"https?://(www\.)?creativecommons\.org/publicdomain/mark/([\d.]+).*", r"public domain mark \2"),
-    (r"https?://(www\.)?creativecommons\.org/licenses/([a-z-]+)/([\d.]+).*", r"cc \2 \3"),
+    (r"(https?://)?(www\.)?creativecommons\.org/publicdomain/zero/([\d.]+)\S*", r"cc0 \3"),
+    (r"(https?://)?(www\.)?creativecommons\.org/publicdomain/mark/([\d.]+)\S*", r"public domain mark \3"),
+    (r"(https?://)?(www\.)?creativecommons\.org/licenses/([a-z-]+)/([\d.]+)\S*", r"cc \3 \4"),
     (r"https?://(www\.)?opensource\.org/licenses?/([\w.-]+)/?", r"\2"),
     (r"https?://(www\.)?apache\.org/licenses/license-2\.0(\.txt|\.html)?", "apache 2.0"),
     (r"licen[cs]es?\b", "license"), (r"creative ?commons", "cc"), (r"\bunported\b|\binternational\b|\bintl\b", " "),
