@@ -33,7 +33,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     Raises: Refused
     """
     root = root_at(root, what="Auto-ACD")
-    clips = {key: name for name in listing(root, *SUFFIXES, under=cfg.audio) for key in ids_of(Path(name).stem)}
+    names = list(listing(root, *SUFFIXES, under=cfg.audio))
+    clips = {key: name for name in names for key in ids_of(Path(name).stem)} | {Path(name).stem: name for name in names}
     found = False
     for part in TABLES:
         if not (root / f"{part}.csv").is_file():
@@ -44,7 +45,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
         for row in rows_of(root / f"{part}.csv"):
             rows += 1
             key, caption = str(row.get("youtube_id") or "").strip(), transcript(str(row.get("caption") or ""))[0]
-            name = next((clips[form] for form in (key, key.removeprefix("Y"), key.lstrip("-")) if form in clips), None)
+            forms = (key, key.removeprefix("Y"), key.lstrip("-"), *ids_of(key))
+            name = next((clips[form] for form in forms if form in clips), None)
             if name is None or caption is None:
                 without += 1
             elif name not in used:
@@ -58,7 +60,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
 
 def of_clip(root: Path, name: str, *, caption: str, key: str, split: str) -> Recording:
     """A clip with its caption. It has no text: what is heard need not be speech."""
-    source = f"https://www.youtube.com/watch?v={key}"
+    match = CLIP.fullmatch(key)
+    source = f"https://www.youtube.com/watch?v={match['id'] if match else key}"
     extra = {"caption": caption, "youtube_id": key}
     return of_file(root, name, split=split, source=source, license="LicenseRef-third-party", extra=extra)
 

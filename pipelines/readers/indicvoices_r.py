@@ -18,6 +18,12 @@ from pipelines.reading.columns import code_of
 from pipelines.reading.layouts import json_lines, listing, of_file, root_at
 from pipelines.row import Recording
 
+LANGUAGES = {
+    "bodo": "brx", "dogri": "doi", "kashmiri": "ks", "konkani": "kok", "maithili": "mai", "manipuri": "mni",
+    "santali": "sat",
+}  # fmt: skip
+"""Names of folders that are no English names elsewhere -> codes."""
+
 
 class Config(Manifest):
     pass
@@ -51,4 +57,5 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
 
 def language_of(root: Path, name: str) -> str | None:
     """By the name of the folder: `Hindi`."""
-    return code_of((f"{root.name}/{name}".split("/")[-2]).lower())
+    folder = f"{root.name}/{name}".split("/")[-2].lower()
+    return LANGUAGES.get(folder) or code_of(folder)

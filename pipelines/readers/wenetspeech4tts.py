@@ -44,11 +44,11 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
         yield of_file(root, name, row, text=text, language="zh", fault=fault, extra={"tier": tier})
 
 
-def text_of(root: Path, name: str) -> str | None:
-    """The text that belongs to `.../wavs/id.wav`."""
+def text_of(root: Path, name: str) -> bytes | None:
+    """The text that belongs to `.../wavs/id.wav`, as it is written."""
     folder, _, file = name.rpartition("/wavs/")
     data = small_text(root, f"{folder}/txts/{Path(file).stem}.txt")
-    return (data or b"").decode("utf-8", "replace").partition("\n")[0].partition("\t")[2] or None
+    return (data or b"").partition(b"\n")[0].partition(b"\t")[2] or None
 
 
 def words(path: Path) -> Iterator[tuple[str, str]]:

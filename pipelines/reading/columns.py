@@ -36,6 +36,8 @@ THREE_LETTERS = {
     "wol": "wo", "xho": "xh", "yor": "yo", "zul": "zu",
 }  # fmt: skip
 """ISO 639-3 -> 639-1, for those that `models.text.language` keeps as they are."""
+FOUR_LETTERS = re.compile(r"[A-Z]{4,}")
+"""No language has such a code, but folders are called so."""
 EVALUATION = re.compile(
     r"(dev|devel|development|val|valid|validation|test|testing|eval|evaluation)([-_./ \d].*)?", re.I
 )
@@ -114,12 +116,12 @@ def transcript(text: str | bytes | None) -> tuple[str | None, str | None]:
 
 
 def code_of(language: str | None) -> str | None:
-    """ISO 639-1 (or 639-3) code in lower case, of a code or an English name; what is neither, is nothing."""
+    """ISO 639-1 (or 639-3) code in lower case, of a code or an English name; what is neither (`data`), is nothing."""
     try:
         tag = language_tag(language)
     except ValueError:
         return None
-    return None if tag is None else THREE_LETTERS.get(tag.lower(), tag.lower())
+    return None if tag is None or FOUR_LETTERS.fullmatch(tag) else THREE_LETTERS.get(tag.lower(), tag.lower())
 
 
 def seconds_of(row: Mapping[str, Any]) -> float | None:

@@ -74,7 +74,13 @@ def test_libritts_r(tmp_path: Path, read: Reader) -> None:
             f"{stem}.normalized.txt": "Chapter one.\n",
             f"{stem}.original.txt": "CHAPTER 1.",
         }
-    put(tmp_path, {**files, "LibriTTS_R/train-clean-100/19/198/19_198_000001_000000.wav": sound()})
+    spoilt = "train-clean-100/19/198/19_198_000002_000000"
+    lists = "libritts_r_failed_speech_restoration_examples"
+    put(tmp_path, {
+        **files, "LibriTTS_R/train-clean-100/19/198/19_198_000001_000000.wav": sound(),
+        f"LibriTTS_R/{spoilt}.wav": sound(), f"LibriTTS_R/{spoilt}.normalized.txt": "Chapter two.\n",
+        f"{lists}/train-clean-100_bad_sample_list.txt": f"./{spoilt}.wav\n",
+    })  # fmt: skip
     result = read("libritts_r")
     item = result.found["LibriTTS_R/train-clean-100/19/198/19_198_000000_000000.wav"]
     assert facts(item, "text", "speaker", "language", "split", "evaluation") == (
@@ -82,7 +88,9 @@ def test_libritts_r(tmp_path: Path, read: Reader) -> None:
     )  # fmt: skip
     assert item.extra == {"gender": "F"}
     assert {made.split for made in result.found.values() if made.evaluation} == {"dev-clean", "test-other"}
-    assert list(result.reasons().values()) == ["failed:missing_pair: no .normalized.txt"]
+    assert [reason.split(":")[:2] for _, reason in sorted(result.reasons().items())] == [
+        ["failed", "missing_pair"], ["dropped", "restoration"],
+    ]  # fmt: skip
 
 
 def hifi_row(name: str) -> dict[str, Any]:
@@ -178,6 +186,7 @@ def test_wenetspeech4tts_keeps_one_copy_and_its_tier(tmp_path: Path, read: Reade
 
 def test_aishell3_parts_text_from_pinyin(tmp_path: Path, read: Reader) -> None:
     content = "SSB00050001.wav\t广 guang3 州 zhou1 女 nv3 大 da4 A a1\nSSB00050002.wav 没有\nSSB00050003.wav\t好 hao3\n"
+    content += "SSB00050004.wav\t嗯 n 花儿 huar1\nSSB00050005.wav\t一 二 er4\n"
     put(tmp_path, {
         "train/content.txt": content, "train/wav/SSB0005/SSB00050001.wav": sound(rate_hz=44100),
         "test/content.txt": "SSB00110001.wav\t好 hao3\n", "test/wav/SSB0011/SSB00110001.wav": sound(rate_hz=44100),
@@ -194,7 +203,9 @@ def test_aishell3_parts_text_from_pinyin(tmp_path: Path, read: Reader) -> None:
     )
     assert item.extra == {"pinyin": "guang3 zhou1 nv3 da4 a1", "gender": "female"}
     assert result.found["test/wav/SSB0011/SSB00110001.wav"].evaluation
-    assert [reason.split(":")[1] for reason in result.reasons().values()] == ["metadata", "unreadable"]
+    texts = [result.found[f"train/wav/SSB0005/SSB0005000{number}.wav"].text for number in (4, 5)]
+    assert texts == ["嗯花儿", "一二"], "a syllable without a tone; a character without a syllable"
+    assert [reason.split(":")[1] for reason in result.reasons().values()] == ["metadata", *["unreadable"] * 3]
     (tmp_path / "test" / "content.txt").unlink()
     with pytest.raises(Refused, match=r"test/content.txt: missing, but AISHELL-3 has it"):
         read("aishell3")
@@ -227,12 +238,13 @@ def test_magicdata_without_marks_and_broken_files(tmp_path: Path, read: Reader) 
 
 def test_autoacd_joins_captions_with_the_clips_that_are_there(tmp_path: Path, read: Reader) -> None:
     caption = '"The rain falls, and a dog barks."'
-    keys = ["--cB2ZVjpnA", "abcDEF12345", "Yxyz_-678901", "notthere123"]
+    keys = ["--cB2ZVjpnA", "abcDEF12345", "Yxyz_-678901", "notthere123", "klmnopqrstu_30000", "klmnopqrstu_90000"]
     put(tmp_path, {
         "train.csv": "youtube_id,caption\n" + "".join(f"{key},{caption}\n" for key in keys),
         "test.csv": f"youtube_id,caption\nzzzzzzzzzzz,{caption}\n", "audio/zzzzzzzzzzz_000030.flac": sound("flac"),
         "audio/Y--cB2ZVjpnA.wav": sound(), "audio/abcDEF12345_30.000.flac": sound("flac"),
-        "audio/xyz_-678901.wav": sound(),
+        "audio/xyz_-678901.wav": sound(), "audio/klmnopqrstu_90000.wav": sound(),
+        "audio/klmnopqrstu_30000.wav": sound(),
     })  # fmt: skip
     result = read("autoacd")
     item = result.found["audio/Y--cB2ZVjpnA.wav"]
@@ -240,9 +252,12 @@ def test_autoacd_joins_captions_with_the_clips_that_are_there(tmp_path: Path, re
     assert facts(item, "text", "language", "split") == (None, None, "train")
     assert item.source == "https://www.youtube.com/watch?v=--cB2ZVjpnA"
     assert terms_of(item.license) == {"third-party"}
-    assert len([name for name in result.found if name.startswith("audio/")]) == 4
+    assert len([name for name in result.found if name.startswith("audio/")]) == 6
+    late = result.found["audio/klmnopqrstu_90000.wav"]
+    assert late.extra["youtube_id"] == "klmnopqrstu_90000"
+    assert late.source == "https://www.youtube.com/watch?v=klmnopqrstu"
     assert result.found["audio/zzzzzzzzzzz_000030.flac"].evaluation
-    assert result.reasons() == {"train.csv": "dropped:no_audio: 1 of 4 captions have no clip in audio/"}
+    assert result.reasons() == {"train.csv": "dropped:no_audio: 1 of 6 captions have no clip in audio/"}
     with pytest.raises(Refused, match="no train.csv or test.csv"):
         read("autoacd", tmp_path / "audio")
 

@@ -86,13 +86,15 @@ def test_indicvoices_r_in_both_forms(tmp_path: Path, read: Reader) -> None:
     put(tmp_path / "hub", {
         "Hindi/train-00000-of-00001.parquet": parquet([{**row, "lang": "hi", "audio": cell}]),
         "Santali/test-00000-of-00001.parquet": parquet([{**row, "lang": None, "audio": cell}]),
+        "Bodo/train-00000-of-00001.parquet": parquet([{**row, "lang": "bodo", "audio": cell}]),
     })  # fmt: skip
     result = read("indicvoices_r", tmp_path / "hub")
     item = result.found["Hindi/train-00000-of-00001.parquet/00000000"]
     assert facts(item, "text", "speaker", "language", "split", "evaluation") == ("नमस्ते", "S42", "hi", "train", False)
     assert item.extra["verbatim"] == "नमस्ते जी"
     test = result.found["Santali/test-00000-of-00001.parquet/00000000"]
-    assert facts(test, "split", "evaluation") == ("test", True)
+    assert facts(test, "split", "evaluation", "language") == ("test", True, "sat")
+    assert result.found["Bodo/train-00000-of-00001.parquet/00000000"].language == "brx"
     assert not result.reasons()
     put(tmp_path / "tar", {
         "Tamil/metadata_train.json": lines([{**row, "filename": "a.wav"}, {**row, "filename": "gone.wav"}]),
