@@ -130,9 +130,10 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     Raises: Refused
     """
     clear_parts(job.work / "units")
-    works = [job.work, *others(job.work)]
+    works = others(job.work)
     done = final_units(job.work, chain=chain.fingerprint)
-    earlier = earlier_results(chain.steps, (unit.id for unit in units if unit.id not in done), works)
+    wanted = [unit.id for unit in units if unit.id not in done]
+    earlier = earlier_results(chain.steps, wanted, [job.work, *works])
     adopted = [unit for unit, path in earlier.items() if path.name == f"{unit}.{chain.fingerprint}.jsonl"]
     for unit in adopted:
         adopt(earlier.pop(unit), job.work)

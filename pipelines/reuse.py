@@ -180,7 +180,7 @@ def unseen(count: int, *, of: int, works: Iterable[Path]) -> str:
         return ""
     return (
         f"{count} of {of} units have no earlier result: their recordings are new or were written anew, clips are cut "
-        "another way, or other things are said of them (text, language, speaker, ...)"
+        "another way, other things are said of them (text, language, speaker, ...), or a build was stopped before them"
     )
 
 

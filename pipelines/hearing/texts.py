@@ -58,7 +58,7 @@ def tts_form(text: str, *, language: str | None, sentence_case: bool = True, fin
     """For speaking: one form for each character and space; full-width marks in Chinese and Japanese.
 
     `sentence_case` brings texts that are all capitals, or have none, into sentence case; `final_stop` ends every text
-    with a full stop where it has no end mark. Recognizers and many corpora leave both out. `[laughter]` stays, for it is
+    with a full stop where it has no end mark. Recognizers and many corpora leave both out. `[laughter]` stays: it is
     heard.
     """
     wide = language in FULL_WIDTH_LANGUAGES

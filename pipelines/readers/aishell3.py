@@ -44,7 +44,7 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
 
 
 def apart(words: str) -> tuple[str, str]:
-    """`广 guang3 州 zhou1` -> `广州`, `guang3 zhou1`: every other word; where one is missing, what looks like pinyin."""
+    """`广 guang3 州 zhou1` -> `广州`, `guang3 zhou1`: every other word; if one is missing, what looks like it."""
     parts = words.split()
     if len(parts) % 2 == 0 and not any(PINYIN.fullmatch(part) for part in parts[::2]):
         return "".join(parts[::2]), " ".join(parts[1::2])

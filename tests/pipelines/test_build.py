@@ -228,6 +228,7 @@ def test_unit_that_was_lost_is_done_again_to_the_same_bytes(built: tuple[Bench, 
     again = bench.build("mended", work="work-two", workers=2, units={"max_mb": 0.1})
     assert again.digest == outcome.digest
     assert any("1 units to annotate" in line for line in bench.lines)
+    assert not any("no earlier result" in line for line in bench.lines), "none of these follows another version"
 
 
 def test_nothing_kept_and_too_many_failures_are_sentences(built: tuple[Bench, Outcome]) -> None:
