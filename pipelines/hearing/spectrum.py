@@ -64,25 +64,32 @@ def spectrum_of(wave_S: Wave, *, rate_hz: int, active_db: float) -> Spectrum | N
     size = 1 << round(np.log2(FFT_SECONDS * rate_hz))
     if len(wave_S) < size or not np.ptp(wave_S) > 0:
         return None
-    wave_S = wave_S - np.float32(wave_S.mean(dtype=np.float64))
+    wave_S = wave_S - wave_S.mean()
     frames = np.lib.stride_tricks.sliding_window_view(wave_S, size)[:: max(1, round(HOP_SECONDS * rate_hz))]
     energy = np.einsum("ij,ij->i", frames, frames)
     active = energy >= energy.max() * 10 ** (-active_db / 10)
-    powers = power_spectra(frames)
-    power = powers[active].mean(axis=0, dtype=np.float64)
+    power, pauses = mean_powers(frames, of=np.stack([active, ~active]))
     hz = np.arange(len(power)) * rate_hz / size
     peak = power[hz >= LOWEST_HZ].max()
-    pauses = powers[~active].mean(axis=0, dtype=np.float64) if (~active).mean() >= MIN_PAUSE_SHARE else None
-    return Spectrum(hz, decibels(power / peak, hz), None if pauses is None else decibels(pauses / peak, hz))
+    enough = (~active).mean() >= MIN_PAUSE_SHARE
+    return Spectrum(hz, decibels(power / peak, hz), decibels(pauses / peak, hz) if enough else None)
 
 
-def power_spectra(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[frames, bins], Hann window."""
+def mean_powers(frames: NDArray[np.float32], *, of: NDArray[np.bool_]) -> Axis:
+    """Power spectra, Hann window, averaged over groups of frames: `of` [groups, frames] -> [groups, bins]; 0 where
+    there is no frame."""
     from scipy.fft import rfft
 
-    window = np.hanning(frames.shape[1] + 1)[:-1].astype(np.float32)
-    spectra = rfft(frames * window, axis=1)
-    return np.asarray(np.square(spectra.real) + np.square(spectra.imag))
+    parts = rfft(frames * hann(frames.shape[1]), axis=1).view(np.float32)  # real, imaginary, real ...
+    np.square(parts, out=parts)
+    sums = (of.astype(np.float32) @ parts).astype(np.float64)
+    return np.asarray((sums[:, ::2] + sums[:, 1::2]) / np.maximum(of.sum(axis=1, keepdims=True), 1))
+
+
+@lru_cache(maxsize=16)
+def hann(size: int) -> NDArray[np.float32]:
+    """The window, periodic."""
+    return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
 def decibels(ratio: Axis, hz: Axis) -> Axis:
@@ -140,11 +147,9 @@ def source_of(wave_S: Wave, *, rate_hz: int, reach: float, cliffs: list[float], 
     fits = [source_hz for source_hz in lower if source_hz <= HIGHEST_BY_CLIFF_HZ and fits_edge(reach, source_hz)]
     nearest = min(fits, key=lambda source_hz: abs(reach - TYPICAL_EDGE * source_hz / 2)) if fits else None
     by_cliff = nearest if reach in cliffs else None
+    lower = [source_hz for source_hz in lower if by_cliff is None or source_hz < by_cliff]
     likeness = mirrored(bright_frames(wave_S, rate_hz=rate_hz), rate_hz=rate_hz, sources_hz=tuple(lower))
-    for source_hz, value in zip(lower, likeness, strict=True):
-        if source_hz == by_cliff or value >= image:
-            return source_hz
-    return None
+    return next((source_hz for source_hz, value in zip(lower, likeness, strict=True) if value >= image), by_cliff)
 
 
 def fits_edge(edge_hz: float, source_hz: int) -> bool:
@@ -158,12 +163,14 @@ def bright_frames(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float32]:
     if len(wave_S) < 2 * size:
         return np.zeros((0, size), dtype=np.float32)
     step = size // 2
-    power = np.square(np.diff(wave_S, prepend=wave_S[:1]))
-    blocks = power[: len(power) // step * step].reshape(-1, step).sum(axis=1)
+    slope = np.zeros(len(wave_S), np.float32)
+    np.subtract(wave_S[1:], wave_S[:-1], out=slope[1:])
+    steps = slope[: len(slope) // step * step].reshape(-1, step)
+    blocks = np.einsum("ij,ij->i", steps, steps)
     frames = np.lib.stride_tricks.sliding_window_view(wave_S, size)[::step]
     energy = (blocks[:-1] + blocks[1:])[: len(frames)]
     chosen = np.sort(np.argsort(energy, kind="stable")[-IMAGE_FRAMES:])
-    return (frames[chosen] * np.hanning(size + 1)[:-1]).astype(np.float32)
+    return np.asarray(frames[chosen] * hann(size))
 
 
 def mirrored(frames: NDArray[np.float32], *, rate_hz: int, sources_hz: tuple[int, ...]) -> list[float]:

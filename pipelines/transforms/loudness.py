@@ -1,6 +1,6 @@
 """How loud, how near to full scale, how clipped, and how far above its own background."""
 
-from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.clip import Clip, Rejected
+from pipelines.hearing.k_weighting import k_weighted
 from pipelines.row import Wave
 from pipelines.transforms import fingerprint_of
 
@@ -20,6 +21,9 @@ ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
 FRAME_SECONDS = 0.02
 SILENCE = 1e-5
 """Peak (-100 dBFS) below which there is nothing to measure."""
+FULL_SCALE = 0.9995
+TOP = 0.98
+"""Of the peak: what is as high as this may be the flat top of a clipped wave."""
 HIGHEST_SNR_DB = 80.0
 
 
@@ -48,7 +52,7 @@ class Transform:
         snr = snr_db(wave_S, rate_hz=rate_hz, noise_percentile=self.cfg.noise_percentile)
         return clip.with_(
             loudness_lufs=None if lufs is None else round(lufs, 3),
-            peak=round(float(np.abs(wave_S).max()), 6),
+            peak=round(peak_of(wave_S), 6),
             clipped_ratio=round(clipped_ratio(wave_S), 8),
             snr_db=None if snr is None else round(snr, 2),
         )
@@ -56,7 +60,7 @@ class Transform:
 
 def loudness_lufs(wave_S: Wave, *, rate_hz: int) -> float | None:
     """Integrated loudness; None for silence and for clips shorter than one block of 0.4 s."""
-    if len(wave_S) < LOUDNESS_BLOCK_SECONDS * rate_hz or np.abs(wave_S).max() < SILENCE:
+    if len(wave_S) < LOUDNESS_BLOCK_SECONDS * rate_hz or peak_of(wave_S) < SILENCE:
         return None
     mean_squares_B = block_mean_squares(wave_S, rate_hz=rate_hz)
     with np.errstate(divide="ignore"):  # blocks of digital silence
@@ -71,50 +75,46 @@ def loudness_lufs(wave_S: Wave, *, rate_hz: int) -> float | None:
 
 def block_mean_squares(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float64]:
     """Of the K-weighted waveform: blocks of 0.4 s, 0.1 s after each other, their edges rounded as pyloudnorm does."""
-    from scipy.signal import sosfilt
-
-    weighted_S = sosfilt(k_weighting(rate_hz), wave_S.astype(np.float64))
+    weighted_S = k_weighted(wave_S, rate_hz=rate_hz)
     size = LOUDNESS_BLOCK_SECONDS * rate_hz
     starts_B = 0.25 * np.arange(round((len(wave_S) / rate_hz - LOUDNESS_BLOCK_SECONDS) / 0.1) + 1)
     edges_B2 = (LOUDNESS_BLOCK_SECONDS * np.stack([starts_B, starts_B + 1]) * rate_hz).astype(int)
     edges, at_B2 = np.unique(np.minimum(edges_B2, len(wave_S)), return_inverse=True)
-    between = np.add.reduceat(np.square(weighted_S[: edges[-1]]), edges[:-1])
-    sums = np.concatenate([[0.0], np.cumsum(between)])
+    pieces = (weighted_S[start:end] for start, end in pairwise(edges.tolist()))
+    sums = np.cumsum([0.0, *(float(piece_S @ piece_S) for piece_S in pieces)])
     start_B, end_B = at_B2.reshape(2, -1)
     return np.asarray((sums[end_B] - sums[start_B]) / size)
 
 
-@lru_cache(maxsize=8)
-def k_weighting(rate_hz: int) -> NDArray[np.float64]:
-    """Both filters of BS.1770 as pyloudnorm designs them, to be run in one pass: [2, 6]."""
-    from pyloudnorm import IIRfilter
-
-    shelf = IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, rate_hz, "high_shelf")
-    high_pass = IIRfilter(0.0, 0.5, 38.0, rate_hz, "high_pass")
-    return np.array([[*stage.b, *stage.a] for stage in (shelf, high_pass)])
-
-
 def clipped_ratio(wave_S: Wave) -> float:
     """Share of samples at full scale, or in flat tops (3 or more samples alike) at the clip's own peak."""
-    level = np.abs(wave_S)
-    peak = float(level.max(initial=0.0))
+    peak = peak_of(wave_S)
     if peak < SILENCE:
         return 0.0
-    flat = np.abs(np.diff(wave_S)) <= 1.5 / 32768 * peak
-    top = (level[:-1] >= 0.98 * peak) & flat
-    triples = np.zeros(len(wave_S), dtype=bool)
-    inner = top[:-1] & top[1:]
+    high = np.flatnonzero(np.abs(wave_S) >= min(TOP * peak, FULL_SCALE))
+    level = np.abs(wave_S[high])
+    clipped = np.zeros(len(wave_S), dtype=bool)
+    clipped[high[level >= FULL_SCALE]] = True
+    tops = high[(level >= TOP * peak) & (high < len(wave_S) - 1)]
+    flat = tops[np.abs(wave_S[tops + 1] - wave_S[tops]) <= 1.5 / 32768 * peak]
+    triples = flat[:-1][np.diff(flat) == 1]
     for shift in range(3):
-        triples[shift : shift + len(inner)] |= inner
-    return float(np.mean(triples | (level >= 0.9995)))
+        clipped[triples + shift] = True
+    return np.count_nonzero(clipped) / len(wave_S)
+
+
+def peak_of(wave_S: Wave) -> float:
+    """The largest absolute value; 0 where there is no sample."""
+    return max(float(wave_S.max()), -float(wave_S.min())) if wave_S.size else 0.0
 
 
 def frame_energies(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float64]:
     """Mean square of each frame of 20 ms, around the mean of all: a constant in the signal is no sound."""
     size = max(1, round(FRAME_SECONDS * rate_hz))
-    count = len(wave_S) // size
-    frames = wave_S[: count * size].reshape(count, size) - (wave_S.mean(dtype=np.float64) if count else 0.0)
-    return np.asarray(np.square(frames, dtype=np.float64).mean(axis=1))
+    frames = wave_S[: len(wave_S) // size * size].reshape(-1, size)
+    if frames.size:
+        frames = frames - wave_S.mean()
+    return np.asarray(np.einsum("ij,ij->i", frames, frames), np.float64) / size
 
 
 def snr_db(wave_S: Wave, *, rate_hz: int, noise_percentile: float) -> float | None:

@@ -78,7 +78,7 @@ def test_loudness_is_that_of_pyloudnorm_with_both_gates(rate_hz: int) -> None:
         steps = np.repeat(10 ** random.uniform(-5, -0.5, size=8), int(seconds * rate_hz) // 8)
         wave_S = (random.normal(0, 1, size=len(steps) + 3) * np.pad(steps, (0, 3))).astype(np.float32)
         expected = pyloudnorm.Meter(rate_hz).integrated_loudness(wave_S.astype(np.float64))
-        assert loudness.loudness_lufs(wave_S, rate_hz=rate_hz) == pytest.approx(expected, abs=1e-9)
+        assert loudness.loudness_lufs(wave_S, rate_hz=rate_hz) == pytest.approx(expected, abs=1e-5)
 
 
 def test_silence_and_very_short_clips_have_no_loudness_and_raise_no_warning() -> None:
