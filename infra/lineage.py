@@ -23,6 +23,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "90",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -290,7 +291,9 @@ class Shipper:
             )
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         shipped.model = str(model.model_id)
-        self.client.log_outputs(shipped.run, models=[LoggedModelOutput(shipped.model, record["step"])])
+        edges = self.client.get_run(shipped.run).outputs.model_outputs
+        if all(edge.model_id != shipped.model for edge in edges):  # MLflow fails where there is one
+            self.client.log_outputs(shipped.run, models=[LoggedModelOutput(shipped.model, record["step"])])
 
 
 def keys_of(shipped: Shipped) -> int:

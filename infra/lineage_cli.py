@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on until standard input closes, whose first line is the tracking URI (the workflow uses it)",
     )
     actions.add_parser("rebuild", parents=[where, mlflow], help="send everything again, to an empty MLflow")
-    page = actions.add_parser("open", parents=[where, mlflow], help="serve MLflow's web page on this machine")
+    page = actions.add_parser(
+        "open", parents=[where, mlflow], help="serve MLflow's web page on this machine, or say where it is"
+    )
     page.add_argument("--port", type=int, default=5000)
 
 
@@ -109,8 +111,8 @@ def ship(store: Store, uri: str, *, anew: bool) -> int:
                 shipper.forget()
             waiting = shipper.ship_all()
         except Unreachable as error:
-            told = without_password(f"MLflow at {uri} cannot be reached: {error}")
-            raise Refused(f"{told}; nothing is lost, try again later") from None
+            told = without_password(f"MLflow at {uri} {error}")
+            raise Refused(f"{told}; nothing is lost: try again later") from None
     if shipper.rejected:
         say(f"MLflow rejects a run: {shipper.rejected}")
     count = len(journals(store.root))
@@ -139,7 +141,7 @@ def follow(store: Store, uri: str) -> int:
                 return 0
             problem = (shipper.rejected or "some runs wait for the model of another run") if waiting else ""
         except Unreachable as error:
-            problem, pause = without_password(f"{uri}: {error}"), min(30.0, pause * 2)
+            problem, pause = without_password(f"MLflow at {uri} {error}"), min(30.0, pause * 2)
         if problem and problem != told:
             say(problem)
             told = problem
@@ -150,7 +152,10 @@ def follow(store: Store, uri: str) -> int:
 
 
 def serve(uri: str, *, port: int) -> int:
-    """Run MLflow's server on the loopback interface in place of this process."""
+    """Run MLflow's server on the loopback interface in place of this process; where one serves already, say where."""
+    if uri.startswith(("http://", "https://")):
+        print(without_password(uri).replace("***@", ""))
+        return 0
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

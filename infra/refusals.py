@@ -6,7 +6,8 @@ from infra.shipping import Shipped, without_password
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what happened
-    """MLflow does not answer, or its database is locked; try again later."""
+    """MLflow does not answer, wants another login, or its database is locked; try again later. What is said goes on from
+    `MLflow at URI`."""
 
 
 class Rejected(Exception):  # noqa: N818 - reads as what happened
@@ -18,8 +19,14 @@ class NotYet(Exception):  # noqa: N818 - reads as what happened
 
 
 INVALID = "INVALID_PARAMETER_VALUE"
-ANSWERS = (INVALID, "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+ANSWERS = (INVALID, "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 """Errors by which an MLflow that is there says no."""
+LOCKED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+LOGIN = (
+    "wants another login: put MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD into the environment, or both into "
+    "the URI, before the host"
+)
+"""What a person can do where MLflow lets nobody in."""
 
 
 class reaching:  # noqa: N801 - reads as a word: `with reaching():`
@@ -32,11 +39,14 @@ class reaching:  # noqa: N801 - reads as a word: `with reaching():`
         if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable | Rejected):
             return
         told = without_password(" ".join(str(error).split()))[:300]
-        if getattr(error, "error_code", None) in ANSWERS:
+        code = getattr(error, "error_code", None)
+        if code in ANSWERS:
             raise Rejected(told) from error
+        if code in LOCKED:
+            raise Unreachable(LOGIN) from error
         origin = kind.__module__.partition(".")[0]
         if origin in ("mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3") or isinstance(error, ConnectionError):
-            raise Unreachable(told) from error
+            raise Unreachable(f"cannot be reached: {told}") from error
 
 
 class noting:  # noqa: N801 - reads as a word: `with noting(...):`

@@ -45,7 +45,8 @@ class Shipped:
     @classmethod
     def read(cls, journal: Path, uri: str) -> "Shipped":
         """The state that `save` wrote; none yet for a new journal or a new MLflow."""
-        path = journal / f"shipped-{hashlib.sha256(without_password(uri).encode()).hexdigest()[:8]}.json"
+        server = without_password(uri).replace("***@", "")
+        path = journal / f"shipped-{hashlib.sha256(server.encode()).hexdigest()[:8]}.json"
         return cls(path, **(read_json(path) or {}))
 
     def save(self) -> None:

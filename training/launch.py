@@ -112,12 +112,12 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
         plan = plan_of(manifest, sources)
     except (DataError, CorpusError) as error:
         raise Refused(str(error)) from None
-    hours, asked = seconds_of(sources) / 3600, manifest.data.seconds_per_step
+    asked = manifest.data.seconds_per_step
     held = sum(len(source.held_out) for source in sources)
     job.say(
         f"{manifest.steps} steps of {asked:g} s on {manifest.workers} "
         f"worker{'s' if manifest.workers > 1 else ''}, from {sum(len(s.numbers) for s in sources)} samples "
-        f"({hours:.2f} h); {held} held out"
+        f"({clock(seconds_of(sources))}); {held} held out"
     )
     if uneven := plan.uneven(asked=asked):
         job.say(uneven)

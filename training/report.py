@@ -43,7 +43,12 @@ def first_to_last(summary: Mapping[str, Any]) -> str:
         if name in last:
             held = f" (held out {before[name]:.3g} -> {after[name]:.3g})" if name in before and name in after else ""
             pairs.append(f"{name} {first[name]:.3g} -> {last[name]:.3g}{held}")
-    return f"losses, mean of the first and the last {summary['over']} steps: " + ", ".join(pairs)
+    over = (
+        f"mean of the first and the last {summary['over']} steps"
+        if summary["over"] > 1
+        else "of the first and last step"
+    )
+    return f"losses, {over}: " + ", ".join(pairs)
 
 
 def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from infra import lineage_cli
 from infra.journal import JournalWriter, last_end, read_from
 from infra.refusals import Unreachable, reaching
 from infra.shipping import Shipped, Shipping, journals, pending, without_password
@@ -78,8 +79,17 @@ def test_no_password_of_a_tracking_server_is_told() -> None:
     )
     with pytest.raises(Unreachable) as caught, reaching():
         raise ConnectionError("http://ann:s3cret@host/api does not answer")
-    assert str(caught.value) == "http://***@host/api does not answer"
-    assert Shipped.read(Path("j"), "http://a:b@host") == Shipped.read(Path("j"), "http://a:changed@host")
+    assert str(caught.value) == "cannot be reached: http://***@host/api does not answer"
+    refused = ConnectionError("401")
+    refused.error_code = "UNAUTHENTICATED"  # type: ignore[attr-defined]
+    with pytest.raises(Unreachable, match="wants another login: put MLFLOW_TRACKING_USERNAME"), reaching():
+        raise refused
+    assert Shipped.read(Path("j"), "http://a:b@host") == Shipped.read(Path("j"), "http://host")
+
+
+def test_the_page_of_a_server_is_where_the_server_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lineage_cli.serve("https://ann:s3cret@host:5000", port=5000) == 0
+    assert capsys.readouterr().out == "https://host:5000\n"
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) -> None:
@@ -146,8 +156,19 @@ def test_replay_after_a_crash_and_redone_steps_double_nothing(tmp_path: Path, em
         run.metrics({"loss": float(step)}, step=step)
     run.output_model(name="train", uri="/out", digest="e" * 64, step=11)
     shipper(store, uri).ship_all()
+    user = journal_of(store, "user")
+    user.input_model(run=run.id, role="start_from")
+    user.end("FINISHED")
+    shipper(store, uri).ship_all()
+    for journal in (run.journal, user.journal):
+        Shipped.read(journal, uri).path.unlink()
+    assert shipper(store, uri).ship_all() == 0
     assert points(uri, run.id, "loss") == [(step, float(step)) for step in range(1, 12)]
-    assert len(client(uri).search_logged_models([state_experiment(uri)])) == 1
+    (model,) = client(uri).search_logged_models([state_experiment(uri)])
+    made = client(uri).get_run(Shipped.read(run.journal, uri).run)
+    assert [(edge.model_id, edge.step) for edge in made.outputs.model_outputs] == [(model.model_id, 11)]
+    used = client(uri).get_run(Shipped.read(user.journal, uri).run)
+    assert [edge.model_id for edge in used.inputs.model_inputs] == [model.model_id]
 
 
 def state_experiment(uri: str) -> str:
