@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "list":
         return listed(store, uri)
     if args.action == "open":
-        return serve(uri, port=args.port)
+        return opened(uri, port=args.port)
     store.reap(say)
     return follow(store, uri) if following else ship(store, uri, anew=args.action == "rebuild")
 
@@ -151,11 +151,16 @@ def follow(store: Store, uri: str) -> int:
             time.sleep(0.5)
 
 
-def serve(uri: str, *, port: int) -> int:
-    """Run MLflow's server on the loopback interface in place of this process; where one serves already, say where."""
+def opened(uri: str, *, port: int) -> int:
+    """Say where MLflow's page is, where a server has it; otherwise serve it here."""
     if uri.startswith(("http://", "https://")):
         print(without_password(uri).replace("***@", ""))
         return 0
+    return serve(uri, port=port)
+
+
+def serve(uri: str, *, port: int) -> int:
+    """Run MLflow's server on the loopback interface in place of this process."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -6,8 +6,8 @@ from infra.shipping import Shipped, without_password
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what happened
-    """MLflow does not answer, wants another login, or its database is locked; try again later. What is said goes on from
-    `MLflow at URI`."""
+    """MLflow does not answer, wants another login, or its database is locked; try again later. What it says goes on
+    from `MLflow at URI`."""
 
 
 class Rejected(Exception):  # noqa: N818 - reads as what happened

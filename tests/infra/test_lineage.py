@@ -88,7 +88,7 @@ def test_no_password_of_a_tracking_server_is_told() -> None:
 
 
 def test_the_page_of_a_server_is_where_the_server_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert lineage_cli.serve("https://ann:s3cret@host:5000", port=5000) == 0
+    assert lineage_cli.opened("https://ann:s3cret@host:5000", port=5000) == 0
     assert capsys.readouterr().out == "https://host:5000\n"
 
 
