@@ -41,9 +41,9 @@ LLM: dict[str, Any] = {
 }
 
 
-def small_bundle(*, seed: int = 1, backbone: bool = True, **changes: Any) -> Bundle:
-    """A bundle with random weights; `changes` are keys of config.json."""
-    bundle = new_bundle(ModelConfig.from_dicts({**CONFIG, **changes}, LLM), seed=seed)
+def small_bundle(*, seed: int = 1, backbone: bool = True, llm: dict[str, Any] | None = None, **changes: Any) -> Bundle:
+    """A bundle with random weights; `llm` are keys of llm_config.json, `changes` of config.json."""
+    bundle = new_bundle(ModelConfig.from_dicts({**CONFIG, **changes}, {**LLM, **(llm or {})}), seed=seed)
     if backbone:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

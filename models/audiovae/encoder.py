@@ -67,7 +67,8 @@ class Encoder(nn.Module):
         for inside, outside, rate in zip(channels, channels[1:], config.downsample_rates, strict=False):
             strided = WeightNormConv(inside, outside, 2 * rate, stride=rate)
             layers += [Padded(strided, 2 * rate - 1, 0), ResidualStack(outside), nn.LeakyReLU(0.2)]
-        layers.append(Padded(WeightNormConv(channels[-1], config.latent_dim, 2 * ahead + 1), ahead, ahead))
+        kernel, left = (2 * ahead + 1, ahead) if ahead else (3, 2)  # without look-ahead it sees the past instead
+        layers.append(Padded(WeightNormConv(channels[-1], config.latent_dim, kernel), left, ahead))
         self.generator = nn.Sequential(*layers)
 
     def forward(self, wave_BS: Tensor, frames_B: Tensor | None = None) -> Tensor:

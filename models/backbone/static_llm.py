@@ -25,14 +25,15 @@ def behind_static(model: Any, embedding_BLH: Tensor, state: StaticLanguage) -> T
     groups = model.config.num_attention_heads // model.config.num_key_value_heads
     mask_B1NC = mask_B1LC.repeat(1, 1, groups, 1)
     cos, sin = model.rotary_emb(embedding_BLH, position_BL)
-    x_BLH, first = embedding_BLH, model.layers[0].input_layernorm
+    x_BLH, first, swiglu = embedding_BLH, model.layers[0].input_layernorm, model.config.hidden_act == "silu"
     normed_BLH = normed(x_BLH, first.weight, first.variance_epsilon)
     following = [*(layer.input_layernorm for layer in model.layers[1:]), model.norm]
     for number, (layer, after) in enumerate(zip(model.layers, following, strict=True)):
         own, mlp, between = layer.self_attn, layer.mlp, layer.post_attention_layernorm
         made_BLH = attended(own, normed_BLH, state, layer=number, mask_B1NC=mask_B1NC, cos=cos, sin=sin)
         x_BLH, normed_BLH = added_and_normed(x_BLH, made_BLH, between.weight, between.variance_epsilon)
-        made_BLH = mlp.down_proj(activated_product(mlp.gate_proj(normed_BLH), mlp.up_proj(normed_BLH)))
+        gate, up = mlp.gate_proj(normed_BLH), mlp.up_proj(normed_BLH)
+        made_BLH = mlp.down_proj(activated_product(gate, up) if swiglu else mlp.act_fn(gate) * up)
         x_BLH, normed_BLH = added_and_normed(x_BLH, made_BLH, after.weight, after.variance_epsilon)
     return normed_BLH
 

@@ -1,5 +1,7 @@
 """The AudioVAE as arithmetic: frames, look-ahead, streaming, configuration."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,6 +43,18 @@ def test_encoder_looks_two_frames_ahead_and_no_further(vae: AudioVAE) -> None:
     moved = (vae.encode(wave_BS).mean_BFD - vae.encode(changed_BS).mean_BFD).abs().amax(dim=(0, 2))
     assert torch.all(moved[:6] == 0)
     assert moved[6] > 0
+
+
+@torch.no_grad()
+def test_encoder_without_lookahead_sees_two_frames_of_the_past_instead(vae: AudioVAE) -> None:
+    blind = AudioVAE(replace(vae.config, num_encoder_lookahead=0))
+    assert blind.state_dict()["audio_encoder.generator.20.layer.weight_v"].shape == (8, 32, 3)
+    wave_BS = speech(12)
+    changed_BS = wave_BS.clone()
+    changed_BS[:, 8 * HOP :] += 0.1
+    moved = (blind.encode(wave_BS).mean_BFD - blind.encode(changed_BS).mean_BFD).abs().amax(dim=(0, 2))
+    assert torch.all(moved[:8] == 0)
+    assert moved[8] > 0
 
 
 @torch.no_grad()

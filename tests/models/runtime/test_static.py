@@ -72,6 +72,11 @@ def test_static_speech_of_distilled_models_is_ordinary_speech(model: str) -> Non
     assert_same(bundle, "hello there", **({"num_steps": 4} if model == "meanflow" else {}))
 
 
+def test_static_speech_of_another_activation_is_ordinary_speech() -> None:
+    bundle = small_bundle(llm={"hidden_act": "gelu", "initializer_range": 0.5})
+    assert_same(bundle, "hello there", num_steps=1)
+
+
 def test_static_batch_equals_one_at_a_time_while_requests_end_and_slots_are_changed(
     small: Bundle, narrow: None
 ) -> None:
