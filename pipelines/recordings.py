@@ -134,7 +134,10 @@ def run(job: Job) -> Outcome:
     if manifest.folder is None:
         return synthetic(job, manifest.synthetic)
     if manifest.how_to_get and not manifest.folder.is_dir():
-        raise Refused(f"{manifest.folder}: no such folder. {manifest.how_to_get} Then say where: --set folder=FOLDER")
+        raise Refused(
+            f"{manifest.folder}: no such folder. {manifest.how_to_get} Then say where: "
+            "--set folder=FOLDER (in a workflow --set NODE.folder=FOLDER)"
+        )
     reader = resolve("pipelines.readers", manifest.reader.name)
     read = reader.recordings(manifest.reader.settings, manifest.folder)
     found = Found(told(item, manifest) for item in admitted(read, allow_evaluation=True))

@@ -25,6 +25,7 @@ from training.leaks import Leak
 from training.loop import Halted, Worker
 from training.manifest import StageManifest
 from training.manifest import identity as identity
+from training.roles import misfits as misfits
 from training.steplog import LOSSES, read_log
 from training.update import NonFinite
 from training.validate import SAMPLES
@@ -98,15 +99,9 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
     Raises: Refused.
     """
     folders = {role: str(made.out) for role, made in job.inputs.items() if made.kind == "corpus"}
-    unused = sorted(set(folders) - {part.role for part in manifest.data.mixture})
-    if unused:
-        raise Refused(
-            f"{job.name}: {', '.join(unused)} would not be read: data.mixture has no part of that role; add one, like "
-            f"{{role: {unused[0]}}}"
-        )
+    if wrong := misfits(manifest, dict.fromkeys(job.inputs)):
+        raise Refused(f"{job.name}: {'; '.join(wrong)}")
     parent = job.inputs.get("start_from")
-    if parent is None and manifest.model is None:
-        raise Refused(f"{job.name}: give it a bundle (start_from), or set `model` to a name in manifests/models")
     try:
         sources = sources_of(manifest, folders=folders, memory=job.work / heard.FOUND)
         plan = plan_of(manifest, sources)

@@ -92,6 +92,11 @@ def build(
             wrong += [f"nodes.{name}.manifest: {node.manifest}: {problem}" for problem in error.problems]
             continue
         nodes[name] = Node(name, node.kind, module, manifest, path, node.inputs, outside)
+    for name, made in nodes.items():
+        fits = getattr(made.module, "misfits", None)
+        if fits is not None and all(source in nodes for source in made.inputs.values()):
+            told = {role: nodes[source].manifest for role, source in made.inputs.items()} | dict.fromkeys(made.given)
+            wrong += [f"nodes.{name}: {mistake}" for mistake in fits(made.manifest, told)]
     if wrong:
         raise ManifestError(f"workflow {workflow.name}", wrong)
     return nodes

@@ -64,7 +64,8 @@ class Outcome:
 
 
 class Kind(Protocol):
-    """The names that a module in KINDS exposes; one whose jobs look for STOP also says `HALTS = True`."""
+    """The names that a module in KINDS exposes. One whose jobs look for STOP also says `HALTS = True`; one whose inputs
+    can contradict its manifest has `misfits(manifest, inputs)`: role -> the manifest it is made by, to sentences."""
 
     MANIFEST: type[Manifest]
     ROLES: Mapping[str, bool]

@@ -225,7 +225,7 @@ def test_a_mixture_reads_several_corpora_and_one_that_it_does_not_name_is_a_sent
     run(replace(both, inputs={**both.inputs, "data_other": other}))
     assert "from 46 samples" in capsys.readouterr().out
     alone = job(TOY)
-    with pytest.raises(Refused, match=r"data_other would not be read: data.mixture has no part of that role; add one"):
+    with pytest.raises(Refused, match=r"data_other: nothing reads it: data.mixture has no part of that role; add one"):
         run(replace(alone, inputs={**alone.inputs, "data_other": other}))
 
 

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from infra.manifest import ManifestError, digest, load, parse
+from infra.workflow.graph import build
+from infra.workflow.manifest import WorkflowManifest
+from pipelines.manifest import CorpusManifest
 from training.manifest import MODELS, StageManifest, identity, least_seconds, load_model, zero_limit
+from training.roles import misfits
 from training.schedule import lr_at
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -193,7 +197,42 @@ def test_a_step_of_the_audiovae_has_no_more_crops_however_short_the_clips_are() 
 def test_annealing_and_correction_learn_from_the_better_part_of_the_data() -> None:
     for stage in ("backbone_stage3", "soar"):
         manifest = load(StageManifest, TRAIN / f"{stage}.yaml")
-        assert [part.tiers for part in manifest.data.mixture] == [("gold",)]
+        assert [part.tiers for part in manifest.data.mixture] == [("gold", "silver")]
+
+
+def test_stages_of_the_full_workflow_hear_what_the_paper_says() -> None:
+    workflow = load(WorkflowManifest, MODELS.parent / "workflows" / "dots_tts.yaml")
+    nodes = build(workflow, root=MODELS.parents[1])
+    corpora = {name for name, node in nodes.items() if node.kind == "corpus"}
+    stages = {name: node for name, node in nodes.items() if node.kind == "train"}
+    assert tuple(stages) == STAGES
+    heard = {name: {node.inputs[role] for role in node.inputs if role != "start_from"} for name, node in stages.items()}
+    assert heard["backbone_stage1"] == {"emilia"}
+    assert heard["backbone_stage2"] == corpora
+    assert heard["soar"] == heard["backbone_stage3"] < corpora
+    assert {len({part.role for part in node.manifest.data.mixture}) for node in stages.values()} == {1, 7, 13}
+    for name, node in stages.items():
+        data = node.manifest.data
+        assert {part.tiers for part in data.mixture} == {("gold", "silver") if heard[name] == heard["soar"] else None}
+        assert data.hours_power == (None if name == "backbone_stage1" else 1)
+    parents = [node.inputs.get("start_from") for node in stages.values()]
+    assert parents == [None, *STAGES[:-1]]
+
+
+def test_what_a_stage_is_given_and_what_its_manifest_reads_are_held_together_before_anything_runs() -> None:
+    data = {"seconds_per_step": 10, "mixture": [{"tiers": ["gild", "rest"]}, {"role": "data_emila"}]}
+    manifest = parse(StageManifest, GOOD | {"model": None, "data": data}, where="m.yaml")
+    policy = load(CorpusManifest, MODELS.parent / "corpora" / "read_speech.yaml")
+    assert misfits(manifest, {"data": policy, "data_emilia": None}) == [
+        "inputs.data_emilia: nothing reads it: data.mixture has no part of that role; add one, like "
+        "{role: data_emilia}",
+        "data.mixture: the corpus of 'data' has no tier 'gild'; did you mean 'gold'?; there are: gold, silver, bronze",
+        "data.mixture: the corpus of 'data' has no tier 'rest'; there are: gold, silver, bronze",
+        "data.mixture: no input has the role 'data_emila'; did you mean 'data_emilia'?; there are: data, data_emilia",
+        "inputs.start_from: give it a bundle (`stipple train run` takes --from), or set `model` to a name in "
+        "manifests/models",
+    ]
+    assert misfits(parse(StageManifest, GOOD, where="m.yaml"), {"data": None, "start_from": None}) == []
 
 
 def test_models_are_valid() -> None:
