@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.workflow.node import Refused
+from pipelines.evaluation import kept
 from pipelines.evaluation.manifest import Choice, EvalManifest, Line, Speech
 from pipelines.evaluation.metrics import Utterance, Wave
 from pipelines.shards import Corpus
@@ -75,7 +76,7 @@ def reconstructions(bundle: "Bundle", corpus: Corpus, manifest: EvalManifest, *,
     inputs = [corpus.sample(number) for number in choose(corpus, wanted.inputs, seed=manifest.seed)]
     networks = {"bundle": bundle.audiovae}
     if wanted.untrained:
-        networks["untrained"] = new_bundle(bundle.config, seed=manifest.seed).audiovae
+        networks["untrained"] = new_bundle(bundle.config, seed=manifest.seed).audiovae.to(manifest.device)
     made: Systems = {}
     for name, audiovae in networks.items():
         say(f"{name}: {len(inputs)} recordings through the AudioVAE and back")
@@ -98,10 +99,11 @@ def reconstruct(audiovae: "AudioVAE", wave_S: Wave, rate_hz: int) -> dict[str, A
     from models.audiovae.resample import PATCH_SAMPLES, RATE_HZ, resample_kaiser
 
     begun = time.perf_counter()
+    device = next(audiovae.parameters()).device
     with torch.no_grad():
         input_S = resample_kaiser(torch.from_numpy(wave_S), rate_hz, RATE_HZ)
-        padded_1S = torch.nn.functional.pad(input_S, (0, -len(input_S) % PATCH_SAMPLES))[None]
-        output_S = audiovae.decode(audiovae.encode(padded_1S).mean_BFD)[0, : len(input_S)]
+        padded_1S = torch.nn.functional.pad(input_S, (0, -len(input_S) % PATCH_SAMPLES))[None].to(device)
+        output_S = audiovae.decode(audiovae.encode(padded_1S).mean_BFD)[0, : len(input_S)].cpu()
     return {
         "wave_S": output_S.numpy(),
         "against_S": input_S.numpy(),
@@ -112,15 +114,23 @@ def reconstruct(audiovae: "AudioVAE", wave_S: Wave, rate_hz: int) -> dict[str, A
     }
 
 
-def speech(bundle: "Bundle", corpus: Corpus | None, manifest: EvalManifest, *, say: Say) -> Systems:
-    """Every line in the voice of every prompt (or the pairs of a list), and the prompts themselves for comparison."""
+def speech(bundle: "Bundle", corpus: Corpus | None, manifest: EvalManifest, *, folder: Path, say: Say) -> Systems:
+    """Every line in the voice of every prompt (or the pairs of a list), and the prompts themselves for comparison.
+
+    What is spoken is kept in `folder`, and found there by the next attempt.
+    """
     wanted = manifest.speech
     assert wanted is not None
     pairs = list(listed(wanted) if wanted.list_file else crossed(wanted, corpus, seed=manifest.seed))
     made: Systems = {"bundle": []}
     for number, (key, line, prompt) in enumerate(pairs, start=1):
-        utterance = spoken(bundle, wanted, key=key, line=line, prompt=prompt, seed=manifest.seed)
-        told = utterance.problem or f"{utterance.seconds:.1f} s, {utterance.finish}"
+        wanting = unspoken(key, line, prompt)
+        utterance = kept.recall(folder, wanting)
+        again = "" if utterance is None else " (of an earlier attempt)"
+        if utterance is None:
+            utterance = spoken(bundle, wanted, wanting, line=line, prompt=prompt, seed=manifest.seed)
+            kept.keep(folder, utterance)
+        told = utterance.problem or f"{utterance.seconds:.1f} s, {utterance.finish}{again}"
         say(f"{number} of {len(pairs)}: {told}")
         made["bundle"].append(utterance)
     prompts = {prompt.key: prompt for _, _, prompt in pairs if prompt and prompt.wave_S is not None}
@@ -132,19 +142,25 @@ def speech(bundle: "Bundle", corpus: Corpus | None, manifest: EvalManifest, *, s
     return made
 
 
-def spoken(bundle: "Bundle", wanted: Speech, *, key: str, line: Line, prompt: Prompt | None, seed: int) -> Utterance:
-    """One line spoken, or why it could not be; its seed comes from its key, so that order does not matter."""
-    from models.runtime.generate import generate
-    from models.runtime.prompt import RequestError
-
-    own_seed = int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:7], "little")
-    wanting = Utterance(
+def unspoken(key: str, line: Line, prompt: Prompt | None) -> Utterance:
+    """What is to be spoken, and what it will be held against."""
+    return Utterance(
         key=key,
         text=line.text,
         language=line.language,
         against_S=None if prompt is None else prompt.wave_S,
         against_rate_hz=48000 if prompt is None else prompt.rate_hz,
     )
+
+
+def spoken(
+    bundle: "Bundle", wanted: Speech, wanting: Utterance, *, line: Line, prompt: Prompt | None, seed: int
+) -> Utterance:
+    """One line spoken, or why it could not be; its seed comes from its key, so that order does not matter."""
+    from models.runtime.generate import generate
+    from models.runtime.prompt import RequestError
+
+    own_seed = int.from_bytes(hashlib.sha256(f"{seed}:{wanting.key}".encode()).digest()[:7], "little")
     sampler = wanted.sampler
     begun = time.perf_counter()
     try:
@@ -169,7 +185,7 @@ def spoken(bundle: "Bundle", wanted: Speech, *, key: str, line: Line, prompt: Pr
         return replace(wanting, problem=str(error))
     return replace(
         wanting,
-        wave_S=made.wave_S.numpy(),
+        wave_S=made.wave_S.cpu().numpy(),
         rate_hz=made.rate_hz,
         finish=made.finish_reason,
         making_seconds=time.perf_counter() - begun,

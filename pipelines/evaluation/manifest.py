@@ -84,6 +84,10 @@ class EvalManifest(Manifest):
     purpose: str = ""
     """A sentence for people, shown in the report."""
     seed: int = 0
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    """Where the bundle computes; metrics that can have a `device` of their own."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the bundle's core; released models are published in bfloat16 on a GPU."""
     reconstruction: Reconstruction | None = None
     speech: Speech | None = None
     metrics: list[Metric] = Field(min_length=1)

@@ -154,14 +154,16 @@ def utterance_table(system: Mapping[str, Any], utterances: Sequence[Utterance], 
         if compared:
             cells.append(player(utterance.against_S, utterance.against_rate_hz, heard=heard))
         cells.append(escape(row["problem"] or row["finish"] or "-"))
-        cells += [value(row["scores"][metric]) for metric in metrics]
+        cells += [value(row["scores"][metric], note=row["notes"].get(metric, "")) for metric in metrics]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return f"<table><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
 
 
-def value(score: float | str) -> str:
-    """A score, or a dash that tells why on hover."""
-    return f"{score:.3f}" if isinstance(score, float | int) else f'<span class="dim" title="{escape(score)}">-</span>'
+def value(score: float | str, *, note: str = "") -> str:
+    """A score with what led to it, or a dash that tells why on hover."""
+    if not isinstance(score, float | int):
+        return f'<span class="dim" title="{escape(score)}">-</span>'
+    return f"{score:.3f}" + (f"<br><span class='dim'>{escape(note)}</span>" if note else "")
 
 
 def player(wave_S: Wave | None, rate_hz: int, *, heard: bool) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import digest
+from infra.storage import glance
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.evaluation import making, report, scores
 from pipelines.evaluation.manifest import EvalManifest
@@ -19,28 +20,40 @@ CODE = ("pipelines/evaluation", "pipelines/packing/index.py", "pipelines/shards.
 
 
 def identity(manifest: EvalManifest) -> Mapping[str, Any]:
-    """All of the manifest but what is for people, and the content of the list that it names."""
-    said = manifest.model_dump(mode="json", exclude={"purpose"})
+    """All of the manifest but what is for people, and the content of the list and of the weights that it names."""
+    said = dict(contents(manifest.model_dump(exclude={"purpose"})))
     if manifest.speech is not None and manifest.speech.list_file is not None:
         path = Path(manifest.speech.list_file)
         said["list"] = digest(path.read_text(encoding="utf-8")) if path.is_file() else "absent"
     return said
 
 
+def contents(value: Any) -> Any:
+    """The same with what lies at a path in place of every path: weights that move are the same, and others are not."""
+    if isinstance(value, Path):
+        return glance(value)
+    if isinstance(value, Mapping):
+        return {key: contents(inner) for key, inner in value.items()}
+    return [contents(inner) for inner in value] if isinstance(value, list) else value
+
+
 def run(job: Job) -> Outcome:
     """Make, score, write down: out/report.html, out/scores.json, out/wavs/."""
     from models.runtime.bundle import find_bundle, load_bundle
+    from models.runtime.precision import place
 
     manifest = job.manifest
     assert isinstance(manifest, EvalManifest)
+    scores.measure(manifest.metrics, [])  # whose weights are missing says so before hours of speech are made
     bundle = load_bundle(find_bundle(job.inputs["bundle"].out))
+    bundle = place(bundle, device=manifest.device, precision=manifest.precision)
     corpus = open_corpus(job.inputs["data"].out) if "data" in job.inputs else None
     if manifest.reconstruction is not None:
         if corpus is None:
             raise Refused("a reconstruction needs recordings: give a corpus (role `data`)")
         systems = making.reconstructions(bundle, corpus, manifest, say=job.say)
     else:
-        systems = making.speech(bundle, corpus, manifest, say=job.say)
+        systems = making.speech(bundle, corpus, manifest, folder=job.work / "spoken", say=job.say)
     job.say(f"scoring by {', '.join(entry.name for entry in manifest.metrics)}")
     measured = scores.table(systems, manifest.metrics, resamples=manifest.resamples, seed=manifest.seed)
     about = provenance(job, manifest, corpus)

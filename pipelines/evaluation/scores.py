@@ -82,6 +82,7 @@ def table(
                     "finish": u.finish,
                     "problem": u.problem,
                     "scores": {c.name: c.scores[number] for c in columns},
+                    "notes": {c.name: c.notes[number] for c in columns if c.notes},
                 }
                 for number, u in enumerate(utterances)
             ],

@@ -70,6 +70,8 @@ class Column:
     how: str
     """What was measured with what: a sentence for the report."""
     unit: str = ""
+    notes: Sequence[str] = ()
+    """Beside each score what led to it, such as the text that was heard; none, or one an utterance."""
 
 
 def pair_at(utterance: Utterance, rate_hz: int) -> tuple[Wave, Wave] | str:

@@ -1,23 +1,52 @@
 """Likeness of two voices: the cosine between speaker embeddings of what was made and of what it is held against."""
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
-from infra.manifest import Manifest
+from infra.manifest import Manifest, resolve
+from models.frozen import Wave
 from pipelines.evaluation.metrics import Column, Score, Utterance
 
 
+class Comparer(Protocol):
+    """A file of models/frozen that compares voices: `embedder` or `verifier(checkpoint, device=)` makes one."""
+
+    RATE_HZ: int
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides its results."""
+
+    def __call__(self, waves: Sequence[Wave]) -> list[NDArray[np.float32]]:
+        """One embedding of unit length a waveform, in order."""
+
+
 class Config(Manifest):
-    backend: Literal["resemblyzer"] = "resemblyzer"
-    """Published tables use WavLM-SV, whose weights come in no wheel; numbers of the two do not compare."""
+    backend: str = "resemblyzer"
+    """A file of models/frozen. Published tables (SIM) use `wavlm_sv`, whose weights come in no wheel; numbers of two
+    backends do not compare."""
+    checkpoint: Path | None = None
+    """Where its weights lie, where they do not come in a wheel."""
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+
+    @field_validator("backend")
+    @classmethod
+    def known(cls, name: str) -> str:
+        """The name of a file in models/frozen that compares voices."""
+        module = resolve("models.frozen", name)
+        if not hasattr(module, "embedder") and not hasattr(module, "verifier"):
+            raise ValueError(f"models/frozen/{name}.py compares no voices")
+        return name
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
-    from models.frozen.resemblyzer import Resemblyzer
-
-    network = Resemblyzer()
+    network = comparer(cfg.backend, cfg.checkpoint, cfg.device)
 
     def score(utterance: Utterance) -> Score:
         wave_S, against_S = utterance.at(network.RATE_HZ), utterance.against(network.RATE_HZ)
@@ -28,5 +57,14 @@ def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
         first, second = network([wave_S, against_S])
         return float(np.dot(first, second))
 
-    how = f"cosine of {cfg.backend} embeddings at 16 kHz ({network.fingerprint}); 1 is the same sound, never below 0"
+    how = f"cosine of {cfg.backend} embeddings at {network.RATE_HZ} Hz ({network.fingerprint}); 1 is the same sound"
     return [Column(name="speaker_cosine", scores=[score(u) for u in utterances], better="higher", how=how)]
+
+
+@cache
+def comparer(name: str, checkpoint: Path | None, device: str) -> Comparer:
+    """The network, made once a process: it hears several systems."""
+    module = resolve("models.frozen", name)
+    make = module.verifier if hasattr(module, "verifier") else module.embedder
+    made: Comparer = make(checkpoint, device=device)
+    return made

@@ -1,12 +1,16 @@
 """Word error rate by the rules of Seed-TTS-Eval (run_wer.py): the mean over utterances, not the pooled rate."""
 
 import string
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
-from infra.manifest import Manifest
-from pipelines.evaluation.metrics import Column, Score, Utterance, Wave
+from pydantic import Field, field_validator
+
+from infra.manifest import Manifest, resolve
+from pipelines.evaluation.metrics import Column, Score, Utterance
+from pipelines.hearing.texts import converted
+from pipelines.transforms.transcribe import Recognizer, recognizer_of
 
 HANZI = (
     "\uff02\uff03\uff04\uff05\uff06\uff07\uff08\uff09\uff0a\uff0b\uff0c\uff0d\uff0f\uff1a\uff1b\uff1c\uff1d\uff1e\uff20"
@@ -20,65 +24,81 @@ DELETED = str.maketrans("", "", (HANZI + string.punctuation).replace("'", ""))
 """Every punctuation mark but the apostrophe."""
 BY_CHARACTER = ("zh", "yue", "ja", "th")
 """Languages written without spaces between words: their rate counts characters."""
-
-
-@dataclass(frozen=True)
-class Recognizer:
-    """Ears: a file of models/frozen, or anything that hears."""
-
-    name: str
-    fingerprint: str
-    rate_hz: int
-    languages: Sequence[str]
-    hear: Callable[[Wave], str]
+ENGLISH_ONLY = ("moonshine", "pocketsphinx")
+TOGETHER = 32
+"""Utterances that a recognizer is given at once."""
 
 
 class Config(Manifest):
-    recognizer: Literal["moonshine", "pocketsphinx"] = "moonshine"
-    """Those whose weights come in a wheel: English, and not Whisper large-v3, which published tables use."""
+    routes: dict[str, str] = {"en": "moonshine"}
+    """Language -> recognizer (a file of models/frozen); `other` stands for every language that is not named. Moonshine
+    comes in a wheel. Published tables hear English by Whisper large-v3 and Mandarin by Paraformer:
+    `{zh: paraformer, other: whisper}`."""
+    checkpoints: dict[str, Path] = {}
+    """Recognizer -> where its weights lie, for those that come without."""
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+
+    @field_validator("routes")
+    @classmethod
+    def known(cls, routes: dict[str, str]) -> dict[str, str]:
+        """Every name is a recognizer in models/frozen, and hears the language of its route."""
+        for language, name in routes.items():
+            if not hasattr(resolve("models.frozen", name), "recognizer"):
+                raise ValueError(f"models/frozen/{name}.py recognizes no speech")
+            if name in ENGLISH_ONLY and language != "en":
+                raise ValueError(f"{name} hears English only, and is asked for {language}")
+        return routes
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
-    from models.frozen.moonshine import Moonshine
-    from models.frozen.pocketsphinx import PocketSphinx
-
-    ears = Moonshine() if cfg.recognizer == "moonshine" else PocketSphinx()
-    recognizer = Recognizer(
-        name=cfg.recognizer,
-        fingerprint=ears.fingerprint,
-        rate_hz=ears.RATE_HZ,
-        languages=ears.LANGUAGES,
-        hear=lambda wave_S: ears([wave_S])[0].text,
-    )
-    return [column(recognizer, utterances)]
+    ears = {name: hearer(name, cfg.checkpoints.get(name), cfg.device) for name in sorted(set(cfg.routes.values()))}
+    return [column(ears, cfg.routes, utterances)]
 
 
-def column(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Column:
-    """The word error rate that one recognizer finds."""
+@cache
+def hearer(name: str, checkpoint: Path | None, device: str) -> Recognizer:
+    """The recognizer, made once a process: a large one takes a while, and hears several systems."""
+    return recognizer_of(name, checkpoint=checkpoint, device=device)
+
+
+def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances: Sequence[Utterance]) -> Column:
+    """The rate of every utterance by the recognizer of its language."""
+    who = ", ".join(f"{name} ({ears[name].fingerprint})" for name in ears)
     how = (
-        f"Seed-TTS-Eval's rule (mean over utterances; characters for {', '.join(BY_CHARACTER)}; apostrophes kept), "
-        f"heard by {recognizer.name} ({recognizer.fingerprint}): its own mistakes are in the number"
+        f"Seed-TTS-Eval's rule (mean over utterances; characters for {', '.join(BY_CHARACTER)}; apostrophes kept; "
+        f"Mandarin heard in simplified characters), heard by {who}: its own mistakes are in the number"
     )
-    return Column("wer", [score(recognizer, utterance) for utterance in utterances], "lower", how)
-
-
-def score(recognizer: Recognizer, utterance: Utterance) -> Score:
-    """The rate of one utterance, or why it has none."""
-    wave_S = utterance.at(recognizer.rate_hz)
-    if wave_S is None:
-        return utterance.problem or "missing"
-    if not utterance.text:
-        return "text unknown"
-    language = (utterance.language or "").lower()
-    if language not in recognizer.languages:
-        return f"{recognizer.name} does not know {language or 'an unknown language'}"
-    return error_rate(recognizer.hear(wave_S), utterance.text, language=language)
+    scores: list[Score] = [""] * len(utterances)
+    notes = [""] * len(utterances)
+    heard_by: dict[str, list[int]] = {name: [] for name in ears}
+    for number, utterance in enumerate(utterances):
+        language = (utterance.language or "").lower()
+        name = routes.get(language) or (routes.get("other") if language else None)
+        if utterance.wave_S is None or not len(utterance.wave_S):
+            scores[number] = utterance.problem or "missing or empty"
+        elif not utterance.text:
+            scores[number] = "text unknown"
+        elif name is None:
+            scores[number] = f"nobody hears {language or 'an unknown language'}"
+        else:
+            heard_by[name].append(number)
+    for name, numbers in heard_by.items():
+        for first in range(0, len(numbers), TOGETHER):
+            some = [utterances[number] for number in numbers[first : first + TOGETHER]]
+            waves = [wave_S for one in some if (wave_S := one.at(ears[name].RATE_HZ)) is not None]
+            heard = ears[name](waves, [(one.language or "").lower() for one in some])
+            for number, one, found in zip(numbers[first : first + TOGETHER], some, heard, strict=True):
+                scores[number] = error_rate(found.text, one.text or "", language=(one.language or "").lower())
+                notes[number] = found.text
+    return Column("wer", scores, "lower", how, notes=notes)
 
 
 def error_rate(heard: str, said: str, *, language: str) -> Score:
     """(substitutions + deletions + insertions) / words of what should be said."""
     from jiwer import process_words
 
+    if language == "zh":
+        heard = converted(heard, to="simplified")
     reference, hypothesis = normalized(said, language=language), normalized(heard, language=language)
     if not reference.strip():
         return "nothing but punctuation to say"

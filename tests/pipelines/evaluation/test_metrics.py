@@ -1,10 +1,18 @@
 """Metrics on examples that can be checked by hand."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 
-from pipelines.evaluation.metrics import Column, Utterance, Wave, dnsmos, mel, speaker, stoi, stops, wer
+from models.frozen import Heard, WeightsError
+from pipelines.evaluation.metrics import Column, Utterance, Wave, dnsmos, mel, speaker, stoi, stops, utmos, wer
 from pipelines.evaluation.scores import interval, summarize
+from tests.utmos_checkpoint import speechmos
+from tests.wavlm_sv_checkpoint import release
 
 
 def tone(*, seconds: float = 1.0, hertz: float = 300.0, rate_hz: int = 16000) -> Wave:
@@ -22,9 +30,23 @@ def pair(made_S: Wave, input_S: Wave) -> Utterance:
     return Utterance(key="k", wave_S=made_S, rate_hz=16000, against_S=input_S, against_rate_hz=16000, aligned=True)
 
 
-def ears(heard: dict[str, str]) -> wer.Recognizer:
+class Ears:
     """A recognizer that hears by the first sample: a number that stands for a key."""
-    return wer.Recognizer("ears", "ears/1", 16000, ("en", "zh"), lambda wave_S: heard[str(int(wave_S[0]))])
+
+    RATE_HZ = 16000
+    fingerprint = "ears/1"
+
+    def __init__(self, heard: dict[str, str]) -> None:
+        self.heard = heard
+        self.asked: list[tuple[str, str | None]] = []
+
+    def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[Heard]:
+        keys = [str(int(wave_S[0])) for wave_S in waves]
+        self.asked += zip(keys, languages, strict=True)
+        return [Heard(self.heard[key]) for key in keys]
+
+
+ROUTES = {"en": "ears"}
 
 
 def said(number: int, text: str, language: str = "en") -> Utterance:
@@ -35,8 +57,9 @@ def said(number: int, text: str, language: str = "en") -> Utterance:
 
 def test_word_error_rate_is_the_mean_over_utterances_not_the_pooled_rate() -> None:
     utterances = [said(0, "a b"), said(1, "x")]
-    column = wer.column(ears({"0": "a c", "1": ""}), utterances)
+    column = wer.column({"ears": Ears({"0": "a c", "1": ""})}, ROUTES, utterances)
     assert column.scores == [0.5, 1.0]
+    assert column.notes == ["a c", ""]
     assert summarize(column, utterances, resamples=100, seed=0).mean == pytest.approx(0.75), "pooled would be 2/3"
 
 
@@ -47,16 +70,58 @@ def test_missing_and_unknown_are_counted_with_their_reason_and_leave_the_mean_al
         said(3, "?!"),
         Utterance(key="4", wave_S=np.zeros(9, np.float32), rate_hz=16000),
     ]
-    column = wer.column(ears({"0": "a b", "3": "anything"}), utterances)
+    column = wer.column({"ears": Ears({"0": "a b", "3": "anything"})}, ROUTES, utterances)
     summary = summarize(column, utterances, resamples=100, seed=0)
     assert (summary.mean, summary.total, summary.scored, summary.missing) == (0.0, 5, 1, 1)
     assert summary.unscored == {
         "its prompt is missing": 1,
-        "ears does not know fr": 1,
+        "nobody hears fr": 1,
         "nothing but punctuation to say": 1,
         "text unknown": 1,
     }
     assert summary.low is None, "one value has no interval"
+
+
+def test_every_language_is_heard_by_its_route_and_told_to_it() -> None:
+    one, other = Ears({"0": "a"}), Ears({"1": "\u570b", "2": "x"})
+    utterances = [said(0, "a", "en"), said(1, "\u56fd", "zh"), said(2, "x", "FR"), said(3, "y", "")]
+    routes = {"en": "one", "other": "other"}
+    column = wer.column({"one": one, "other": other}, routes, utterances)
+    assert column.scores == [0.0, 0.0, 0.0, "nobody hears an unknown language"], (
+        "traditional characters count as simple"
+    )
+    assert one.asked == [("0", "en")]
+    assert other.asked == [("1", "zh"), ("2", "fr")]
+
+
+def test_metrics_name_backends_that_are_there() -> None:
+    for metric, settings, told in (
+        (wer, {"routes": {"en": "wisper"}}, "no 'wisper' in models/frozen"),
+        (wer, {"routes": {"en": "dnsmos"}}, "recognizes no speech"),
+        (wer, {"routes": {"zh": "moonshine"}}, "hears English only"),
+        (speaker, {"backend": "dnsmos"}, "compares no voices"),
+    ):
+        with pytest.raises(ValidationError, match=told):
+            metric.Config.model_validate(settings)  # type: ignore[attr-defined]
+    with pytest.raises(WeightsError, match="whisper needs checkpoints.whisper"):
+        wer.measure([], wer.Config(routes={"other": "whisper"}))
+    with pytest.raises(WeightsError, match="wavlm_sv needs checkpoint"):
+        speaker.measure([], speaker.Config(backend="wavlm_sv"))
+    with pytest.raises(WeightsError, match="utmos needs checkpoint"):
+        utmos.measure([], utmos.Config())
+
+
+def test_checkpoints_of_ones_own_are_used(tmp_path: Path) -> None:
+    torch.save(release(), tmp_path / "sv.pth")
+    torch.save(speechmos(), tmp_path / "utmos.pt")
+    wave = tone()
+    cosine = speaker.measure([pair(wave, wave)], speaker.Config(backend="wavlm_sv", checkpoint=tmp_path / "sv.pth"))
+    assert cosine[0].scores == [pytest.approx(1.0, abs=1e-5)]
+    assert "wavlm_sv/" in cosine[0].how
+    short = Utterance(key="s", wave_S=wave[:300], rate_hz=16000)
+    found = utmos.measure([pair(wave, wave), short], utmos.Config(checkpoint=tmp_path / "utmos.pt"))[0].scores
+    assert isinstance(found[0], float)
+    assert found[1] == "shorter than one frame (25 ms)"
 
 
 @pytest.mark.parametrize(

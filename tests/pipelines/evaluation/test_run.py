@@ -1,6 +1,7 @@
 """Whole evaluations of a small bundle on a small corpus: what they write, and that they tell the truth."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from infra.journal import About, JournalRun, read_from
 from infra.manifest import ManifestError, parse
 from infra.objects import Folder
 from infra.workflow.node import Job, Made, Outcome, Refused
+from models.frozen import WeightsError
 from models.runtime.bundle import save_bundle
 from pipelines.evaluation import making, run
 from pipelines.evaluation.manifest import Choice, EvalManifest
+from pipelines.evaluation.metrics import Utterance
 from pipelines.shards import Corpus, Rows, index_name
 from tests.small import small_bundle
 from tests.training.speech import build_corpus
@@ -57,8 +60,8 @@ def evaluate(manifest: Mapping[str, Any], folder: Path, **inputs: Path) -> tuple
         role: Made(kind=kinds[role], name=role, out=path, digest="d" * 64, fingerprint="f" * 64, run="r" * 32)
         for role, path in inputs.items()
     }
-    for part in ("out", "work"):
-        (folder / part).mkdir(parents=True)
+    (folder / "out").mkdir(parents=True)
+    (folder / "work").mkdir(exist_ok=True)
     job = Job(
         name="eval",
         manifest=parse(EvalManifest, json.loads(json.dumps(manifest)), where="test"),
@@ -126,6 +129,44 @@ def test_same_evaluation_has_the_same_digest_and_another_seed_another(
     assert first.digest == again.digest != other.digest
 
 
+def test_what_was_spoken_before_a_kill_is_not_spoken_again(
+    corpus: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = evaluate(SPEECH, tmp_path / "whole", bundle=bundle, data=corpus)
+    speak, asked = making.spoken, []
+
+    def dies(*args: Any, **settings: Any) -> Utterance:
+        asked.append(args[2].key)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return speak(*args, **settings)
+
+    monkeypatch.setattr(making, "spoken", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(SPEECH, tmp_path / "job", bundle=bundle, data=corpus)
+    (tmp_path / "job" / "out").rmdir()
+    again, scores = evaluate(SPEECH, tmp_path / "job", bundle=bundle, data=corpus)
+    assert again.digest == whole.digest
+    assert len(asked) == 3, "the first of two, the second that was killed, and the second again"
+    assert asked[1] == asked[2]
+    assert scores["timing"]["bundle"]["making_seconds"] > 0
+    (spoiled,) = [path for path in (tmp_path / "job" / "work" / "spoken").glob("*.npz") if path.stat().st_size][:1]
+    spoiled.write_bytes(spoiled.read_bytes()[:100])
+    shutil.rmtree(tmp_path / "job" / "out")
+    once_more, _ = evaluate(SPEECH, tmp_path / "job", bundle=bundle, data=corpus)
+    assert once_more.digest == whole.digest
+    assert len(asked) == 4, "half a file is spoken again"
+
+
+def test_missing_weights_of_a_metric_are_told_before_anything_is_spoken(
+    corpus: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "spoken", lambda *_, **__: pytest.fail("spoken for nothing"))
+    manifest = {**SPEECH, "metrics": [{"name": "speaker", "backend": "wavlm_sv", "checkpoint": "gone.pth"}]}
+    with pytest.raises(WeightsError, match=r"no WavLM speaker checkpoint at .*gone\.pth"):
+        evaluate(manifest, tmp_path, bundle=bundle, data=corpus)
+
+
 def test_missing_prompt_of_a_list_is_counted_not_skipped(corpus: Path, bundle: Path, tmp_path: Path) -> None:
     listing = tmp_path / "meta.lst"
     listing.write_text("utt1|what it says|gone.wav|say this\n")
@@ -189,3 +230,14 @@ def test_identity_knows_the_list_but_not_the_purpose(tmp_path: Path) -> None:
     assert one == run.identity(parse(EvalManifest, {**data, "purpose": "for people"}, where="m"))
     listing.write_text("a|b|c|e\n")
     assert one != run.identity(parse(EvalManifest, dict(data), where="m"))
+
+
+def test_identity_knows_the_weights_and_not_where_they_lie(tmp_path: Path) -> None:
+    def known(path: Path) -> Any:
+        metrics = [{"name": "utmos", "checkpoint": str(path)}]
+        return run.identity(parse(EvalManifest, {**RECONSTRUCTION, "metrics": metrics}, where="m"))
+
+    (tmp_path / "a").write_bytes(b"weights")
+    (tmp_path / "b").write_bytes(b"weights")
+    (tmp_path / "c").write_bytes(b"others")
+    assert known(tmp_path / "a") == known(tmp_path / "b") != known(tmp_path / "c")
