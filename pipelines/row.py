@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "speechseg/2"
+SCHEMA = "speechseg/3"
 
 Wave = NDArray[np.float32]
 
@@ -35,6 +35,8 @@ class Recording:
     text: str | None = None
     language: str | None = None
     speaker: str | None = None
+    emotion: str | None = None
+    """As the corpus names it, in lower case."""
     license: str = "unknown"
     source: str = ""
     """Where it was obtained: a URL or a sentence."""
@@ -75,6 +77,7 @@ class Segment:
     given_text: str | None = None
     given_language: str | None = None
     given_speaker: str | None = None
+    given_emotion: str | None = None
 
     # one block a transform
     channel: int | None = by("probe")

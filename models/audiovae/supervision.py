@@ -14,7 +14,7 @@ from torch.nn import functional
 from models.backbone.config import ModelConfig
 from models.backbone.semantic_encoder import SemanticEncoder
 
-TASKS = ("asr", "speaker")
+TASKS = ("asr", "speaker", "emotion")
 """Each has a token of its own. Labels are said as text, so that any number of them needs no table."""
 
 

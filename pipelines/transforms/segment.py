@@ -167,6 +167,7 @@ class Transform:
             given_text=recording.text if text_fits else None,
             given_language=recording.language,
             given_speaker=recording.speaker,
+            given_emotion=recording.emotion,
             speech_ratio=float(inside_P.mean()),
             edge_active=bool(inside_P[:edge].any() or inside_P[-edge:].any()),
             turn=voice,

@@ -57,6 +57,14 @@ def test_tables_of_many_dialects_say_the_same(tmp_path: Path, file: str, text: s
     assert found["b.wav"].text is None
 
 
+def test_an_emotion_is_taken_from_its_column_in_lower_case(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    (tmp_path / "t.tsv").write_text("file\ttext\tEmotion\na.wav\tone\tSad\nb.wav\ttwo\tunknown\n")
+    found = read(tmp_path)
+    assert (found["a.wav"].emotion, found["b.wav"].emotion) == ("sad", None)
+    assert found["a.wav"].extra == {}
+
+
 def test_license_that_is_not_stated_is_unknown(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     (tmp_path / "t.tsv").write_text("file\tlicence_repo\tlicence_clip\na.wav\tMIT\tnot stated\n")

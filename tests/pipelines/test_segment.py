@@ -29,7 +29,7 @@ def speech(*runs: tuple[float, float], seconds: float, level: float = 0.9) -> ND
 
 
 def decoded(seconds: float, *, text: str | None = None) -> Decoded:
-    recording = Recording(uri="x.wav", name="x.wav", bytes=1, sha256="0" * 64, text=text)
+    recording = Recording(uri="x.wav", name="x.wav", bytes=1, sha256="0" * 64, text=text, emotion="sad")
     return Decoded(recording, np.zeros(round(seconds * 16000), np.float32), 16000, 1)
 
 
@@ -86,6 +86,7 @@ def test_text_keeps_its_recording_whole() -> None:
     whole = Heard(runs)(decoded(16, text="some words"))
     assert isinstance(whole, Cut)
     assert [piece.segment.given_text for piece in whole.pieces] == ["some words"]
+    assert whole.pieces[0].segment.given_emotion == "sad"
     assert whole.pieces[0].segment.seconds == pytest.approx(13.8, abs=0.05)
     parts = Heard(runs)(decoded(16))
     assert isinstance(parts, Cut)

@@ -20,7 +20,7 @@ from tests.small import small_bundle
 from training.data.batching import Plan
 from training.data.draw import Draw
 from training.data.reading import Hears, read_batch
-from training.data.stream import Source, open_sources
+from training.data.stream import Source, emotion_of, open_sources
 from training.manifest import Data, Part
 from training.objectives import Batch, backbone
 
@@ -50,6 +50,21 @@ def opened(root: Path, memory: Path, *, data: Data = DATA, needs_text: bool = Tr
 def alike(one: Source, other: Source) -> bool:
     names = ("numbers", "held_out", "patches")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("row", "emotion"),
+    [
+        ({}, None),
+        ({"caption_tags": ["pitch:low", "emotion:calm"]}, "calm"),
+        ({"caption_tags": ["emotion:other"], "given_emotion": None}, None),
+        ({"caption_tags": ["emotion:calm"], "given_emotion": "sad"}, "sad"),
+    ],
+)
+def test_an_emotion_is_what_the_corpus_says_or_else_what_a_captioner_heard(
+    row: dict[str, Any], emotion: str | None
+) -> None:
+    assert emotion_of(row) == emotion
 
 
 def test_a_second_start_reads_no_row_of_the_index_and_finds_the_same(corpus: Path, tmp_path: Path) -> None:

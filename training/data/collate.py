@@ -29,6 +29,7 @@ class Utterance:
     text: str
     language: str | None
     speaker: str | None
+    emotion: str | None = None
     stored: Stored | None = None
     """Its latents, where its shard has them."""
 
@@ -72,6 +73,7 @@ def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: D
         stored=[None if len(wave) > longest else one.stored for one, wave in zip(utterances, waves, strict=True)],
         languages=[one.language for one in utterances],
         speakers=[one.speaker for one in utterances],
+        emotions=[one.emotion for one in utterances],
         heard=heard,
     )
 

@@ -70,6 +70,7 @@ class Source:
             text=text_of(sample.record),
             language=sample.record.get("language"),
             speaker=sample.record.get("speaker"),
+            emotion=emotion_of(sample.record),
             stored=stored_of(sample),
         )
 
@@ -77,6 +78,14 @@ class Source:
 def text_of(row: Mapping[str, Any]) -> str:
     """What the utterance says, in the form made for speaking; empty where nobody knows."""
     return str(row.get("text_tts") or row.get("text") or "")
+
+
+def emotion_of(row: Mapping[str, Any]) -> str | None:
+    """The emotion that the corpus names, else the one that a captioner has heard; None where nobody has said a known
+    one."""
+    heard = (str(tag).removeprefix("emotion:") for tag in row.get("caption_tags") or () if tag.startswith("emotion:"))
+    named = row.get("given_emotion") or next(heard, None)
+    return None if named in (None, "other") else str(named)
 
 
 def stored_of(sample: Sample) -> Stored | None:

@@ -45,6 +45,8 @@ class Batch:
     texts: list[str]
     languages: list[str | None]
     speakers: list[str | None]
+    emotions: list[str | None] = field(default_factory=list)
+    """Empty where nobody knows any."""
     stored: list[Stored | None] = field(default_factory=list)
     """Latents that need not be encoded; empty where nobody has looked for them."""
     heard: list[bool] = field(default_factory=list)

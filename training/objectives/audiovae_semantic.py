@@ -1,9 +1,8 @@
-"""AudioVAE stage 2: reconstruct, and let the latents be read - by WavLM's features, by ASR and by speaker labels.
+"""AudioVAE stage 2: reconstruct, and let the latents be read - by WavLM's features, by ASR, speakers and emotions.
 
 All terms of stage 1, plus the cosine alignment of latent frames with layer 23 of a frozen WavLM, plus the multitask
 block (dots.tts section 2.6.1; HoliTok gives weight 1 to each). The reading terms see whole utterances; crops of
-`crop_frames` are decoded. An utterance without a text or a speaker adds nothing to that task. Emotion, which the
-report names as a third task, has no label in a batch yet.
+`crop_frames` are decoded. An utterance without a text, a speaker or an emotion adds nothing to that task.
 """
 
 from collections.abc import Iterable, Sequence
@@ -59,6 +58,7 @@ class Config(audiovae.Config):
     wavlm_weight: NotNegative = 1.0
     asr_weight: NotNegative = 1.0
     speaker_weight: NotNegative = 1.0
+    emotion_weight: NotNegative = 1.0
     head: Head = Head()
 
 
@@ -143,7 +143,7 @@ class Objective(audiovae.Objective):
         if trained is None and bundle.latent_mean_D is not None and bundle.latent_var_D is not None:
             self.supervision.encoder.expect(bundle.latent_mean_D, bundle.latent_var_D)
         super().__init__(cfg, bundle, seed=seed)
-        reading = {"semantic/asr": cfg.asr_weight, "semantic/speaker": cfg.speaker_weight}
+        reading = {f"semantic/{task}": float(getattr(cfg, f"{task}_weight")) for task in TASKS}
         if self.wavlm is not None:
             reading["semantic/wavlm"] = cfg.wavlm_weight
         self.weights = {**self.weights, "generator": {**self.weights["generator"], **reading}}
@@ -175,8 +175,10 @@ class Objective(audiovae.Objective):
         )
 
     def answers(self, batch: Batch) -> list[Answer]:
-        """What is known of each utterance: its text, its speaker; an unknown one is not asked for."""
-        said: dict[str, Sequence[str | None]] = {"asr": batch.texts, "speaker": batch.speakers}
+        """What is known of each utterance: its text, its speaker, its emotion; an unknown one is not asked for."""
+        said: dict[str, Sequence[str | None]] = dict(
+            zip(TASKS, (batch.texts, batch.speakers, batch.emotions), strict=True)
+        )
         return [
             Answer(number, task, list(self.bundle.tokenizer.encode(text, add_special_tokens=False)))
             for task in TASKS

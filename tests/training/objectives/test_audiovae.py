@@ -78,6 +78,7 @@ def batch_of(patches: list[int], *, first: int = 0) -> Batch:
         texts=[["good day", "", "well"][i % 3] for i in range(len(patches))],
         languages=[None] * len(patches),
         speakers=[["anna", None, "ben"][i % 3] for i in range(len(patches))],
+        emotions=[["sad", "calm", None][i % 3] for i in range(len(patches))],
     )
 
 
@@ -242,7 +243,7 @@ def test_without_readers_stage_two_is_stage_one() -> None:
     two = audiovae_semantic.Objective(SEMANTIC, bundle(), seed=0)
     first, second = validation(one, batch), validation(two, batch)
     assert {name: second[name] for name in first} == first
-    assert set(second) - set(first) == {"semantic/asr", "semantic/speaker"}
+    assert set(second) - set(first) == {"semantic/asr", "semantic/speaker", "semantic/emotion"}
     assert "no folder with WavLM weights" in two.notes[0]
 
 
@@ -255,6 +256,7 @@ def test_the_readers_learn_and_reach_the_vae_encoder() -> None:
     terms = player(objective.prepare(batch, draw), draw)
     assert float(terms["semantic/asr"].count) == len("good day") + len("well") + 2  # bytes, and an end for each
     assert float(terms["semantic/speaker"].count) == len("anna") + len("ben") + 2
+    assert float(terms["semantic/emotion"].count) == len("sad") + len("calm") + 2
     terms["semantic/speaker"].total.backward()
     assert all(grads(objective.vae.audio_encoder))
     assert all(grads(objective.supervision.encoder))
@@ -266,15 +268,16 @@ def test_the_readers_learn_and_reach_the_vae_encoder() -> None:
     after = validation(objective, batch)
     assert after["semantic/asr"] < 0.6 * before["semantic/asr"]
     assert after["semantic/speaker"] < 0.6 * before["semantic/speaker"]
+    assert after["semantic/emotion"] < 0.6 * before["semantic/emotion"]
     assert set(objective.finish([batch]).training) == {"flow", "discriminator", "semantic_encoder"}
 
 
 def test_utterances_without_labels_add_nothing() -> None:
     objective = audiovae_semantic.Objective(SEMANTIC, bundle(), seed=0)
-    bare = replace(batch_of([2]), texts=[""], speakers=[None])
+    bare = replace(batch_of([2]), texts=[""], speakers=[None], emotions=[])
     draw = draw_for(bare, step=0)
     terms = objective.players["generator"](objective.prepare(bare, draw), draw)
-    for name in ("semantic/asr", "semantic/speaker"):
+    for name in ("semantic/asr", "semantic/speaker", "semantic/emotion"):
         assert float(terms[name].total.detach()) == float(terms[name].count) == 0.0
     terms["semantic/asr"].total.backward()
     assert all(parameter.grad is not None for parameter in objective.supervision.parameters())
@@ -323,7 +326,7 @@ def test_a_teacher_pulls_the_latents_towards_itself(tmp_path: Path) -> None:
     batch = batch_of([3, 2])
     before, movers = validation(objective, batch)["semantic/wavlm"], engines(objective, lr=3e-3)
     assert 0.0 <= before <= 2.0
-    for step in range(8):
+    for step in range(12):
         step_all(objective, movers, batch, step=step, lr=3e-3)
     assert validation(objective, batch)["semantic/wavlm"] < 0.8 * before
     assert objective.wavlm is not None
