@@ -129,6 +129,8 @@ def head(at: Ancestor) -> str:
     words.append(clock(float(at.record["seconds"])))
     code = at.record.get("code", {})
     words.append(f"git {code.get('git_sha', 'unknown')[:8]}{'+changes' if code.get('git_dirty') == 'yes' else ''}")
+    if at.record.get("edited"):
+        words.append("code edited while it was made")
     words.append(Path(at.record["manifest_path"]).name)
     licenses = at.record.get("summary", {}).get("licenses")
     if isinstance(licenses, list) and licenses:

@@ -18,7 +18,7 @@ from infra.log import clock
 from infra.mistakes import last_line, sentence_of
 from infra.provenance import code_state
 from infra.storage import ROOT, empty_folder, read_json, require_free, write_atomic
-from infra.workflow.fingerprint import flat
+from infra.workflow.fingerprint import code_of, edited, flat, told_files
 from infra.workflow.node import Job, Made, Outcome, Refused
 from infra.workflow.plan import Step
 from infra.workflow.store import Slot
@@ -66,7 +66,12 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
         )
         outcome = node.module.run(job)
         tell_output(run, step, outcome, slot)
-        made = slot.commit(outcome, facts_of(step, inputs, around, run, number, began))
+        facts = facts_of(step, inputs, around, run, number, began)
+        if changed := edited(step.parts, code_of(node.module.CODE)):
+            facts["edited"] = changed
+            run.tags({"edited": ", ".join(changed)})
+            say(f"{told_files(changed)} while it was made: parts of it may come from the new code")
+        made = slot.commit(outcome, facts)
         run.metrics({"node/seconds": time.time() - began, "node/attempt": number}, step=number)
         run.end("FINISHED")
     except (KeyboardInterrupt, SystemExit):

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -63,6 +63,19 @@ def code_of(places: Iterable[str]) -> dict[str, str]:
             name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.as_posix()
             files[name] = code_digest(file, file.stat().st_mtime_ns)
     return dict(sorted(files.items()))
+
+
+def edited(parts: Parts, code: Mapping[str, str]) -> list[str]:
+    """Files whose code is not, in `parts`, what it is in `code`, which has at least those of `parts`."""
+    known = {fact.removeprefix("code."): value for fact, value in parts.items() if fact.startswith("code.")}
+    return sorted(file for file, value in known.items() if code.get(file) != value)
+
+
+def told_files(files: Sequence[str]) -> str:
+    """`a.py has changed`, or of several the first and how many more."""
+    if len(files) == 1:
+        return f"{files[0]} has changed"
+    return f"{files[0]} and {len(files) - 1} more file{'s' * (len(files) > 2)} have changed"
 
 
 @cache

@@ -24,6 +24,7 @@ from infra.provenance import code_state
 from infra.shipping import Shipping
 from infra.storage import ROOT, owned, write_atomic
 from infra.workflow.attempt import Around, attempt
+from infra.workflow.fingerprint import code_of, edited, told_files
 from infra.workflow.graph import Node
 from infra.workflow.node import STOP, Made, Refused
 from infra.workflow.plan import step_of
@@ -63,6 +64,8 @@ class Run:
     """Jobs at work that can be asked to save what they have and end."""
     asked: bool = False
     """Has SIGTERM or SIGHUP come, and have they been asked?"""
+    code: dict[str, str] = field(default_factory=dict)
+    """File -> digest, as it was when the run began: what this process has loaded is of then."""
     connect: Callable[[], None] | None = None
     """Starts or joins Ray; None: the cluster's own way."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,6 +79,7 @@ class Run:
         Raises: KeyboardInterrupt when a person or a signal stops it; everything is then noted and resumable.
         """
         self.store.root.mkdir(parents=True, exist_ok=True)
+        self.code = {file: value for node in self.nodes.values() for file, value in code_of(node.module.CODE).items()}
         status, reason = "FINISHED", ""
         with self.stack, stoppable(self.ask) as listen:
             try:
@@ -115,6 +119,12 @@ class Run:
             return Row(node, "skipped", step.reason, made=step.made)
         if name not in self.wanted:
             return Row(node, "left", "not asked for")
+        if changed := edited(step.parts, self.code):
+            note = (
+                f"{told_files(changed)} since this run began, which has loaded the old code: run the same command again"
+            )
+            tell(paint(f"failed: {note}", "red"))
+            return Row(node, "failed", note)
         assert step.slot is not None
         if name in self.forced and step.slot.made() is not None:
             self.store.set_aside(step.slot)

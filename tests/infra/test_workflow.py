@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from infra.ancestry import ancestors, find, tree_lines
 from infra.journal import last_end
 from infra.manifest import ManifestError
 from infra.workflow.graph import roles_wrong
@@ -91,6 +92,26 @@ def test_why_names_the_file_whose_code_changed(toys: Path, stipple_run: Run, mon
     _, out, _ = stipple_run("--why", "one")
     assert out.startswith("one: code changed: ")
     assert "part.py" in out
+
+
+def test_code_edited_while_a_workflow_runs_makes_nothing_of_two_versions_unsaid(
+    toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import toy_kind
+
+    code = toys / "part.py"
+    code.write_text("def f(x):\n    return x + 1\n")
+    monkeypatch.setattr(toy_kind, "CODE", (str(code),))
+    result, _, err = stipple_run("--set", f"one.fail=edit {code}")
+    assert result == 1
+    assert f"one    {code} has changed while it was made: parts of it may come from the new code" in err
+    assert f"two    failed: {code} has changed since this run began, which has loaded the old code: run the same" in err
+    store = Store(toys / "store")
+    assert "code edited while it was made" in tree_lines(ancestors(store, find(store, "one")))[0]
+    assert not store.slots("two")
+    result, _, err = stipple_run()
+    assert (result, "one    run: code changed: " in err) == (0, True)
+    assert "edited" not in "".join(tree_lines(ancestors(store, find(store, "three"))))
 
 
 def test_why_names_the_input_that_changed(toys: Path, stipple_run: Run) -> None:

@@ -66,5 +66,7 @@ def stumble(cfg: ToyManifest, step: int, job: Job) -> None:
         raise ZeroDivisionError("a bug in the toy")
     if cfg.fail == "kill" and step == 2 and job.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if cfg.fail.startswith("edit ") and step == 2:
+        Path(cfg.fail.removeprefix("edit ")).write_text("def f(x):\n    return x + 2\n")
     if cfg.fail == "full disk":
         raise OSError(28, "No space left on device", str(Path("somewhere")))
