@@ -93,7 +93,7 @@ def listed(store: Store, uri: str) -> int:
         state, record = slot.state(), slot.commit_record()
         status = "made" if record else state.get("status", "?")
         digest = record["digest"][:8] if record else "-"
-        when = ago((slot.folder / "state.json").stat().st_mtime)
+        when = ago(float(record["committed"] if record else state.get("started", 0)))
         note = "  (MLflow is behind)" if slot.folder in behind else ""
         print(f"{state.get('node', '?'):<24} {status:<12} {digest:<8} run {state.get('run', '')[:8]}  {when}{note}")
     return 0

@@ -39,7 +39,7 @@ def step_of(node: Node, made: Mapping[str, Made], store: Store, *, forced: bool 
     slot = store.slot(node.name, fingerprint_of(parts))
     done, state = slot.made(), slot.state()
     if done is not None and not forced:
-        when = ago(slot.folder.joinpath("COMMIT.json").stat().st_mtime)
+        when = ago(float((slot.commit_record() or {})["committed"]))
         return Step(node, "skip", f"made {when}, as {done.fingerprint[:8]}", parts, slot, done)
     if done is not None:
         return Step(node, "run", "forced", parts, slot)

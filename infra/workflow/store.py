@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,13 @@ class Slot:
             return free
 
 
+def newest_first(states: Iterable[Path]) -> list[Slot]:
+    """The slots of these state.json, by when their last attempt began: the times of files change when a store is
+    copied."""
+    slots = [Slot(path.parent) for path in states]
+    return sorted(slots, key=lambda slot: -float(slot.state().get("started", 0)))
+
+
 def made_from(record: Mapping[str, Any], folder: Path) -> Made:
     """An artifact as its COMMIT.json, in `folder`, describes it."""
     keys = ("kind", "name", "digest", "fingerprint", "run")
@@ -130,13 +137,11 @@ class Store:
 
     def slots(self, node: str | None = None) -> list[Slot]:
         """Slots with a state, of one node or of all, newest first."""
-        found = [path.parent for path in self.root.glob(f"{node or '[!_.]*'}/*/state.json")]
-        return [Slot(folder) for folder in sorted(found, key=lambda path: -(path / "state.json").stat().st_mtime)]
+        return newest_first(self.root.glob(f"{node or '[!_.]*'}/*/state.json"))
 
     def workflow_runs(self, workflow: str | None = None) -> list[Slot]:
         """Runs of workflows: slots with a journal and a state, but no artifact of their own; newest first."""
-        found = self.root.glob(f"{WORKFLOWS}/{workflow or '*'}/*/state.json")
-        return [Slot(path.parent) for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
+        return newest_first(self.root.glob(f"{WORKFLOWS}/{workflow or '*'}/*/state.json"))
 
     def earlier(self, node: str) -> list[tuple[str, Parts]]:
         """Fingerprints and facts of what was made, or begun, under this node's name; newest first."""

@@ -1,6 +1,8 @@
 """What an artifact was made from, told by the store alone: the tree, how to name an artifact, and the page."""
 
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,20 @@ def test_an_artifact_is_found_by_name_digest_run_and_path(toys: Path, stipple_ru
     assert all(find(store, way).folder == slot.folder for way in ways)
     with pytest.raises(Refused, match="no 'four' in .*; there are: one, three, two"):
         find(store, "four")
+
+
+def test_in_a_copied_store_the_newest_is_what_was_made_last(toys: Path, stipple_run: Run) -> None:
+    stipple_run("--until", "one")
+    stipple_run("--until", "one", "--set", "one.number=3")
+    store = Store(toys / "store")
+    newest, oldest = store.slots("one")
+    for file in (oldest.folder / "state.json", oldest.folder / "COMMIT.json"):
+        os.utime(file)
+    for file in (newest.folder / "state.json", newest.folder / "COMMIT.json"):
+        os.utime(file, (1, 1))
+    assert find(store, "one").folder == newest.folder
+    _, out, _ = stipple_run("--dry-run", "--until", "one", "--set", "one.number=3")
+    assert re.search(r"one +skip +made \d+\.\d s ago", out)
 
 
 def test_the_page_of_a_workflow_stands_alone(toys: Path, stipple_run: Run) -> None:
