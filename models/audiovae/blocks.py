@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.audiovae import products
+from models.audiovae import products, rows
 from models.packing import Packs
 
 Carry = dict[tuple[nn.Module, str], Tensor]
@@ -25,7 +25,7 @@ def with_history(x_BCL: Tensor, width: int, *, carry: Carry | None, key: tuple[n
     return joined
 
 
-class WeightNormConv(nn.Module):
+class WeightNormConv(Packs, nn.Module):
     """Conv1d whose weight is g * v / |v|, stored as `weight_g`, `weight_v`: the layout of released encoders."""
 
     def __init__(self, inside: int, outside: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
@@ -41,17 +41,20 @@ class WeightNormConv(nn.Module):
         """The weight that is used."""
         return cast(Tensor, self.weight_v * (self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True)))
 
-    def forward(self, x: Tensor, *, left: int = 0, right: int = 0) -> Tensor:
-        """Convolve with zeros around, at most as many on the right: (B, C, L), or rows, (B, C, 1, L), of which the
-        channels lie together in memory."""
-        if x.dim() == 3:
-            padded_BCL = functional.pad(x, (left, right))
-            return functional.conv1d(padded_BCL, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
-        weight = self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        stride, dilation = (1, self.stride), (1, self.dilation)
-        made = functional.conv2d(x, weight, self.bias, stride=stride, dilation=dilation, padding=(0, left))
-        # There were as many zeros behind as before: what they made is cut off.
-        return made[..., : (x.shape[-1] + left + right - self.reach - 1) // self.stride + 1]
+    def packed_conv(self) -> rows.Conv:
+        """This convolution as models.audiovae.rows computes it."""
+
+        def make() -> Tensor:
+            length = rows.usual_piece(self.bias.shape[0]) * self.stride
+            return rows.packed(self.weight, stride=self.stride, dilation=self.dilation, length=length)
+
+        weights = [self.weight_g, self.weight_v]
+        weight = self.kept(weights, make, key=torch.get_num_threads()) if self.packable(weights) else make()
+        return rows.Conv(weight, self.bias, self.stride, self.dilation, self.reach)
+
+    def forward(self, padded_BCL: Tensor) -> Tensor:
+        """Convolve an input that is already padded."""
+        return functional.conv1d(padded_BCL, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
 
 
 class CausalConv(Packs, nn.Conv1d):

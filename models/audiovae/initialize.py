@@ -72,7 +72,7 @@ def initialize(vae: AudioVAE, *, seed: int, wave_BS: Tensor | None = None) -> No
         else:
             parameter.zero_()
     hooks = [layer.register_forward_hook(scaled_to(level)) for layer, level in levels(vae)]
-    posterior = vae.encode(wave_BS)
+    posterior = vae.posterior(vae.audio_encoder.generator(wave_BS.unsqueeze(1)))  # `encode` would not call every layer
     vae.decode(posterior.mean_BFD)
     for hook in hooks:
         hook.remove()

@@ -43,7 +43,11 @@ class AudioVAE(nn.Module):
         With `length_B`, the samples of each utterance before padding, its frames are those that it would have alone.
         """
         frames_B = None if length_B is None else -(-length_B // self.config.hop)
-        x_BFD = self.enc_mi_layer(self.audio_encoder(wave_BS, frames_B).transpose(1, 2))
+        return self.posterior(self.audio_encoder(wave_BS, frames_B))
+
+    def posterior(self, encoded_BDF: Tensor) -> Posterior:
+        """What the encoder made, through recurrent block and projection: (B, D, F) -> (B, F, D) twice."""
+        x_BFD = self.enc_mi_layer(encoded_BDF.transpose(1, 2))
         mean, log_std = self.pre_proj(x_BFD.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
         return Posterior(mean, log_std)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.audiovae.blocks import WeightNormConv
 from models.audiovae.config import AudioVAEConfig
 from models.audiovae.initialize import initialize, speech_like_noise
 from models.audiovae.streaming import StreamingDecoder
@@ -114,6 +115,20 @@ def test_initialization_keeps_the_signal_alive_through_all_layers() -> None:
     again = AudioVAE(plain.config)
     initialize(again, seed=3)
     assert torch.equal(again.encode(wave_BS).mean_BFD, posterior.mean_BFD)
+
+
+@torch.no_grad()
+def test_initialization_scales_every_layer_of_the_encoder() -> None:
+    torch.manual_seed(0)
+    vae = AudioVAE(AudioVAEConfig(downsample_channels=(12,) * 7, upsample_initial_channel=64, latent_dim=8))
+    wave_BS, found = speech(16, batch=2), []
+    initialize(vae, seed=3, wave_BS=wave_BS)
+    for layer in vae.audio_encoder.modules():
+        if isinstance(layer, WeightNormConv):
+            layer.register_forward_hook(lambda _, __, out: found.append(float(out.std())))
+    vae.audio_encoder.generator(wave_BS.unsqueeze(1))
+    expected = [1.0] + 6 * [1.0, *6 * [1.0, 0.3]] + [1.0]
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_configuration_survives_a_round_trip_with_unknown_keys() -> None:
