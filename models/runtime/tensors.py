@@ -43,6 +43,7 @@ def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     path.parent.mkdir(exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in own_tensors(state).items()}
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors lets nobody but the owner read it
 
 
 def checksums(state: Mapping[str, Tensor]) -> dict[str, int]:

@@ -38,6 +38,7 @@ def test_a_checkpoint_of_any_engine_becomes_a_bundle(runs: Any, tmp_path: Path, 
     bundle = load_bundle(written)
     assert bundle.card["steps"] == 6
     assert bundle.card["unfinished"] is True
+    assert {path.stat().st_mode & 0o777 for path in written.rglob("*") if path.is_file()} == {0o644}
     folder = tmp_path / "stage" / "work" / "checkpoints" / "step-00000006" / player
     saved = saved_in(folder)
     if player == "net":
