@@ -29,6 +29,7 @@ from pipelines.ledger import (
 )
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import record_of
+from pipelines.policy.erasing import erase
 from pipelines.policy.met import Met
 from pipelines.policy.select import Seen, Verdict, verdicts
 from pipelines.policy.spared import Sparing
@@ -120,7 +121,8 @@ class Assembled:
 def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     """Judge every fate, write the ledger, and sum up; a unit at a time, in the order of recordings.
 
-    Of what was taken down, the ledger does not tell what it was, and nobody can ask for its sound.
+    Of what was taken down, the ledger does not tell what it was, nobody can ask for its sound, and the work folder
+    keeps neither.
     """
     assert isinstance(job.manifest, CorpusManifest)
     manifest = job.manifest
@@ -130,6 +132,7 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     why = withholding(corpus=manifest.name, store=store, allow=manifest.allow)
     stones = read_tombstones(store_list(store)) if store is not None else []
     sparing, met = Sparing(stones, manifest.name), Met(stones, manifest.name)
+    keys_gone, units_gone = set[str](), set[str]()
 
     def ready() -> Iterator[Row]:
         for unit, result in zip(units, results(job.work, ids, chain=chain.fingerprint), strict=True):
@@ -150,6 +153,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
                 spared = sparing.spared(row, gone=gone)
                 if spared is not row and row["key"] is not None:
                     met.add(row)
+                    keys_gone.add(row["key"])
+                    units_gone.add(result.unit)
                 rows.append({**spared, "recording": row["recording"]})
                 if fate.sounds and spared is row:
                     file = sound_path(job.work, unit=result.unit, chain=result.chain)
@@ -163,6 +168,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
             add_costs(costs, result)
     if store is not None and (count := met.note(store)):
         job.say(f"{count} tombstones of this corpus name more recordings than before: noted for all of the store")
+    if keys_gone:
+        erase(job.work, sparing.withdrawn, keys=keys_gone, units=units_gone)
     return Assembled(items, sounds, {**funnel.facts(), "costs": costs, "manifest": manifest.model_dump(mode="json")})
 
 

@@ -20,7 +20,7 @@ from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
 from pipelines.forecast.prediction import hold_against
 from pipelines.funnel import costs_table, failed_share, table, top_reasons
-from pipelines.ledger import final_units, share
+from pipelines.ledger import PACKED, final_units, share
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.packing.writer import Packable, finish, plan, write_shard
 from pipelines.policy.tombstones import store_of
@@ -38,8 +38,6 @@ ROLES: Mapping[str, bool] = {"recordings": True}
 CODE = ("pipelines", "models/frozen")
 """A change that decides no result costs a build over stored annotations: no model runs for it."""
 identity = semantic
-PACKED = "packed"
-"""Where shards are written: in the work folder, which the next attempt finds as it was left."""
 EARLY = 20
 """Failed recordings before the budget for errors may stop the job in its middle."""
 

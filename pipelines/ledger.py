@@ -4,6 +4,7 @@ In the work folder:
     chains/<chain>.json             what the transforms of a chain were (pipelines.recipe), to tell what changes
     units/<unit>.<chain>.jsonl      the unit's fates, segments and costs (`UnitResult`), for one chain of transforms
     units/<unit>.<chain>.flac       the sound of its segments, one FLAC after another
+    packed/                         shards as they are written; the next attempt finds them as they were left
 In the corpus:
     ledger.parquet                  one row a fate (`LEDGER_COLUMNS`), and every score of the segments, kept or not
 """
@@ -21,6 +22,7 @@ from infra.storage import write_atomic
 from pipelines.sealing import SoundFile
 from pipelines.shards import CorpusError
 
+PACKED = "packed"
 LEDGER_COLUMNS = ("unit", "transform", "fingerprint", "status", "reason", "reasons", "tier", "item_seconds")
 """Beside the fields of the segment, which are empty where the fate is a whole recording's (then `key` is None).
 

@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> int:
     from infra.objects import place_of
     from pipelines.cli import corpus_at
     from pipelines.funnel import duration
+    from pipelines.policy.erasing import erase_beside
     from pipelines.policy.takedown import take_down, tombstone_for, touched
     from pipelines.policy.tombstones import publish_tombstone
 
@@ -63,6 +64,11 @@ def main(args: argparse.Namespace) -> int:
     for target in args.published:
         publish_tombstone(place_of(target, load(Storage, args.storage) if args.storage else None), made)
     print(f"tombstone {made.id}: readers do not see them any more, and builds in this store drop them")
-    print("the bytes are still in shards, clips/ and audit.html of what was built before, in exports, in work folders")
-    print("and in the recordings; `stipple corpus compact` makes a version without them")
+    count, busy = erase_beside(root, made, found)
+    if count:
+        print(f"{count} segments erased in work folders: no later build takes them over")
+    for work in busy:
+        print(f"{work}: in use; say this again when the build there is done, to erase them there, too")
+    print("the bytes are still in shards, clips/ and audit.html of what was built before, in exports, and in the")
+    print("recordings; `stipple corpus compact` makes a version without them")
     return 0

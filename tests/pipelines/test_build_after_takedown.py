@@ -1,6 +1,8 @@
 """A corpus that is built after a takedown: nothing in it plays, spells or names what was taken down."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,13 @@ from infra.cli import main
 from infra.journal import About, JournalRun, new_id
 from infra.manifest import parse
 from infra.objects import Folder
-from infra.storage import write_json
+from infra.storage import owned, write_json
 from infra.workflow.node import Job, Made
 from models.frozen.espeak import Espeak, Utterance
 from pipelines import build
 from pipelines.audit import write_audit
 from pipelines.chain import Chain
-from pipelines.ledger import read_ledger
+from pipelines.ledger import Fate, load, read_ledger
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.compact import compact
 from pipelines.packing.publish import publish
@@ -167,3 +169,71 @@ def test_what_comes_later_under_her_name_is_in_no_corpus_of_the_store(
     words = ["corpus", "takedown", str(again), "--speaker", "jane", "--reason", "asked to"]
     assert main(words) == 0, "nothing names her any more, and that is no mistake"
     assert "written down before" in capsys.readouterr().out
+
+
+def stored(work: Path) -> dict[str, tuple[Fate, bytes]]:
+    """Key -> its fate in a work folder, and the bytes of its sound."""
+    found = {}
+    for path in (work / "units").glob("*.jsonl"):
+        for fate in load(path).fates:
+            if fate.segment is not None:
+                place = fate.sounds[-1]
+                data = path.with_suffix(".flac").read_bytes()[place.offset : place.offset + place.flac_bytes]
+                found[fate.segment["key"]] = fate, data
+    return found
+
+
+def test_work_folders_keep_neither_her_sound_nor_her_words_and_all_else_as_it_was(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = bench.build("toy", "a")
+    work = old.parent / "work"
+    hers = {row["key"] for row in read_ledger(old) if row["key"] and row["given_speaker"] == "jane"}
+    before = stored(work)
+    shared = tmp_path / "another" / "units"
+    shutil.copytree(work / "units", shared, copy_function=os.link)
+    words = ["corpus", "takedown", str(old), "--speaker", "jane", "--reason", "asked to"]
+    with owned(old.parent / ".lock"):
+        assert main(words) == 0
+    assert f"{work}: in use; say this again" in capsys.readouterr().out
+    assert stored(work) == before
+    assert main(words) == 0
+    assert "2 segments erased in work folders" in capsys.readouterr().out
+    after = stored(work)
+    for key, (fate, data) in before.items():
+        if key not in hers:
+            assert after[key] == (fate, data)
+            continue
+        erased, left = after[key]
+        assert (erased.status, erased.reason, erased.seconds) == ("dropped", "takedown", fate.seconds)
+        assert set(left) == {0}
+        assert len(left) == len(data)
+    told = b"".join(path.read_bytes() for path in (work / "units").glob("*.jsonl"))
+    assert b"morning train" not in told
+    assert stored(shared.parent) == before, "a folder outside of the store, which shares its files, is left alone"
+    assert main(words) == 0
+    assert "erased" not in capsys.readouterr().out
+
+
+def test_a_later_chain_takes_over_from_an_erased_unit_without_her_and_a_later_build_erases_what_it_heard_anew(
+    bench: Bench, tmp_path: Path
+) -> None:
+    old = bench.build("toy", "a")
+    hers = {row["key"] for row in read_ledger(old) if row["key"] and row["given_speaker"] == "jane"}
+    assert main(["corpus", "takedown", str(old), "--speaker", "jane", "--reason", "asked to"]) == 0
+    longer = parse(CorpusManifest, {**TOY, "transforms": [*TOY["transforms"], "bandwidth"]}, where="longer")
+    made = Made("recordings", "recordings", bench.store / "catalog_a", "0" * 32, "0" * 32, "0" * 32)
+    chain = Chain(longer)
+    (earlier,) = (old.parent / "work" / "units").glob("*.jsonl")
+    for unit in build.units_of(longer, made):
+        chain.run_unit(unit, tmp_path / "work", earlier=earlier)
+    fates = {key: fate for key, (fate, _) in stored(tmp_path / "work").items()}
+    assert {key for key, fate in fates.items() if fate.status == "dropped"} == hers
+    assert all(fate.segment and fate.segment["bandwidth_hz"] for key, fate in fates.items() if key not in hers)
+    assert {set(data) == {0} for key, (_, data) in stored(tmp_path / "work").items() if key in hers} == {True}
+
+    new = bench.build("toy", "b", keep=["has_text"])
+    assert {set(data) == {0} for key, (_, data) in stored(new.parent / "work").items() if key in hers} == {True}
+    rows = {row["key"]: row for row in read_ledger(new)}
+    assert {rows[key]["reasons"][0] for key in hers} == {"takedown"}
+    assert len(open_corpus(new)) == 2
