@@ -20,6 +20,7 @@ from pydantic import Field
 
 from infra.log import clock, hush, say
 from infra.manifest import Manifest
+from infra.scratch import scratch
 from infra.storage import ROOT
 
 INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -80,8 +81,8 @@ class Cluster:
                 return
             began = time.monotonic()
             on_terminate = signal.getsignal(signal.SIGTERM)
-            with tempfile.TemporaryDirectory(prefix="stipple-code-") as scratch, kept_from_children(signal.SIGHUP):
-                context = ray.init(**options(self.manifest, scratch=Path(scratch)))
+            with scratch("code") as folder, kept_from_children(signal.SIGHUP):
+                context = ray.init(**options(self.manifest, scratch=folder))
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
             self.ours = True

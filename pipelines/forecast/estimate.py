@@ -1,7 +1,6 @@
 """What a corpus will give and cost, before it is made: the real chain over a sample, with bootstrap intervals."""
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.scratch import scratch
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
 from pipelines.assemble import judged
@@ -115,13 +115,13 @@ def estimate(
     stratum = strata(recordings, found.seconds, sample=wanted)
     say(f"{len(recordings)} recordings in {int(stratum.max()) + 1} strata; lengths of {found.read} are stated")
     ran: list[Ran] = []
-    with tempfile.TemporaryDirectory(prefix="stipple-estimate-") as folder:
+    with scratch("estimate") as folder:
         try:
             chain = Chain(manifest)
-            warmed, loading = warmed_up(chain, recordings, found.seconds, Path(folder))
+            warmed, loading = warmed_up(chain, recordings, found.seconds, folder)
             for number in order(stratum, found.seconds, random=random):
                 part, seconds = window(recordings[number], float(found.seconds[number]), random=random)
-                facts = run_one(chain, part, Path(folder), name=f"{number:024d}")
+                facts = run_one(chain, part, folder, name=f"{number:024d}")
                 ran.append(Ran(int(stratum[number]), seconds, part is recordings[number], facts))
                 if len(ran) >= wanted or time.monotonic() - began > seconds_budget:
                     break
