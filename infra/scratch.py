@@ -24,7 +24,7 @@ def scratch(purpose: str) -> Iterator[Path]:
 
 
 def sweep_scratch(place: Path, *, purpose: str) -> None:
-    """Remove such folders that are ours, of processes that have ended, and locked by nobody, as in another container."""
+    """Remove such folders that are ours, of processes that have ended, and locked by nobody, also in a container."""
     for folder in place.glob(f"stipple-{purpose}-*-*") if sys.platform == "linux" else ():
         owner = folder.name.removeprefix(f"stipple-{purpose}-").partition("-")[0]
         if not owner.isdecimal() or Path(f"/proc/{owner}").exists():
