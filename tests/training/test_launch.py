@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.journal import About, JournalRun, read_from
 from infra.manifest import ManifestError, parse
@@ -22,7 +23,8 @@ from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.cli import corpora_of
 from training.launch import CODE, STOPPED, Stopped, errand_of, run, work
-from training.manifest import StageManifest
+from training.manifest import MODELS, StageManifest
+from training.report import missed
 from training.steplog import StepLog, read_log
 from training.world import World
 
@@ -214,6 +216,24 @@ def test_a_stage_says_whether_it_came_below_its_bar(
     assert f"less than its manifest expects, held out: {summary['bar']['missed']}; not measured on so few" in told
     assert summary["bar"]["not_measured"] == "toy/none"
     assert "bar" not in run(job({**TOY, "bar": {**asked, "after_steps": 21}})).summary
+
+
+@pytest.mark.system
+def test_a_tiny_stage_learns_what_its_manifest_expects(
+    job: Callable[..., Job], untrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cheapest stage: its steps, rates and networks, in one process, on half of the audio a step."""
+    asked = yaml.safe_load((MODELS.parent / "train" / "tiny" / "backbone_stage1.yaml").read_text())
+    asked["data"]["seconds_per_step"] = 12
+    asked |= {"engine": {"name": "plain"}, "workers": 1, "launcher": "in_process", "try_heaviest": False}
+    asked |= {"validate_every": asked["steps"], "save_every": asked["steps"], "sample_every": asked["steps"]}
+    facts = {"name": "before", "digest": "b" * 32, "fingerprint": "f" * 64, "run": "b" * 32}
+    summary = run(job(asked, start_from=Made(kind="train", out=untrained.parent, **facts))).summary
+    before = missed(summary["validation_first"], below=asked["bar"]["below"])
+    assert "flow/velocity is 2." in before
+    assert "stop/bce is 0.7" in before
+    assert summary["bar"] == {"below": asked["bar"]["below"], "missed": "", "not_measured": ""}
+    assert "its bar is passed" in capsys.readouterr().out
 
 
 def test_a_mixture_reads_several_corpora_and_one_that_it_does_not_name_is_a_sentence(
