@@ -15,6 +15,9 @@ from models.backbone.state import LanguageState
 from models.backbone.static import StaticLanguage
 from models.backbone.static_llm import behind_static
 
+NOT_OF_THE_NETWORK = ("model_type", "attn_implementation", "_attn_implementation")
+"""Keys of llm_config.json that say what computes, not what is computed."""
+
 
 class LanguageModel(nn.Module):
     """Embeddings in, hidden states after the last norm out.
@@ -28,7 +31,8 @@ class LanguageModel(nn.Module):
 
         if config.get("use_sliding_window"):
             raise ValueError("llm_config.json: use_sliding_window is true, and no release has windows; set it to false")
-        self.config = Qwen2Config(**{key: value for key, value in config.items() if key != "model_type"})
+        given = {key: value for key, value in config.items() if key not in NOT_OF_THE_NETWORK}
+        self.config = Qwen2Config(**given, attn_implementation="sdpa")  # our masks are boolean
         self.model = Qwen2Model(self.config)
         for module in list(self.model.modules()):
             for name, child in module.named_children():

@@ -1,5 +1,6 @@
 """The files of a bundle: read without running anything that lies in them, check by name, write whole or not at all."""
 
+import codecs
 import json
 import os
 import shutil
@@ -7,8 +8,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -79,12 +82,20 @@ def read_sums(path: Path) -> dict[str, dict[str, int]]:
 
 
 def read_stats(path: Path, *, width: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the latents, each `[D]`, from a torch file, with tensors allowed in it and nothing else."""
-    with as_bundle_error(f"{path} cannot be read, or holds more than tensors"):
-        stats = torch.load(path, map_location="cpu", weights_only=True)
+    """Mean and variance of the latents, each `[D]`, from a torch file, with numbers allowed in it and nothing else.
+
+    The official loader takes tensors, lists and arrays of numpy; so does this one.
+    """
+    with as_bundle_error(f"{path} cannot be read, or holds more than tensors and numbers"):
+        try:
+            with torch.serialization.safe_globals(array_parts()):
+                stats = torch.load(path, map_location="cpu", weights_only=True)
+        except UnpicklingError:
+            raise ValueError("it is damaged, or would run code when it is read") from None
         if not isinstance(stats, dict):
             raise BundleError(f"{path} should hold a table with mean and var, but holds a {type(stats).__name__}")
-        stats = {name: torch.tensor(value) if isinstance(value, list) else value for name, value in stats.items()}
+        listed = (list, np.ndarray)
+        stats = {name: torch.tensor(value) if isinstance(value, listed) else value for name, value in stats.items()}
     problems = []
     for name in ("mean", "var"):
         value = stats.get(name)
@@ -99,6 +110,14 @@ def read_stats(path: Path, *, width: int) -> tuple[Tensor, Tensor]:
     if problems:
         raise BundleError(f"{path}: {'; '.join(problems)}")
     return stats["mean"].float(), stats["var"].float()
+
+
+def array_parts() -> list[Any]:
+    """What a pickled array of numbers is made of, as numpy 1 and 2 name it; none of it runs code of a file."""
+    rebuild = np.array(0.0).__reduce__()[0]
+    names = [f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")]
+    kinds = {type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64)}
+    return [*((rebuild, name) for name in names), np.ndarray, np.dtype, *kinds, codecs.encode]
 
 
 def has_tokenizer(root: Path) -> bool:

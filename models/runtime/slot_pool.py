@@ -11,6 +11,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from models.audiovae.streaming import StreamingDecoder
 from models.audiovae.vae import AudioVAE
 from models.backbone.flow import Sampler
 from models.runtime.slots import Size, Slots
@@ -94,8 +95,10 @@ class SlotPool:
         self.lent_bytes += slots.bytes
         return slots
 
-    def decoder(self, vae: AudioVAE, *, patch: int) -> StaticDecoder:
-        """A stream of patches of so many frames."""
+    def decoder(self, vae: AudioVAE, *, patch: int) -> StaticDecoder | StreamingDecoder:
+        """A stream of patches of so many frames; an ordinary one where the first patch is all look-ahead."""
+        if patch <= vae.config.num_decoder_lookahead:
+            return StreamingDecoder(vae)
         with self.lock:
             if self.changed("audiovae", vae) or self.voice is None:
                 pool = self.pool(vae.post_proj.weight.device)

@@ -16,7 +16,10 @@ SHOWN = 40
 """Names listed in one message; a wrong configuration can make thousands differ."""
 
 TIED = {"llm.lm_head.weight": "llm.model.embed_tokens.weight"}
-"""A tensor, and the one that a model ties it to (where the model has it as one of its own, it is read)."""
+"""A tensor, and the one that a model ties it to. Where the model has it as one of its own it is read; a file that lacks
+it means the other one, as officially."""
+COUNTERS = ".num_batches_tracked"
+"""Ending of tensors that some writers leave out, and nothing but training by batch norms reads."""
 
 
 def checksum(value: Tensor) -> int:
@@ -119,7 +122,10 @@ def fill(
     for name, network in networks.items():
         stored = read_tensors(where / name)
         whole = network.state_dict()
-        wanted = own_tensors(whole)
+        wanted = {key: value for key, value in own_tensors(whole).items() if key in stored or COUNTERS not in key}
+        stored |= {
+            key: stored[one] for key, one in TIED.items() if key in wanted and key not in stored and one in stored
+        }
         found = {key: stored[key] for key in stored if key in wanted or (key not in whole and not tied(key, stored))}
         both = [key for key in wanted if key in found]
         known = (sums or {}).get(name, {})

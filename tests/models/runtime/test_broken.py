@@ -7,14 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from models.runtime.bundle import Bundle, BundleError, load_bundle, save_bundle
 from models.runtime.files import read_stats
-from models.runtime.generate import generate
+from models.runtime.generate import Options, generate
 from models.runtime.latents import LatentEncoder
+from tests.small import small_bundle
+
+TWO_PATCHES: Options = {"max_patches": 2, "num_steps": 1, "stop_threshold": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,6 @@ LLM_CONFIGS: dict[str, tuple[str, Any, str]] = {
     "layers with windows": ("layer_types", ["sliding_attention"], "layer_types has sliding_attention"),
     "too few layers": ("layer_types", [], ""),
     "width in quotes": ("hidden_size", "32", "hidden_size"),
-    "attention that is not installed": ("attn_implementation", "flash_attention_2", ""),
 }
 
 
@@ -108,6 +111,32 @@ def test_llm_without_a_width_is_a_sentence(broken: Path) -> None:
 def test_how_transformers_hands_results_over_does_not_matter(broken: Path) -> None:
     change(broken, "llm_config.json", "return_dict", False)
     assert generate(load_bundle(broken), "hello", max_patches=1, num_steps=1).patches == 1
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_attention_that_llm_config_json_names_does_not_matter(tmp_path: Path, key: str) -> None:
+    bundle = small_bundle(llm={"initializer_range": 0.5, "num_hidden_layers": 2})
+    save_bundle(bundle, tmp_path / "bundle")
+    plain = generate(bundle, "hello", **TWO_PATCHES)
+    for how in ("eager", "flash_attention_2"):
+        change(tmp_path / "bundle", "llm_config.json", key, how)
+        made = generate(load_bundle(tmp_path / "bundle"), "hello", **TWO_PATCHES)
+        torch.testing.assert_close(made.latent_FD, plain.latent_FD)
+
+
+def test_statistics_in_arrays_of_numpy_or_lists_are_read_as_tensors_are(broken: Path) -> None:
+    right = torch.load(broken / "latent_stats.pt", weights_only=True)
+    for given in (
+        {name: value.numpy() for name, value in right.items()},
+        {name: value.numpy().astype(np.float64) for name, value in right.items()},
+        {name: value.tolist() for name, value in right.items()},
+    ):
+        torch.save(given, broken / "latent_stats.pt")
+        bundle = load_bundle(broken)
+        assert bundle.latent_mean_D is not None
+        assert bundle.latent_var_D is not None
+        assert torch.equal(bundle.latent_mean_D, right["mean"])
+        assert torch.equal(bundle.latent_var_D, right["var"])
 
 
 def test_statistics_with_a_flipped_bit_or_cut_short_load_or_are_a_sentence(broken: Path) -> None:

@@ -182,6 +182,26 @@ def test_output_layer_stored_beside_the_embedding_it_is_tied_to_is_read_over(bro
         load_bundle(broken)
 
 
+def test_output_layer_that_a_file_lacks_is_the_embedding(tmp_path: Path) -> None:
+    bundle = small_bundle(llm={"tie_word_embeddings": False})
+    save_bundle(bundle, tmp_path / "bundle")
+    core = load_file(tmp_path / "bundle" / "model.safetensors")
+    del core["llm.lm_head.weight"]
+    save_file(core, tmp_path / "bundle" / "model.safetensors")
+    (tmp_path / "bundle" / "checksums.json").unlink()  # as in an official directory
+    backbone = load_bundle(tmp_path / "bundle").backbone
+    assert backbone is not None
+    assert torch.equal(backbone.llm.lm_head.weight, backbone.llm.model.embed_tokens.weight)
+
+
+def test_counters_of_batch_norms_may_be_missing(broken: Path, small: Bundle) -> None:
+    speaker = load_file(broken / "speaker_encoder.safetensors")
+    kept = {name: value for name, value in speaker.items() if not name.endswith("num_batches_tracked")}
+    assert len(kept) < len(speaker)
+    save_file(kept, broken / "speaker_encoder.safetensors")
+    assert_same(load_bundle(broken), small)
+
+
 def test_changed_latent_statistics_are_named(broken: Path) -> None:
     stats = torch.load(broken / "latent_stats.pt", weights_only=True)
     torch.save({"mean": stats["mean"] + 5, "var": stats["var"].flip(0)}, broken / "latent_stats.pt")

@@ -120,6 +120,17 @@ def test_static_session_is_an_ordinary_session(small: Bundle, prompt: str, narro
     torch.testing.assert_close(said[1], said[0], atol=1e-5, rtol=0)
 
 
+def test_stream_of_patches_that_are_all_lookahead_is_an_ordinary_stream() -> None:
+    bundle, options = small_bundle(patch_size=2), {"num_steps": 1, "max_patches": 3, "stop_threshold": 1.0}
+    sizes, waves = [], []
+    for one in (bundle, static(bundle)):
+        chunks = [chunk.wave_S for chunk in generate_stream(one, "one", **options)]
+        sizes.append([len(wave_S) for wave_S in chunks])
+        waves.append(torch.cat(chunks))
+    assert sizes == [[3840, 3840, 3840]] * 2
+    torch.testing.assert_close(waves[1], waves[0], atol=1e-5, rtol=0)
+
+
 def test_streams_that_take_turns_keep_their_own_sound(small: Bundle) -> None:
     fixed, options = static(small), {"num_steps": 1, "max_patches": 3, "stop_threshold": 1.0}
     streams = [generate_stream(fixed, text, seed=seed, **options) for seed, text in enumerate(["one", "two"])]
