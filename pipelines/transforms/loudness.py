@@ -60,7 +60,7 @@ class Transform:
 
 def loudness_lufs(wave_S: Wave, *, rate_hz: int) -> float | None:
     """Integrated loudness; None for silence and for clips shorter than one block of 0.4 s."""
-    if len(wave_S) < LOUDNESS_BLOCK_SECONDS * rate_hz or peak_of(wave_S) < SILENCE:
+    if len(wave_S) < LOUDNESS_BLOCK_SECONDS * rate_hz:
         return None
     mean_squares_B = block_mean_squares(wave_S, rate_hz=rate_hz)
     with np.errstate(divide="ignore"):  # blocks of digital silence
