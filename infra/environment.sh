@@ -17,7 +17,7 @@ find_python() {
     fail "Python 3.11 (or 3.12); as root: apt-get install python3.11 python3.11-venv"
 }
 
-# prepare ROOT VENV EXTRA: an environment with stipple in it; EXTRA is '' or 'dev'. Does nothing when all is there.
+# prepare ROOT VENV EXTRA: an environment with stipple in it; EXTRA is '', 'dev' or 'cluster'. Does nothing when all is there.
 prepare() {
     local root=$1 venv=$2 extra=$3 wanted have='' whose='' free
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} # another checkout that shares the environment may take it over
