@@ -217,14 +217,17 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend to `past` (or one copy of it) and `x_BLH`, of which the first `keep` tokens join the past.
 
-        `last`: only so many tokens at the end ask; the others are only looked at.
+        `last`: only so many tokens at the end ask; the others are only looked at. Pieces begin there, or do not reach it.
         Shapes: a mask, true where a row may look at a column, broadcasts to (B, A, L, past + L).
         """
         query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
         query, key = self.normed_and_turned(query, key, turn)
         if last is not None:
             query = query[:, :, -last:]
-            mask = mask[..., -last:, :] if isinstance(mask, Tensor) else mask
+            if isinstance(mask, Tensor):
+                mask = mask[..., -last:, :]
+            elif isinstance(mask, list):
+                mask = [piece for piece in mask if piece.rows.start >= key.shape[2] - last]
         if past is not None:
             key, value = past.join(key, value, keep=keep, copy=copy)
         if isinstance(mask, list):

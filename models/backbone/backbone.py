@@ -138,10 +138,11 @@ class Backbone(nn.Module):
     ) -> Tensor:
         """The velocities of the noisy half of [C|Z]: (B, P * K, D)."""
         mask: Mask
+        last = None
         if flex:
             mask = plan.block_mask()
         elif self.device.type == "cpu":  # many small calls, which cost nothing there
-            mask = plan.pieces(patches, unit=self.config.unit)
+            mask, last = plan.pieces(patches, unit=self.config.unit), len(plan.position_L) // 2
         else:
             mask = plan.dense()
         head_BPH = self.hidden_proj(hidden_BPH.to(self.dtype))
@@ -152,8 +153,9 @@ class Backbone(nn.Module):
             turn=dit.turn(plan.position_L),
             mask=mask,
             modulation=modulation,
+            last=last,
         )
-        return layout.frames(out_BLD[:, clean_BTH.shape[1] :], unit=self.config.unit)
+        return layout.frames(out_BLD[:, -noisy_BTH.shape[1] :], unit=self.config.unit)
 
     def guided_velocity(
         self,

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from models.backbone.attention import Attention, FeedForward, KeyValues, Mask, Past, Rotary, rotary
 from models.backbone.config import DiTConfig
-from models.backbone.linear import Linear
+from models.backbone.linear import Linear, project_seldom
 from models.fusing import fusable
 
 SINUSOIDS = 256
@@ -35,6 +35,11 @@ class Modulation:
             [tuple(part[row_L].transpose(0, 1) for part in block) for block in self.blocks],
             tuple(part[row_L].transpose(0, 1) for part in self.output),
         )
+
+
+def at_end(steer: Sequence[Tensor], last: int) -> tuple[Tensor, ...]:
+    """What steers so many tokens at the end, where each is steered by itself: (B, L or 1, H) each."""
+    return tuple(part if part.shape[1] == 1 else part[:, -last:] for part in steer)
 
 
 class TimeEmbedder(nn.Module):
@@ -70,7 +75,8 @@ class Modulator(nn.Sequential):
 
     def forward(self, condition_BH: Tensor) -> tuple[Tensor, ...]:
         """(B, H) -> `parts` times (B, 1, H)."""
-        return cast(Tensor, self[1](self[0](condition_BH)))[:, None].chunk(self.parts, dim=-1)
+        steer_BH = project_seldom(self[0](condition_BH), cast(nn.Linear, self[1]))
+        return steer_BH[:, None].chunk(self.parts, dim=-1)
 
 
 class Block(nn.Module):
@@ -102,7 +108,8 @@ class Block(nn.Module):
         last: int | None = None,
     ) -> Tensor:
         """(B, L, H) -> (B, L, H), or (B, last, H) where only so many tokens at the end are wanted."""
-        shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn = steer
+        shift_attn, scale_attn, *others = steer
+        gate_attn, shift_ffn, scale_ffn, gate_ffn = others if last is None else at_end(others, last)
         attended = self.attn(
             modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy, last=last
         )
@@ -211,7 +218,8 @@ class DiT(nn.Module):
                 copy=copy,
                 last=last if number == len(self.blocks) - 1 else None,
             )
-        return cast(Tensor, self.output_layer(x_BLH, modulation.output))
+        output = modulation.output if last is None else at_end(modulation.output, last)
+        return cast(Tensor, self.output_layer(x_BLH, output))
 
     def remember(
         self,

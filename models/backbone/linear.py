@@ -45,6 +45,13 @@ def project(x: Tensor, layers: Sequence[Linear], *, activation: Activation = "no
     return activated(cast(Tensor, made), activation)
 
 
+def project_seldom(x: Tensor, layer: nn.Linear) -> Tensor:
+    """Few rows by a layer that speech calls once a generation, so that nothing is packed; with gradients by oneDNN."""
+    if torch.is_grad_enabled() and fit_for_onednn(x, layer.weight):
+        return cast(Tensor, Product.apply(x, layer.weight, layer.bias))  # type: ignore[no-untyped-call]
+    return functional.linear(x, layer.weight, layer.bias)
+
+
 def joined(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:
     """Weights and biases of layers, one below the other."""
     if len(layers) == 1:
