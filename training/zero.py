@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,26 @@ def buckets(manifest: EngineManifest, *, world: World) -> dict[str, Any]:
     return {"reduce_bucket_size": 1_000_000, "contiguous_gradients": False}
 
 
+def gather_by_broadcasts(
+    groups_flat: Sequence[Tensor],
+    partitioned_param_groups: Sequence[Sequence[Tensor]],
+    dp_process_group: Sequence[Any],
+    start_alignment_factor: int,
+    allgather_bucket_size: int,
+) -> None:
+    """Give every worker the weights of all others, in place of DeepSpeed's `all_gather_dp_groups`: each sends its part
+    of every group. Two workers on two loaded cores gathered 51 MB in 17 ms so, and by gloo's all_gather in 150."""
+    del groups_flat, start_alignment_factor, allgather_bucket_size
+    sent = [
+        torch.distributed.broadcast(part, group_src=rank, group=group, async_op=True)
+        for parts, group in zip(partitioned_param_groups, dp_process_group, strict=True)
+        for rank, part in enumerate(parts)
+        if len(parts) > 1
+    ]
+    for work in sent:
+        work.wait()
+
+
 def through(writer: CheckpointWriter, *, own: Any) -> Any:
     """DeepSpeed's checkpoint engine, with every write going through our layer."""
     from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
@@ -157,6 +178,10 @@ def import_deepspeed(world: World) -> Any:
     without_compiling("deepspeed.runtime.zero.muon.muon_optimizer")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.ops.__compatible_ops__ = {}  # or it runs a compiler to find out which ops it could compile
+    if world.device.type == "cpu":
+        from deepspeed.runtime.zero import stage_1_and_2
+
+        stage_1_and_2.all_gather_dp_groups = gather_by_broadcasts
     if not deepspeed.comm.is_initialized():
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)

@@ -217,7 +217,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend to `past` (or one copy of it) and `x_BLH`, of which the first `keep` tokens join the past.
 
-        `last`: only so many tokens at the end ask; the others are only looked at. Pieces begin there, or do not reach it.
+        `last`: only so many tokens at the end ask; the others are only looked at. Pieces begin there or end before.
         Shapes: a mask, true where a row may look at a column, broadcasts to (B, A, L, past + L).
         """
         query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
