@@ -130,6 +130,8 @@ def save(work: Path, result: UnitResult, sound: SoundFile | Path) -> None:
     Names are made durable when all units are done (`sync_folder`): a unit that loses one of them in a power cut is not
     final, and is done again.
     """
+    if isinstance(sound, SoundFile):
+        sound.begin()
     head: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
     head["fingerprints"] = list(result.fingerprints.items())  # a list, since it tells the order
     head["recordings"] = [asdict(fact) for fact in result.recordings]

@@ -41,9 +41,13 @@ class SoundFile:
         self.opened().write(data)
         self.size += len(data)
         if self.size - self.flushed >= FLUSHED_BYTES:
-            self.flush(self.opened())
-            self.flushed = self.size
+            self.begin()
         return self.size - len(data)
+
+    def begin(self) -> None:
+        """Begin to bring all that was put to the disk, and go on meanwhile: then `seal` has less to wait for."""
+        self.flush(self.opened())
+        self.flushed = self.size
 
     def opened(self) -> IO[bytes]:
         """The file, made when it is needed."""
@@ -59,7 +63,8 @@ class SoundFile:
 
     def seal(self, result: Path, told: bytes) -> None:
         """Make the unit final; `told` is what its result says. Both are on the disk before either has its name."""
-        self.flush(self.opened())
+        if self.file is None or self.flushed < self.size:
+            self.begin()
         part = part_of(result)
         try:
             with part.open("wb") as file:
