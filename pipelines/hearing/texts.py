@@ -12,7 +12,7 @@ from typing import Any
 from models.frozen.wetext import LANGUAGES as NORMALIZED
 from models.frozen.wetext import Normalizer
 
-RULES = "text/4"
+RULES = "text/5"
 
 HAN = "\u3400-\u9fff\uf900-\ufaff"
 FULL_WIDTH_LANGUAGES = frozenset({"zh", "yue", "ja"})
@@ -28,8 +28,18 @@ ASIDES = re.compile(r"\[[^\[\]]{1,40}\]|\{[^{}]{1,40}\}")
 """What annotators note beside the words: `[laughter]`, `{breath}`."""
 BETWEEN_HAN = re.compile(rf"(?<=[{HAN}])\s+(?=[{HAN}])")
 NARROW_BESIDE_HAN = re.compile(rf"(?<=[{HAN}])\s*[,.!?;:](?=\s*[{HAN}]|\s*$)\s*")
-STOPS = ".!?。！？…"
-MARKS = frozenset(",;:，；：、" + STOPS)
+STOPS = ".!?。！？…।॥؟۔։።፧፨။។៕།᱾᱿꯫"
+"""Marks that end a sentence in some script (Unicode's Sentence_Terminal, those in use for what is spoken today)."""
+PAUSES = ",;:，；：、،؛፣፤၊·՝-"
+MARKS = frozenset(PAUSES[:-1] + STOPS)
+FULL_STOPS = {
+    **dict.fromkeys(FULL_WIDTH_LANGUAGES, "。"),
+    **dict.fromkeys(("hi", "ne", "bn", "as", "or", "pa", "sa", "mai", "brx", "doi"), "।"),
+    **dict.fromkeys(("ur", "ks"), "۔"), **dict.fromkeys(("am", "ti"), "።"), "my": "။", "km": "។", "hy": "։", "sat": "᱾",
+    **dict.fromkeys(("th", "lo"), ""),
+}  # fmt: skip
+"""Language -> what ends its sentences, where that is not a dot; Thai and Lao have nothing there."""
+CLOSING = "\"')]}»›」』）】"
 FIRST_PERSON = re.compile(r"\bi\b(?!\.\w)")
 
 
@@ -58,8 +68,8 @@ def tts_form(text: str, *, language: str | None, sentence_case: bool = True, fin
     """For speaking: one form for each character and space; full-width marks in Chinese and Japanese.
 
     `sentence_case` brings texts that are all capitals, or have none, into sentence case; `final_stop` ends every text
-    with a full stop where it has no end mark. Recognizers and many corpora leave both out. `[laughter]` stays: it is
-    heard.
+    with the full stop of its language where it has no end mark. Recognizers and many corpora leave both out.
+    `[laughter]` stays: it is heard.
     """
     wide = language in FULL_WIDTH_LANGUAGES
     text = unmarked(text)
@@ -74,8 +84,9 @@ def tts_form(text: str, *, language: str | None, sentence_case: bool = True, fin
         return ""
     if sentence_case:
         text = in_sentence_case(text, language=language)
-    if final_stop and text.rstrip("\"')」』）")[-1:] not in STOPS:
-        text = text.rstrip(",;:，；：、-") + ("。" if wide else ".")
+    ends = STOPS + ";" if language == "el" else STOPS  # Greek asks with it
+    if final_stop and text.rstrip(CLOSING)[-1:] not in ends:
+        text = text.rstrip(PAUSES) + FULL_STOPS.get(language or "", ".")
     return text
 
 
