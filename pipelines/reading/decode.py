@@ -1,8 +1,9 @@
 """From a file to its samples: libsndfile, and FFmpeg for what that does not read; neither opens anything else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,6 +26,14 @@ FORMATS = (
     "rm tak tta voc w64 wav wv"
 )
 """What FFmpeg may take a file for. Not among them: playlists and scripts, which lead to other files and to URLs."""
+
+GUESSED = ("aac", "ac3", "amr", "dts", "eac3", "mp3")
+"""Bare streams: FFmpeg takes their duration from their size and the bitrate of the first frames, and may be wrong."""
+INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
+"""Containers that tell the time of every packet to the sample (Matroska: to the millisecond): an interval late in a
+file need not decode all that is before it."""
+PREROLL_SECONDS = 1.0
+"""Decoded before what is wanted: codecs go on from what they heard last (Opus asks for 0.08 s)."""
 
 
 class BadAudio(Exception):  # noqa: N818 - it is the audio that is bad
@@ -129,12 +138,15 @@ def by_ffmpeg(file: BinaryIO, ending: Ending, *, why: str) -> Iterator[Source]:
         if stream.codec_context is None:
             raise BadAudio("failed:decode: FFmpeg has no decoder for its audio, which may be encrypted")
         rate_hz, channels = stream.rate or 0, stream.channels or 0
-        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-        if seconds is None and container.duration and len(container.streams) == 1:
-            seconds = container.duration / 1e6
+        seconds = None
+        if container.format.name not in GUESSED:
+            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+            if seconds is None and container.duration and len(container.streams) == 1:
+                seconds = container.duration / 1e6
         declared = ending.samples or (None if seconds is None else round(seconds * rate_hz))
-        frames = frames_of(container, stream, strict=declared is None)
-        yield Source(rate_hz, channels, declared, ending.open_end, lambda begin: (0, frames))
+        strict = declared is None and ending.open_end is None
+        blocks = lambda begin: blocks_near(container, stream, begin, strict=strict)  # noqa: E731
+        yield Source(rate_hz, channels, declared, ending.open_end, blocks)
 
 
 class Watched:
@@ -178,23 +190,55 @@ def nothing_else(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a recording may not open {url}")
 
 
-def frames_of(container: Any, stream: Any, *, strict: bool) -> Iterator[NDArray[np.float32]]:
-    """The samples of a stream that FFmpeg has opened. Packets that make no sense are left out unless `strict`."""
+def blocks_near(container: Any, stream: Any, begin: int, *, strict: bool) -> tuple[int, Iterator[NDArray[np.float32]]]:
+    """The samples of a stream that FFmpeg has opened, from a little before `begin` on where it can be told where that
+    is, else from its start; and where they begin."""
+    import av
+
+    wanted = begin / stream.rate - PREROLL_SECONDS if stream.rate else 0.0
+    if wanted > 0 and container.format.name == INDEXED and stream.time_base * stream.rate <= 1:
+        start = float((stream.start_time or 0) * stream.time_base)
+        try:
+            container.seek(round((wanted + start) / stream.time_base), stream=stream)
+            frames = frames_of(container, stream, strict=strict)
+            first = next(frames, None)
+            if first is not None and first.pts is not None:
+                at = round((float(first.pts * first.time_base) - start) * stream.rate)
+                if 0 <= at <= begin:
+                    return at, samples_of(chain((first,), frames), stream)
+            container.seek(0, stream=stream)
+        except av.FFmpegError as error:
+            raise BadAudio(f"failed:decode: {said(error)}") from None
+    return 0, samples_of(frames_of(container, stream, strict=strict), stream)
+
+
+def frames_of(container: Any, stream: Any, *, strict: bool) -> Iterator[Any]:
+    """What FFmpeg decodes. Packets that make no sense are left out unless `strict`."""
+    import av
+
+    for packet in container.demux(stream):
+        try:
+            decoded = packet.decode()
+        except av.InvalidDataError:
+            if strict:
+                raise
+            continue
+        yield from decoded
+
+
+def samples_of(frames: Iterable[Any], stream: Any) -> Iterator[NDArray[np.float32]]:
+    """The samples of frames, each block [samples, channels].
+
+    Raises: BadAudio
+    """
     import av
 
     resampler = av.AudioResampler(format="flt", layout=stream.layout, rate=stream.rate)
     channels = stream.channels
     try:
-        for packet in container.demux(stream):
-            try:
-                decoded = packet.decode()
-            except av.InvalidDataError:
-                if strict:
-                    raise
-                continue
-            for frame in decoded:
-                for piece in resampler.resample(frame):
-                    yield piece.to_ndarray().reshape(-1, channels)
+        for frame in frames:
+            for piece in resampler.resample(frame):
+                yield piece.to_ndarray().reshape(-1, channels)
         for piece in resampler.resample(None):
             yield piece.to_ndarray().reshape(-1, channels)
     except (av.FFmpegError, ValueError, EOFError) as error:

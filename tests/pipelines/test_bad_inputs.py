@@ -173,6 +173,7 @@ SOUNDS: dict[str, tuple[bytes, str]] = {
     "two wavs in one": (WAV + WAV, "failed:truncated: its header tells of 128000 bytes of sound, but 128044 more"),
     "aac": (good("aac"), OK),
     "aac cut in a frame": (good("aac")[:-5], "failed:truncated: it ends inside of an AAC frame"),
+    "aac of 30 s": (good("aac", seconds=30), OK),
 }  # fmt: skip
 
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from pipelines.clip import Decoded, Unusable
 from pipelines.held import quantized
+from pipelines.reading.decode import opened
 from pipelines.row import Recording
 from pipelines.transforms.probe import Config, Transform
+from tests.pipelines.bad_sound import good
 
 Wave = NDArray[np.float32]
 
@@ -162,6 +164,22 @@ def test_interval_of_a_file(tmp_path: Path) -> None:
     assert isinstance(found, Decoded)
     assert found.offset_samples == 16000
     assert np.array_equal(found.wave_S, wave_S[16000:40000])
+
+
+@pytest.mark.parametrize("kind", ["m4a", "m4a front", "aac"])
+def test_interval_of_a_file_of_ffmpeg_is_the_same_part_and_costs_no_decoding_of_all_before_it(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "x.m4a"
+    path.write_bytes(good(kind, seconds=30))
+    whole, late = probe(path), probe(path, start_seconds=20.0, end_seconds=21.0)
+    assert isinstance(whole, Decoded)
+    assert isinstance(late, Decoded)
+    assert len(late.wave_S) == 16000
+    assert np.abs(late.wave_S - whole.wave_S[320000:336000]).max() < 0.05, "what the codec fills in as noise may differ"
+    with path.open("rb") as file, opened(file) as source:
+        at, _ = source.blocks(320000)
+        assert (at == 0) if kind == "aac" else (300000 < at <= 320000)
 
 
 def spoil(path: Path, kind: str) -> None:
