@@ -144,7 +144,7 @@ class Segment:
     length_ratio: float | None = by("transcribe")
     """Characters heard for each character of `text`, mean over the other texts."""
     compression_ratio: float | None = by("transcribe")
-    """Of `text`, as Whisper computes it: above 2.4 it repeats itself."""
+    """Of the characters of `text`; of ASCII as Whisper computes it. Above 2.4 it repeats itself."""
     hallucination: tuple[str, ...] | None = by("transcribe")
     """Names of the rules by which `text` looks made up (pipelines/hearing/consistency.py); empty where none applies."""
     untexted_seconds: float | None = by("transcribe")

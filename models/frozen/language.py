@@ -8,8 +8,16 @@ from typing import Any
 
 from models.frozen import fingerprint_of, wheel_file
 
-SCRIPTS = (("HIRAGANA", "ja"), ("KATAKANA", "ja"), ("HANGUL", "ko"), ("CJK", "zh"))
-"""Scripts that name a language, kana before the characters that Japanese shares with Chinese."""
+SCRIPTS = (
+    ("HIRAGANA", "ja"), ("KATAKANA", "ja"), ("HANGUL", "ko"), ("CJK", "zh"), ("OL", "sat"), ("MEETEI", "mni"),
+)  # fmt: skip
+"""Scripts (first words of the names of their letters) that name a language, kana before the characters that Japanese
+shares with Chinese. The last two the model does not know, and takes for others."""
+LABELS = {
+    "ary": "ar", "arz": "ar", "fuv": "ff", "gom": "kok", "grc": "el", "gug": "gn", "hbo": "he", "kik": "ki",
+    "pcm": "en", "sdh": "ckb", "tl": "fil", "uzs": "uz", "wuu": "zh",
+}  # fmt: skip
+"""What the model calls varieties, or calls otherwise -> the codes in use here."""
 MAJORITY = 0.5
 """Share of the letters that have to be of these scripts: names in Latin letters stand in many Chinese texts."""
 
@@ -46,7 +54,12 @@ class TextLanguage:
         if written is not None and (not self.languages or written in self.languages):
             return Guess(language=written, probability=1.0)
         language, probability = self._model.classify(text)
-        return Guess(language=str(language), probability=float(probability))
+        return Guess(language=LABELS.get(str(language), str(language)), probability=float(probability))
+
+    def knows(self, language: str) -> bool:
+        """Can it tell this language from others? For one that it does not know it names another, and may be sure."""
+        labels = self.languages or (*self._model.nb_classes, *dict(SCRIPTS).values())
+        return language in {LABELS.get(str(label), str(label)) for label in labels}
 
     @cached_property
     def _model(self) -> Any:
@@ -59,7 +72,7 @@ class TextLanguage:
 
 
 def by_script(text: str) -> str | None:
-    """Chinese, Japanese or Korean, where most letters are of their scripts; Cantonese counts as Chinese."""
+    """The language that has a script of its own, where most letters are of it; Cantonese counts as Chinese."""
     names = [unicodedata.name(c, "").split()[0] for c in text if c.isalpha()]
     marks = dict.fromkeys(names)
     known = [language for script, language in SCRIPTS if script in marks]

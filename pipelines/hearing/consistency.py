@@ -12,7 +12,10 @@ from pipelines.hearing.texts import norm_form
 
 NO_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
 """Languages that are written without spaces between words: only characters can be counted."""
-COMPOUNDING = frozenset({"fi", "hu", "et", "tr", "de", "nl", "da", "sv", "no", "is"})
+COMPOUNDING = frozenset(
+    ("fi", "hu", "et", "tr", "de", "nl", "da", "sv", "no", "nb", "nn", "is", "eu", "ka", "ta", "te", "kn", "ml", "az")
+    + ("kk", "ky", "uz", "mn", "zu", "xh", "sn", "lg", "rw", "mg", "qu")
+)
 """Languages whose words are long by right."""
 EDGE = 12
 """Characters at each end that are compared apart: there a cut or a lost word shows."""
@@ -115,8 +118,15 @@ def length_ratio(heard: str, *, given: str, language: str | None = None) -> floa
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes for each byte of the deflated text, as Whisper computes it: above 2.4 it repeats itself."""
-    data = text.encode()
+    """Characters for each byte of the deflated text, as Whisper computes it where all are ASCII: above 2.4 it repeats.
+
+    A character counts as a byte (as two, where there are over 256 of them), whatever its script: in UTF-8, as Whisper
+    has it, those of India, Georgia and Burma have two or three, of which all but the last are alike, so that every text
+    of some length would be over the limit.
+    """
+    place = {char: number for number, char in enumerate(dict.fromkeys(text))}
+    width = 1 if len(place) <= 256 else 2
+    data = text.encode() if text.isascii() else b"".join(place[char].to_bytes(width, "big") for char in text)
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 

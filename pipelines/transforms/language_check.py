@@ -19,6 +19,7 @@ CHANGES_WAVE = False
 NEAR = (
     frozenset({"zh", "yue"}),
     frozenset({"no", "nb", "nn", "da"}),
+    frozenset({"fil", "tl"}),
     frozenset({"id", "ms"}),
     frozenset({"hr", "sr", "bs"}),
 )
@@ -51,7 +52,7 @@ class Transform:
         if guess is None:
             return clip
         known = clip.segment.language or clip.segment.heard_language
-        sure = known is not None and guess.probability >= self.cfg.min_probability
+        sure = known is not None and self.model.knows(known) and guess.probability >= self.cfg.min_probability
         return clip.with_(
             language_of_text=guess.language,
             language_of_text_probability=round(guess.probability, 4),

@@ -107,6 +107,32 @@ def test_a_recognizer_that_doubts_and_hears_nobody_is_believed() -> None:
 def test_the_compression_ratio_is_that_of_whisper() -> None:
     from whisper.utils import compression_ratio as theirs
 
-    for text in (SAID, SAID * 5, "你好世界"):
+    for text in (SAID, SAID * 5):
         assert compression_ratio(text) == theirs(text)
     assert compression_ratio("") == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (
+            "hi",
+            "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है। उन्हें बुद्धि और अन्तरात्मा की देन "
+            "प्राप्त है और परस्पर उन्हें भाईचारे के भाव से बर्ताव करना चाहिए। प्रत्येक व्यक्ति को जीवन, स्वाधीनता और वैयक्तिक "
+            "सुरक्षा का अधिकार है।",
+        ),
+        (
+            "ka",
+            "ყველა ადამიანი იბადება თავისუფალი და თანასწორი თავისი ღირსებითა და უფლებებით. მათ მინიჭებული აქვთ გონება "
+            "და სინდისი და ერთმანეთის მიმართ უნდა იქცეოდნენ ძმობის სულისკვეთებით.",
+        ),
+        (
+            "ml",
+            "മനുഷ്യരെല്ലാവരും തുല്യാവകാശങ്ങളോടും അന്തസ്സോടും സ്വാതന്ത്ര്യത്തോടുംകൂടി ജനിച്ചിട്ടുള്ളവരാണ്. അന്യോന്യം ഭ്രാതൃഭാവത്തോടെ "
+            "പെരുമാറുവാനാണ് മനുഷ്യന് വിവേകബുദ്ധിയും മനസ്സാക്ഷിയും സിദ്ധമായിരിക്കുന്നത്.",
+        ),
+    ],
+)
+def test_a_text_in_another_script_is_no_repetition_but_one_that_repeats_itself_is(code: str, text: str) -> None:
+    assert hallucinations(text, seconds=len(text) / 14, language=code) == ()
+    assert "compression" in hallucinations(text[:40] * 8, seconds=30, language=code)

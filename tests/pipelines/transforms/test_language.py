@@ -99,6 +99,10 @@ def test_a_listener_without_weights_is_a_sentence(tmp_path: Path) -> None:
         language.Transform(language.Config(audio="whisper", checkpoint=tmp_path / "gone.pt"))
 
 
+SANTALI = "\u1c65\u1c5f\u1c71\u1c5b\u1c5f\u1c72\u1c64 \u1c6f\u1c5f\u1c79\u1c68\u1c65\u1c64"
+KONKANI = "हांव गोंयां रावतां आनी कोंकणी उलयतां"
+
+
 @pytest.mark.parametrize(
     ("facts", "agrees"),
     [
@@ -107,6 +111,10 @@ def test_a_listener_without_weights_is_a_sentence(tmp_path: Path) -> None:
         ({"text": GERMAN, "language": None, "heard_language": "de"}, True),
         ({"text": GERMAN, "language": None}, None),
         ({"text": "ok", "language": "en"}, None),
+        ({"text": SANTALI, "language": "sat"}, True),
+        ({"text": SANTALI, "language": "hi"}, False),
+        ({"text": KONKANI, "language": "kok"}, True),
+        ({"text": "हमरा घर गाम मे अछि आ हम मैथिली बजैत छी", "language": "mai"}, None),
         ({"text": None, "language": "en"}, None),
     ],
 )
