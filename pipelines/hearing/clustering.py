@@ -7,6 +7,8 @@ from models.frozen import Split
 
 Vectors = NDArray[np.float32]
 
+FEWEST_BETWEEN = 2
+"""Windows of another voice in the middle of a clip: one alone, of 81 clips of one voice, was as far off in two."""
 SURE_SECONDS = 1.0
 """Windows of less join a voice, but found none."""
 
@@ -97,13 +99,19 @@ def voices_of(
 
 
 def split_gain(vectors: Vectors, *, spread: float) -> float:
-    """How far apart the voices before and after the best cut lie: 1 less their cosine, less what few windows vary.
+    """How far apart two voices lie at the best place: before and after a cut, or in and around an interval, as where
+    another says a few words in between. It is 1 less their cosine, less what few windows vary.
 
     `vectors`: windows in order of time, two at least; `spread`: see `models.frozen.Split`.
     """
-    sums = np.cumsum(vectors, axis=0, dtype=np.float64)
-    before, after = sums[:-1], sums[-1] - sums[:-1]
-    norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    cosines = (before * after).sum(axis=1) / np.maximum(norms, 1e-9)
-    count = np.arange(1, len(vectors))
-    return float((1 - cosines - spread / np.sqrt(np.minimum(count, len(vectors) - count))).max())
+    count = len(vectors)
+    sums = np.concatenate([np.zeros((1, vectors.shape[1])), np.cumsum(vectors, axis=0, dtype=np.float64)])
+    start, end = np.triu_indices(count + 1, k=1)
+    size = end - start
+    counts = (size < count) & ((start == 0) | ((size >= FEWEST_BETWEEN) & (end < count)))
+    start, end, size = start[counts], end[counts], size[counts]
+    inside = sums[end] - sums[start]
+    outside = sums[-1] - inside
+    norms = np.linalg.norm(inside, axis=1) * np.linalg.norm(outside, axis=1)
+    cosines = (inside * outside).sum(axis=1) / np.maximum(norms, 1e-9)
+    return float((1 - cosines - spread / np.sqrt(np.minimum(size, count - size))).max())

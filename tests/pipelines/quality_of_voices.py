@@ -163,6 +163,21 @@ def pairs(clips: Sequence[Spoken], *, seed: int, count: int) -> Iterator[Wave]:
         made += 1
 
 
+def between(clips: Sequence[Spoken], *, seed: int, count: int) -> Iterator[Wave]:
+    """A speaker, 1.5 to 3 s of another, and the first one again, 0.2 s between."""
+    random = np.random.default_rng(seed)
+    gap = np.zeros(round(0.2 * RATE_HZ), np.float32)
+    long = [clip for clip in clips if len(clip.wave) >= 6 * RATE_HZ]
+    made = 0
+    while made < count:
+        one, other = (long[int(at)] for at in random.choice(len(long), 2, replace=False))
+        if one.speaker != other.speaker:
+            half = min(len(one.wave) // 2, 5 * RATE_HZ)
+            words = other.wave[RATE_HZ // 2 :][: round(random.uniform(1.5, 3) * RATE_HZ)]
+            yield np.concatenate([one.wave[:half], gap, words, gap, one.wave[half : 2 * half]])
+            made += 1
+
+
 def gains(transform: speaker.Transform, waves: Sequence[Wave]) -> NDArray[np.float64]:
     """The score that `one_voice` judges."""
     done = [transform.one(clip_of(wave)) for wave in waves]
@@ -199,8 +214,10 @@ def table(audio: Path) -> Iterator[str]:
             limit = one_voice.Config().max
             single = gains(measure, [clip.wave for clip in half])
             double = gains(measure, list(pairs(half, seed=7, count=40)))
+            amid = gains(measure, list(between(half, seed=11, count=20)))
             yield (
                 f"two voices in a clip, {name}, {side} of the speakers: {np.mean(double > limit):.1%} found, "
+                f"{np.mean(amid > limit):.1%} where the second is in the middle, "
                 f"{np.mean(single > limit):.1%} of {len(single)} single ones lost"
             )
 

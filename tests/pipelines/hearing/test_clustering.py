@@ -79,6 +79,13 @@ def test_split_gain_is_large_only_where_the_voice_changes() -> None:
     assert split_gain(vectors[6:], spread=0.5) > SPLIT.limit, "also where one voice has two windows only"
 
 
+def test_split_gain_finds_a_voice_between_two_parts_of_another() -> None:
+    first, other = np.split(voices(10, 3)[0], [10])
+    assert split_gain(np.concatenate([first[:6], other, first[6:]]), spread=0.5) > SPLIT.limit
+    one_odd_window = np.concatenate([first[:6], other[:1], first[6:]])
+    assert split_gain(one_odd_window, spread=0.5) < SPLIT.limit, "a cough is no voice"
+
+
 def test_unit_leaves_a_vector_of_zeros() -> None:
     assert np.linalg.norm(unit(np.ones(4, np.float32))) == pytest.approx(1)
     assert not unit(np.zeros(4, np.float32)).any()
