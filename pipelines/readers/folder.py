@@ -122,18 +122,32 @@ def walk(root: Path, *, links: bool = False) -> tuple[dict[str, Path], Counter[s
 
 
 def left_alone(cfg: Config, root: Path) -> str:
-    """What the folder holds beside its sound files, tables and transcripts, in a sentence; empty where it is nothing.
+    """What the folder holds beside its sound files, tables and transcripts, and which tables tell nothing of it; empty
+    where it is nothing.
 
     Raises: Refused for a folder that cannot be listed.
     """
     found, others = walk(root.resolve(), links=cfg.links)
+    unused = []
     if cfg.tables:
-        others.subtract(path.suffix.lower() for path in tables_in(root))
+        tables = tables_in(root)
+        others.subtract(path.suffix.lower() for path in tables)
+        unused = [path.name for path in tables if not names_files(path)]
     if cfg.text_beside:
         others[".txt"] -= sum(bool(texts_of(path)) for path in found.values())
     others = +others
     kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(8))
-    return f"left alone: {kinds}{', ...' if len(others) > 8 else ''}" if others else ""
+    told = [f"left alone: {kinds}{', ...' if len(others) > 8 else ''}"] if others else []
+    if unused:
+        shown = f"{', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}"
+        told.append(f"no column of {shown} names sound files: the first line of a table names its columns (file, text)")
+    return "; ".join(told)
+
+
+def names_files(path: Path) -> bool:
+    """Does the first row of a table name a file, or is there no row?"""
+    row = next(iter(rows_of(path)), None)
+    return row is None or tell(lowered(row), "file") is not None
 
 
 def size_of(path: Path) -> int:

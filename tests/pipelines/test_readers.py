@@ -269,6 +269,10 @@ def test_what_is_no_recording_is_counted_and_what_is_called_like_one_is_a_row(tm
     os.mkfifo(tmp_path / "pipe.wav")
     assert list(read(tmp_path)) == ["a.wav", "gone.wav", "pipe.wav"]
     assert folder.left_alone(folder.Config(), tmp_path) == "left alone: .lab 2, no ending 1, .ts 1"
+    (tmp_path / "metadata.csv").write_text("LJ001-0001|Printing, in the only sense|Printing\nLJ001-0002|in|in\n")
+    (tmp_path / "good.tsv").write_text("file\ttext\na.wav\tyes\n")
+    told = folder.left_alone(folder.Config(), tmp_path)
+    assert told.startswith("left alone: .lab 2, no ending 1, .ts 1; no column of metadata.csv names sound files")
 
 
 TEXTS = {
