@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     page = actions.add_parser(
         "open", parents=[where, mlflow], help="serve MLflow's web page on this machine, or say where it is"
     )
-    page.add_argument("--port", type=int, default=5000)
+    page.add_argument("--port", type=int, default=5000, help="default: 5000")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -161,6 +161,8 @@ def opened(uri: str, *, port: int) -> int:
 
 def serve(uri: str, *, port: int) -> int:
     """Run MLflow's server on the loopback interface in place of this process."""
+    if not 0 < port < 2**16:
+        raise Refused(f"--port {port}: a port is a number from 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -111,7 +111,13 @@ def parse(kind: type[M], data: object, *, where: str, overrides: Mapping[str, st
     if not isinstance(data, dict):
         raise ManifestError(where, [f"a manifest is a table of keys, but is {type(data).__name__}"])
     for dotted, value in (overrides or {}).items():
-        put(data, dotted, yaml.safe_load(value), where=where)
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ManifestError(
+                where, [f"--set {dotted}={value}: the value is not YAML; quote it, or close it"]
+            ) from None
+        put(data, dotted, read, where=where)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -123,13 +129,20 @@ def put(data: dict[str, Any], dotted: str, value: object, *, where: str) -> None
     *parents, last = dotted.split(".")
     place: Any = data
     for part in parents:
-        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place = place[numbered(place, part, dotted, where)] if isinstance(place, list) else place.setdefault(part, {})
         if not isinstance(place, dict | list):
             raise ManifestError(where, [f"--set {dotted}: {part!r} is a value, not a table"])
-    if isinstance(place, list):
-        place[int(last)] = value
-    else:
-        place[last] = value
+    place[numbered(place, last, dotted, where) if isinstance(place, list) else last] = value
+
+
+def numbered(items: list[Any], part: str, dotted: str, where: str) -> int:
+    """The place in a list that `part` of a path names.
+
+    Raises: ManifestError.
+    """
+    if not part.isdecimal() or int(part) >= len(items):
+        raise ManifestError(where, [f"--set {dotted}: {part!r} is no place in a list of {len(items)}: count from 0"])
+    return int(part)
 
 
 def sentences(error: ValidationError, kind: type[BaseModel]) -> list[str]:

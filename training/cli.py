@@ -141,6 +141,8 @@ def replay(args: argparse.Namespace) -> int:
     import sys
 
     from infra.manifest import ManifestError
+    from infra.workflow.fingerprint import told_files
+    from training.replay import changed_since
     from training.replay import replay as again
 
     first, dots, last = args.steps.partition("..")
@@ -148,6 +150,8 @@ def replay(args: argparse.Namespace) -> int:
         raise ManifestError("command line", [f"--steps {args.steps}: write A..B, like 100..120"])
     found = again(args.stage, first=int(first), last=int(last), say=lambda line: print(line, file=sys.stderr))
     print(f"steps {args.steps}: equal" if found is None else f"steps {args.steps}: {found}")
+    if found is not None and (changed := changed_since(args.stage)):
+        print(f"{told_files(changed)} since the stage ran, which may be why", file=sys.stderr)
     return 0 if found is None else 1
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch.multiprocessing.spawn import spawn
 
+from infra.workflow.fingerprint import code_of, edited
 from infra.workflow.node import Refused
+from infra.workflow.store import Slot
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint, CheckpointWriter
 from training.engine import trainable
@@ -44,6 +46,13 @@ def replay(stage: Path, *, first: int, last: int, say: Callable[[str], None]) ->
     for line in found["said"]:
         say(line)
     return None if found["difference"] is None else str(found["difference"])
+
+
+def changed_since(stage: Path) -> list[str]:
+    """Files of code that are not what they were when the stage ran, as its state says: they may explain it."""
+    from training.launch import CODE
+
+    return edited(Slot(stage).state().get("parts", {}), code_of(CODE))
 
 
 def one_rank(rank: int, size: int, device: str, place: str, work: str, first: int, last: int) -> None:

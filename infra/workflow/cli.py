@@ -31,9 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="append", default=[], metavar="NODE", help="make it again; the old one is kept"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="independent nodes side by side (default 1)")
+    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="independent nodes side by side (default 1)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     parser.add_argument("--why", metavar="NODE", help="name what differs from the nearest earlier fingerprint")
+
+
+def count(word: str) -> int:
+    """A number of jobs.
+
+    Raises: ArgumentTypeError.
+    """
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of jobs; give 1 or more")
+    return int(word)
 
 
 def main(args: argparse.Namespace, kinds: Mapping[str, str] = KINDS) -> int:

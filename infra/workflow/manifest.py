@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from infra.manifest import Manifest, did_you_mean
 
@@ -27,12 +27,23 @@ class NodeManifest(Manifest):
 class WorkflowManifest(Manifest):
     """Corpora, stages and evaluations as a graph. Relative paths are relative to the checkout."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     store: Path = Path(".stipple/store")
+    """A folder: jobs work in it. `stipple corpus publish` sends a corpus to an object store."""
     tracking: str | None = None
     """An MLflow tracking URI; None keeps an sqlite database beside the store."""
     cluster: Path = Path("manifests/clusters/laptop.yaml")
     nodes: dict[str, NodeManifest]
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def a_folder(cls, store: object) -> object:
+        """A URL would become a folder of that name."""
+        if "://" in str(store):
+            raise ValueError(
+                "a store is a folder, which jobs work in; `stipple corpus publish` sends a corpus to a URL"
+            )
+        return store
 
     @field_validator("nodes")
     @classmethod

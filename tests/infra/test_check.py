@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from infra import check
-from infra.manifest import ManifestError
+from infra.manifest import Manifest, ManifestError, parse
+from infra.workflow.manifest import WorkflowManifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +36,30 @@ def test_all_mistakes_of_all_files_come_at_once(tmp_path: Path, capsys: pytest.C
     assert "nodes.x.inputs.recordings: no node 'y'" in out
     assert "not YAML" in out
     assert "4 mistakes in 3 manifests" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("a=[", "--set a=[: the value is not YAML"),
+        ("parts.2.x=1", "--set parts.2.x: '2' is no place in a list of 2: count from 0"),
+        ("parts.x=1", "--set parts.x: 'x' is no place in a list of 2"),
+        ("name.x=1", "--set name.x: 'name' is a value, not a table"),
+    ],
+)
+def test_what_cannot_be_set_is_a_sentence(words: str, told: str) -> None:
+    key, _, value = words.partition("=")
+    with pytest.raises(ManifestError) as caught:
+        parse(Manifest, {"name": "n", "parts": [{}, {}]}, where="m.yaml", overrides={key: value})
+    assert caught.value.problems[0].startswith(told)
+
+
+def test_a_store_is_a_folder_and_a_workflow_has_a_name_for_one() -> None:
+    nodes = {"x": {"kind": "corpus", "manifest": "m.yaml"}}
+    with pytest.raises(ManifestError, match="store: a store is a folder, which jobs work in"):
+        parse(WorkflowManifest, {"name": "w", "nodes": nodes, "store": "s3://bucket/store"}, where="w.yaml")
+    with pytest.raises(ManifestError, match="name: String should match pattern"):
+        parse(WorkflowManifest, {"name": "../w", "nodes": nodes}, where="w.yaml")
 
 
 def test_a_file_outside_the_known_folders_is_asked_about(tmp_path: Path) -> None:
