@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.packing import fit_for_onednn, multiply
 from models.speaker.fbank import FRAME, RATE_HZ, fbank, hann_kernel, without_mean
 
 XVECTOR = 512
@@ -61,7 +62,7 @@ class Head(nn.Module):
 
 def norm_relu(channels: int) -> nn.Sequential:
     """BatchNorm and ReLU under the names of released files."""
-    return nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU()))
+    return nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU(inplace=True)))
 
 
 class TDNN(nn.Module):
@@ -92,13 +93,27 @@ class ContextMask(nn.Module):
         return cast(Tensor, self.linear_local(x_BCL) * torch.sigmoid(self.linear2(context)))
 
 
+class PointConv(nn.Conv1d):
+    """A convolution of one tap, without bias. torch gives those of this size to MKL; by oneDNN they take 0.45 of the
+    time on one core of an AMD EPYC (Zen 5)."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__(inside, outside, 1, bias=False)
+
+    def forward(self, x_BCL: Tensor) -> Tensor:
+        """(B, C, L) -> (B, C', L)."""
+        if torch.is_grad_enabled() or len(x_BCL) != 1 or not fit_for_onednn(x_BCL, self.weight):
+            return super().forward(x_BCL)
+        return multiply(self.weight.squeeze(-1), x_BCL[0].t())[None]
+
+
 class DenseLayer(nn.Module):
     """One layer of a dense block: bottleneck, then the masked convolution; 32 channels more."""
 
     def __init__(self, inside: int, dilation: int) -> None:
         super().__init__()
         self.nonlinear1 = norm_relu(inside)
-        self.linear1 = nn.Conv1d(inside, BOTTLENECK, 1, bias=False)
+        self.linear1 = PointConv(inside, BOTTLENECK)
         self.nonlinear2 = norm_relu(BOTTLENECK)
         self.cam_layer = ContextMask(BOTTLENECK, GROWTH, dilation)
 
@@ -113,7 +128,7 @@ class Transit(nn.Module):
     def __init__(self, inside: int) -> None:
         super().__init__()
         self.nonlinear = norm_relu(inside)
-        self.linear = nn.Conv1d(inside, inside // 2, 1, bias=False)
+        self.linear = PointConv(inside, inside // 2)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
         return cast(Tensor, self.linear(self.nonlinear(x_BCL)))
