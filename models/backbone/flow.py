@@ -173,7 +173,9 @@ def sampler_for(
         return locked(config, method=method, steps=steps, guidance=guidance)
     if config.mean_velocity:
         if guidance:
-            raise ValueError(f"guidance {guidance} was asked for, but a MeanFlow model has its guidance distilled in")
+            raise ValueError(
+                f"guidance {guidance} was asked for, but a MeanFlow model has its guidance distilled in; leave it out"
+            )
         if method not in (None, "euler"):
             raise ValueError(f"method {method!r} was asked for, but a MeanFlow model takes its own steps; leave it out")
         return Sampler("meanflow", steps or 10, tells_duration=config.duration_embedding)
@@ -187,7 +189,8 @@ def locked(config: ModelConfig, *, method: str | None, steps: int | None, guidan
     asked = {"ode_method": method, "num_steps": steps, "guidance_scale": guidance}
     for name, value in asked.items():
         if value is not None and value != getattr(contract, name):
-            raise ValueError(f"{name} {value} was asked for, but this model locks it to {getattr(contract, name)}")
+            own = getattr(contract, name)
+            raise ValueError(f"{name} {value} was asked for, but this model locks it to {own}; leave it out")
     if contract.solver == "scm":
         return Sampler("scm", 2, tau_mid=contract.tau_mid, sigma=config.fm_sigma)
     return Sampler("flow", 1, method=contract.ode_method)

@@ -93,7 +93,7 @@ def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
     """
     if samples.dtype.kind not in "fi":
         raise RequestError(f"the prompt has samples of type {samples.dtype}; give float32 in [-1, 1], or int16")
-    scale = np.iinfo(samples.dtype).max if samples.dtype.kind == "i" else 1
+    scale = -np.iinfo(samples.dtype).min if samples.dtype.kind == "i" else 1  # as libsndfile reads them
     with np.errstate(over="ignore"):  # what is infinite then is refused
         return (samples / scale).astype(np.float32)
 

@@ -113,8 +113,8 @@ def test_what_a_request_may_choose_and_what_an_artifact_locks() -> None:
         (None, None, {"guidance": 1e6}, "at most 100, but is 1000000"),
         (None, None, {"guidance": -1.0}, "at least 0"),
         (None, None, {"guidance": math.nan}, "at least 0"),
-        (MeanFlowConfig(enabled=True), None, {"guidance": 1.2}, "distilled in"),
-        (None, SamplingConfig(solver="scm", num_steps=2), {"steps": 4}, "locks it to 2"),
+        (MeanFlowConfig(enabled=True), None, {"guidance": 1.2}, "distilled in; leave it out"),
+        (None, SamplingConfig(solver="scm", num_steps=2), {"steps": 4}, "locks it to 2; leave it out"),
         (None, SamplingConfig(solver="flow_matching", num_steps=1), {"guidance": 1.2}, "locks it to 0"),
     ],
 )
