@@ -1,10 +1,13 @@
 """What the workers of a stage are told, and the files by which driver and workers speak to each other."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.workflow.node import Refused
+from infra.workflow.store import Store
 from training.manifest import StageManifest
 
 ERRAND = "errand.json"
@@ -40,6 +43,21 @@ class Errand:
     def from_dict(cls, data: Mapping[str, Any]) -> "Errand":
         """What `to_dict` gave."""
         return cls(**{**data, "manifest": StageManifest.model_validate(data["manifest"])})
+
+    @classmethod
+    def of(cls, work: Path) -> "Errand":
+        """What the workers of the stage with this work folder were told, also where its store was moved since.
+
+        Raises: Refused where a corpus is gone.
+        """
+        data = json.loads((work / ERRAND).read_text())
+        store = Store(work.resolve().parents[2])
+        folders = {role: store.found(folder) for role, folder in data["folders"].items()}
+        for role, folder in folders.items():
+            if not Path(folder).is_dir():
+                raise Refused(f"{folder}: the corpus that this stage hears as {role!r} is not there any more")
+        start = data["start_from"] and store.found(data["start_from"])
+        return cls.from_dict({**data, "folders": folders, "start_from": start})
 
     def still_ours(self) -> None:
         """Raises: Superseded."""

@@ -1,6 +1,5 @@
 """A bundle out of a stage: the one that it made, or what its newest checkpoint would make."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def of_checkpoint(stage: Path) -> Bundle:
     found = checkpoints.newest(work / "checkpoints", say=lambda line: print(line, file=sys.stderr))
     if found is None:
         raise Refused(f"{stage} has no bundle and no whole checkpoint yet")
-    errand = Errand.from_dict(json.loads((work / ERRAND).read_text()))
+    errand = Errand.of(work)
     plain = errand.manifest.engine.model_copy(update={"name": "plain", "accumulation": 1, "compile": False})
     alone = errand.manifest.model_copy(update={"engine": plain, "workers": 1, "device": "cpu"})
     worker = Worker(Errand(**{**errand.__dict__, "manifest": alone}), World(), print)

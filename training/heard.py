@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from infra.storage import read_json, write_json
 from infra.workflow.node import Refused
-from infra.workflow.store import Slot
+from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, open_corpus
 from training.data.batching import PLAN, Plan, plan_of
 from training.data.memory import recall
@@ -110,9 +110,12 @@ def history(slot: Slot) -> list[Stretch]:
 
     Raises: Refused where it was not kept.
     """
+    store = Store(slot.folder.parents[1])
     for folder, kept in ((slot.out / HEARD, slot.out / HEARD), (slot.work, slot.work / FOUND)):
         card = read_json(folder / CARD)
         if card is not None:
+            for part in (part for start in card["starts"] for part in start["parts"]):
+                part["at"] = store.found(part["at"])
             return stretches(card, kept, work=slot.work)
     raise Refused(f"{slot.folder}: was trained before it was kept what a stage hears; train it again")
 

@@ -1,7 +1,6 @@
 """From a model to the samples that it has heard, and from a recording to the models that have heard it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -125,10 +124,16 @@ def models(store: Store, word: str, *, steps: bool) -> Iterator[str]:
 
 def heard_by(stretched: Sequence[Stretch], word: str, *, steps: bool, known: dict[str, str]) -> Iterator[str]:
     """A line a sample that the word names: at which steps it was heard, or that it was held out. `known`: key -> its
-    recording, of what any index has said so far."""
+    recording, of what any index has said so far.
+
+    Raises: Refused where nothing was found, and a corpus cannot be asked for the word any more.
+    """
+    lost, told = set(), False
     for part in {id(part): part for one in stretched for part in one.parts}.values():
-        with suppress(CorpusError):
+        try:
             known |= named(whole(part), word)
+        except CorpusError:
+            lost.add(part.corpus)
     keys = sorted({word, Path(word).stem, *known})
     hashes = hashes_of(keys)
     for key, mark in zip(keys, hashes, strict=True):
@@ -146,6 +151,9 @@ def heard_by(stretched: Sequence[Stretch], word: str, *, steps: bool, known: dic
             yield f"{of}, {', '.join(sorted(corpora))}: heard {len(at)} times{when}"
         elif held:
             yield f"{of}, {', '.join(sorted(held))}: held out, validated on and not trained on"
+        told = told or bool(at or held)
+    if lost and not told:
+        raise Refused(f"{', '.join(sorted(lost))} cannot be read any more; no key that it heard is {word!r}")
 
 
 def steps_with(one: Stretch, wanted: Sequence[NDArray[np.int64]]) -> list[int]:

@@ -36,7 +36,7 @@ def replay(stage: Path, *, first: int, last: int, say: Callable[[str], None]) ->
     done = max((line["step"] for line in read_log(work / LOSSES) if "losses" in line), default=0)
     if not 1 <= first <= last <= done:
         raise Refused(f"--steps {first}..{last}: the stage has steps 1..{done}")
-    manifest = Errand.from_dict(json.loads((work / ERRAND).read_text())).manifest
+    manifest = Errand.of(work).manifest
     if manifest.workers == 1 and manifest.engine.name == "plain" and manifest.device == "cpu":
         return replayed(World(), work, first=first, last=last, say=say)
     with tempfile.TemporaryDirectory(prefix="replay-") as place:
@@ -79,7 +79,7 @@ def replayed(world: World, work: Path, *, first: int, last: int, say: Callable[[
     written = {line["step"]: line for line in read_log(work / LOSSES) if "losses" in line}
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
         (Path(scratch) / "checkpoints").mkdir()  # as a stage that goes on: nothing is tried first
-        errand = Errand.from_dict(json.loads((work / ERRAND).read_text()))
+        errand = Errand.of(work)
         worker = Worker(replace(errand, work=scratch, out=scratch, journal=None), world, say)
         if start:
             worker.take(whole[start])

@@ -153,6 +153,15 @@ class Store:
         """The slot whose run has this id (or whose id begins so)."""
         return next((slot for slot in self.slots() if str(slot.state().get("run", "")).startswith(run)), None)
 
+    def found(self, path: str) -> str:
+        """Where a path lies that a job has noted: there, or, where a store was moved, at the same place in this one."""
+        parts = Path(path).parts
+        if "://" not in path and not Path(path).exists():
+            for at in (number for number, part in enumerate(parts) if part in ("out", "work") and number > 1):
+                if (here := self.root.joinpath(*parts[at - 2 :])).exists():
+                    return str(here)
+        return path
+
     def set_aside(self, slot: Slot) -> None:
         """Keep an artifact under another name, so that its node can be made again."""
         number = 1

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,16 @@ from infra import cli
 from infra.journal import About, JournalRun
 from infra.manifest import parse
 from infra.storage import read_json
-from infra.workflow.node import Job, Made
+from infra.workflow.node import Job, Made, Refused
 from infra.workflow.store import Store
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import open_corpus
 from training import checkpoint as checkpoints
+from training.export import export
 from training.launch import run
 from training.loop import Worker
 from training.manifest import StageManifest
+from training.replay import replay
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -62,7 +65,7 @@ class Home:
         """A stage, committed as the workflow does it."""
         slot, job = self.job(name, start_from=start_from)
         outcome = run(job)
-        slot.set_state(node=name, run=job.run.id, status="running")
+        slot.set_state(node=name, run=job.run.id, status="running", started=time.time())
         facts = {"name": name, "kind": "train", "run": job.run.id, "fingerprint": name.ljust(64, "0")}
         facts["inputs"] = {
             role: {key: getattr(made, key) for key in ("name", "kind", "digest", "run")} | {"out": str(made.out)}
@@ -195,6 +198,28 @@ def test_who_heard_a_sample_is_known_after_its_corpus_is_gone(
     assert str(step) in line.rpartition(": ")[2].split(", ")
     assert len(lineage("samples", "first")) == 2
     assert "cannot be read any more" in lineage("samples", "first", "--keys", refused=True)[0]
+    (line,) = lineage("heard", "3.wav")
+    assert "cannot be told: mini@" in line
+    assert line.endswith("cannot be read any more; no key that it heard is '3.wav'")
+
+
+def test_a_store_that_was_moved_tells_the_same(
+    home: Home, lineage: Callable[..., list[str]], heard: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    (home.store.root / "data" / "0123456789abcdef").mkdir(parents=True)
+    home.corpus = home.corpus.rename(home.store.root / "data" / "0123456789abcdef" / "out")
+    made = home.train("first")
+    before = lineage("heard", heard[0][1], "--keys"), lineage("samples", "first", "--keys")
+    home.store.root.rename(tmp_path / "moved")
+    home.store = Store(tmp_path / "moved")
+    assert (lineage("heard", heard[0][1], "--keys"), lineage("samples", "first", "--keys")) == before
+    stage = home.store.root / "first" / made.out.parent.name
+    assert replay(stage, first=7, last=8, say=lambda line: None) is None
+    shutil.rmtree(stage / "out")
+    assert export(stage, to=tmp_path / "exported").is_dir()
+    shutil.rmtree(home.store.root / "data")
+    with pytest.raises(Refused, match="the corpus that this stage hears as 'data' is not there any more"):
+        export(stage, to=tmp_path / "again")
 
 
 def test_a_stage_that_was_trained_in_another_order_of_samples_is_told_nothing_false_of(
