@@ -43,9 +43,9 @@ def main(args: argparse.Namespace) -> int:
             wrong += len(error.problems)
             print(error)
     if wrong:
-        print(f"{wrong} mistake{'s' if wrong > 1 else ''} in {len(files)} manifests")
+        print(f"{wrong} mistake{'s' if wrong > 1 else ''} in {len(files)} manifest{'s' if len(files) > 1 else ''}")
         return 2
-    print(f"{len(files)} manifests are valid")
+    print("1 manifest is valid" if len(files) == 1 else f"{len(files)} manifests are valid")
     return 0
 
 

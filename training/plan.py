@@ -35,7 +35,8 @@ def lines(
     yield f"steps       {manifest.steps}, of {seconds:g} s each: {manifest.steps * seconds / 3600:,.1f} hours of audio"
     yield (
         f"workers     {manifest.workers} ({manifest.device}), engine {manifest.engine.name}, "
-        f"{manifest.engine.accumulation} micro-batches of about {share:.1f} s on each"
+        f"{manifest.engine.accumulation} micro-batch{'es' * (manifest.engine.accumulation > 1)} of about {share:.1f} s "
+        "on each"
     )
     if data:
         yield from about_data(manifest, {role: place_of(place, storage) for role, place in data.items()})
@@ -60,8 +61,8 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
     hours = seconds_of(sources) / 3600
     yield (
         f"data        {sum(len(s.numbers) for s in sources)} samples, {hours:.3f} h; "
-        f"{sum(len(s.held_out) for s in sources)} held out; {plan.steps_in_epoch} steps an epoch, "
-        f"{manifest.steps / plan.steps_in_epoch:.1f} epochs"
+        f"{sum(len(s.held_out) for s in sources)} held out; {plan.steps_in_epoch} "
+        f"step{'s' * (plan.steps_in_epoch > 1)} an epoch, {manifest.steps / plan.steps_in_epoch:.1f} epochs"
     )
     if uneven := plan.uneven(asked=manifest.data.seconds_per_step):
         yield f"            {uneven}"
