@@ -131,6 +131,12 @@ def test_checkpoints_of_ones_own_are_used(tmp_path: Path) -> None:
         ("(Well) -- so.", "en", "well so"),
         ("\u4f60\u597d\uff0c\u4e16\u754c\u3002", "zh", "\u4f60 \u597d \u4e16 \u754c"),
         ("Gr\u00fc\u00df Gott!", "de", "gr\u00fc\u00df gott"),
+        ("\u00bfQu\u00e9? \u00a1S\u00ed!", "es", "qu\u00e9 s\u00ed"),
+        ("L\u2019ami \u00abdit\u00bb", "fr", "l'ami dit"),
+        ("\u0643\u064a\u0641\u061f", "ar", "\u0643\u064a\u0641"),
+        ("\u0939\u0948\u0964", "hi", "\u0939\u0948"),
+        ("\u0e44\u0e1b\u0e44\u0e2b\u0e19", "th", "\u0e44 \u0e1b \u0e44 \u0e2b \u0e19"),
+        ("\u1000\u104b", "my", "\u1000"),
     ],
 )
 def test_text_is_normalized_as_seed_tts_eval_does(text: str, language: str, normal: str) -> None:
