@@ -14,7 +14,7 @@ from typing import Any
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.reading.columns import lowered, recording
+from pipelines.reading.columns import COLUMNS, lowered, recording
 from pipelines.reading.containers import cell_uri
 from pipelines.reading.inside import Outside, inside
 from pipelines.reading.layouts import faulty, listing, of_file, root_at
@@ -92,7 +92,8 @@ def of_row(
     for column, names in table.labels.items():
         value = row.get(column)
         if isinstance(value, int) and 0 <= value < len(names):
-            row[column] = names[value]
+            # the name of a class is no transcript, whatever its column is called
+            row[f"{column}_name" if column.strip().lower() in COLUMNS["text"] else column] = names[value]
     told = row.pop("\0path", None)
     known = lowered(row)
     own = next((known[key] for key in ("id", "key", "utt_id") if isinstance(known.get(key), str)), None)

@@ -235,6 +235,14 @@ def test_what_datasets_writes_is_read(tmp_path: Path, read: Reader) -> None:
         assert {(item.split, item.evaluation) for item in result.found.values()} == {(split, True)}
 
 
+def test_the_name_of_a_class_is_no_transcript(tmp_path: Path, read: Reader) -> None:
+    rows = [{"audio": {"bytes": sound("flac"), "path": "a.flac"}, "label": 1}]
+    labels = {"audio": {"_type": "Audio"}, "label": {"_type": "ClassLabel", "names": ["calm", "angry"]}}
+    put(tmp_path, {"data/train-00000-of-00001.parquet": parquet(rows, features=labels)})
+    (item,) = read("parquet").found.values()
+    assert (item.text, item.extra["label_name"]) == (None, "angry")
+
+
 def test_nothing_in_an_archive_or_beside_a_table_is_run(tmp_path: Path, read: Reader) -> None:
     canary = tmp_path / "canary"
     evil = f"import pathlib; pathlib.Path({str(canary)!r}).touch()"
