@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from pathlib import Path
 from types import NoneType
 
@@ -40,8 +41,9 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     if path.suffix.lower() in SUFFIXES:
         raise Refused(f"{path}: it is a sound file; give the folder that it lies in, or a catalog")
     roots = [path.parent.resolve(), *(item.resolve() for item in cfg.roots), *cataloged(path)]
+    outside = lru_cache(maxsize=64)(lambda file: outside_of(file, roots))  # recordings of an archive come together
     for number, line in enumerate(lines_of(path), start=1):
-        yield confined(read(line, where=f"{path}, line {number}", base=path.parent), roots)
+        yield confined(read(line, where=f"{path}, line {number}", base=path.parent), outside)
 
 
 def cataloged(path: Path) -> list[Path]:
@@ -51,23 +53,30 @@ def cataloged(path: Path) -> list[Path]:
     return [Path(root) for root in roots if os.path.isabs(root)] if isinstance(roots, list) else []
 
 
-def confined(recording: Recording, roots: Sequence[Path]) -> Recording:
-    """The recording; with a fault, where its file lies in none of the roots."""
+def confined(recording: Recording, outside: Callable[[str], str]) -> Recording:
+    """The recording; with a fault, where its file lies outside of the roots."""
     if recording.fault is not None:
         return recording
     try:
-        path = str(file_of(recording.uri))
+        why = outside(str(file_of(recording.uri)))
     except Unreadable as error:
         return replace(recording, fault=f"failed:outside: {error}")
-    why = ""
+    if not why:
+        return recording
+    return replace(recording, fault=f"failed:outside: {why}; `roots` of the reader lets a catalog lead elsewhere")
+
+
+def outside_of(path: str, roots: Sequence[Path]) -> str:
+    """Why a file lies in none of the roots; empty where it lies in one."""
+    why = "there is no folder that it may lie in"
     for root in roots:
         try:
             inside(root, path)
         except Outside as error:
             why = str(error)
         else:
-            return recording
-    return replace(recording, fault=f"failed:outside: {why}; `roots` of the reader lets a catalog lead elsewhere")
+            return ""
+    return why
 
 
 def read(line: str, *, where: str, base: Path) -> Recording:
