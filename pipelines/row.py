@@ -21,7 +21,7 @@ def by(transform: str, default: Any = None) -> Any:
     return field(default=default, metadata={"by": transform})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
     """A file as delivered: where it is, what came with it, under which license."""
 

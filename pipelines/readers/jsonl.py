@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -18,6 +19,8 @@ from pipelines.reading.layouts import lines_of
 from pipelines.row import Recording
 
 KNOWN = {item.name: item.type.__name__ if isinstance(item.type, type) else str(item.type) for item in fields(Recording)}
+SHARED = {"license", "source", "language", "split", "speaker"}
+"""Words that many recordings have in common: one of each in memory, where there are millions."""
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool,), "str | None": (str, NoneType), "dict[str, typing.Any]": (dict,),
     "float | None": (int, float, NoneType),
@@ -99,5 +102,9 @@ def read(line: str, *, where: str, base: Path) -> Recording:
             raise Refused(f"{where}: {key} is to be {KNOWN[key]}, but is {str(value)[:60]!r}")
     if not (facts.get("fault") or "failed:").startswith(("dropped:", "failed:")):
         raise Refused(f"{where}: fault begins with dropped: or failed:, but is {facts['fault'][:60]!r}")
+    for key in SHARED & facts.keys():
+        facts[key] = sys.intern(facts[key]) if facts[key] is not None else None
+    if "extra" in facts:
+        facts["extra"] = {sys.intern(name): value for name, value in facts["extra"].items()}
     uri = facts["uri"]
     return Recording(**{**facts, "uri": uri if not uri or PROTOCOL.match(uri) else os.path.join(base, uri)})

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def made_of(root: Path, reader: str, **settings: Any) -> list[Decoded | Unusable
 def told(made: Decoded | Unusable) -> str:
     """The reason, or nothing; what is told can be written and printed."""
     facts = made.recording if isinstance(made, Decoded) else made
-    json.dumps(vars(made.recording) | {"uri": ""}, ensure_ascii=False).encode()
+    json.dumps(asdict(made.recording) | {"uri": ""}, ensure_ascii=False).encode()
     assert "\n" not in made.recording.name
     if isinstance(facts, Unusable):
         assert len(facts.reason) <= 400
