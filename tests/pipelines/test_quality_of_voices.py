@@ -14,6 +14,7 @@ from pipelines.transforms import diarize, speaker
 from tests.pipelines.joined_voices import Error, Spoken, equal_error_rate, librispeech
 from tests.pipelines.quality_of_voices import (
     SpeechByDiarize,
+    between,
     conversations,
     cuts,
     diarized,
@@ -78,5 +79,7 @@ def test_joined_clips_are_found_and_single_ones_kept(clips: list[Spoken]) -> Non
     transform, limit = speaker.Transform(speaker.Config()), one_voice.Config().max
     single = gains(transform, [clip.wave[: 8 * 16000] for clip in other_half[::2]])
     double = gains(transform, list(pairs(other_half, seed=301, count=20)))
+    amid = gains(transform, list(between(other_half, seed=11, count=6)))
     assert np.mean(double > limit) >= 0.95
+    assert np.mean(amid > limit) >= 0.8
     assert np.mean(single > limit) <= 0.02
