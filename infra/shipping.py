@@ -135,6 +135,5 @@ class Shipping:
             return
         if code:
             last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            say(
-                f"MLflow does not have everything yet ({' '.join(last)[:300]}); nothing is lost: `stipple lineage ship`"
-            )
+            later = f"stipple lineage ship --store {self.store} --tracking {without_password(self.uri)}"
+            say(f"MLflow does not have everything yet ({' '.join(last)[:300]}); nothing is lost: `{later}`")

@@ -146,7 +146,8 @@ def test_a_tracker_lost_for_good_stops_nothing_and_gets_the_rest_when_it_is_aske
         training.ended.set()
         end(shipping)
         run.close()
-    assert "nothing is lost: `stipple lineage ship`" in capsys.readouterr().err
+    hint = f"nothing is lost: `stipple lineage ship --store {tmp_path} --tracking {tracker.uri}`"
+    assert hint in capsys.readouterr().err
     training.was_not_slowed()
     told = [record for record in read_from(run.writer.path, 0)[0] if record["t"] == "metrics"]
     assert [record["step"] for record in told] == [step for step, _ in training.written]
