@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
-CHUNK = 32
+CHUNK = 16
 """Units of Z that attend together: fewer make more calls, more compute more pairs that the mask then takes out."""
 
 
