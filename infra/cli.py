@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 COMMANDS = {
     "run": ("infra.workflow.cli", "run a workflow: make what is missing, skip what is made"),
@@ -20,10 +21,15 @@ COMMANDS = {
     "lineage": ("infra.lineage_cli", "show what a model was made from; ship journals to MLflow"),
 }
 """Command -> the module that does it (it exposes SUMMARY, add_arguments(parser), main(args) -> int), and SUMMARY."""
+SPIN = {"GOMP_SPINCOUNT": "3000"}
+"""How often OpenMP's threads look for work before they sleep. By default they do for milliseconds, and where other work
+has the cores speech takes ten times as long; if they sleep at once, each of many small products waits for them. This
+costs an idle machine 5 % (`tests/benchmarks/waiting.py`)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 130 stopped by the person."""
+    os.environ.update(waiting(os.environ))  # noqa: TID251 - read once, when torch is loaded
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = words[0] if words and words[0] in COMMANDS else None
     parser = build_parser(only=chosen)
@@ -45,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if known is None:
             raise
         return tell(known[0], code=known[1])
+
+
+def waiting(environment: Mapping[str, str]) -> dict[str, str]:
+    """SPIN, where nobody has said how threads are to wait."""
+    return {} if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & environment.keys() else dict(SPIN)
 
 
 def build_parser(*, only: str | None = None) -> argparse.ArgumentParser:

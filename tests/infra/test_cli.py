@@ -128,3 +128,9 @@ def test_no_color_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert paint("x", "red") == "\033[31mx\033[0m"
     monkeypatch.setenv("NO_COLOR", "1")
     assert paint("x", "red") == "x"
+
+
+def test_threads_wait_as_the_person_said_or_briefly() -> None:
+    assert cli.waiting({"HOME": "/"}) == cli.SPIN
+    assert cli.waiting({"GOMP_SPINCOUNT": "7"}) == {}
+    assert cli.waiting({"OMP_WAIT_POLICY": "ACTIVE"}) == {}
