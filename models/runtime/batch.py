@@ -98,10 +98,10 @@ class Batch:
         words = self.words(request)
         first = next(words)
         limit = request.limit(self.bundle.config.patches_per_second)
-        check_positions(self.bundle, len(first) + limit)
+        check_positions(self.bundle, len(first) + 1)
         voice = voice_of(self.bundle, request, draws) if voice is None else voice
         prompt = voice.patches(self.bundle.config.patch_size)
-        check_positions(self.bundle, len(first) + prompt + limit + 1)
+        check_positions(self.bundle, len(first) + prompt + 2)
         chunks = [first, *(next(words) for _ in range(prompt))]
         turn = Turn(self.added, request, draws, words, limit, redo_tail=voice.continues)
         opening = Opening(voice, request.speaker_scale, chunks, most=limit)

@@ -87,7 +87,7 @@ class Session:
             *prompt, rest = chunked([*start, *order], at=self.special.audio_span)
         else:
             self.words += self.reader.push(self.with_tag("-")[:-1])
-        check_positions(self.bundle, sum(map(len, prompt)) + len(prompt) + len(rest) + 2 * request.max_patches)
+        check_positions(self.bundle, sum(map(len, prompt)) + len(prompt) + len(rest) + 1)
         opening = Opening(voice, request.speaker_scale, prompt, most=request.max_patches + SILENCE)
         static = static_speaking(self.bundle.slots, parts, sampler, [opening])
         speaking = static or begin(parts, sampler, opening)

@@ -220,10 +220,13 @@ def sampler_of(bundle: "Bundle", *, method: str | None, num_steps: int | None, g
 
 
 def check_positions(bundle: "Bundle", positions: int) -> None:
-    """Raises: RequestError when a generation could outgrow the positions that the LLM was made for."""
+    """Speech that goes on beyond the positions that the LLM was made for is made all the same, as officially.
+
+    Raises: RequestError when text and prompt alone leave no place for a patch.
+    """
     limit = int(bundle.config.llm.get("max_position_embeddings", positions))
     if positions > limit:
         raise RequestError(
-            f"text, prompt and the maximum of new patches come to {positions} positions, and this model has {limit}; "
-            "split the text, shorten the prompt, or lower the maximum"
+            f"text, prompt and a first patch come to {positions} positions, and this model has {limit}; "
+            "split the text, or shorten the prompt"
         )

@@ -242,6 +242,16 @@ def test_wrong_type_is_a_sentence_of_long_texts_and_sessions_too(small: Bundle, 
         Session(small, **{"max_patches": 3, **own}).push(None)  # type: ignore[arg-type]
 
 
+def test_speech_goes_on_beyond_the_positions_of_the_llm_but_does_not_begin_there() -> None:
+    options: dict[str, Any] = {"max_patches": 12, "stop_threshold": 1.0, "num_steps": 2}
+    few, many = (small_bundle(llm={"max_position_embeddings": positions}) for positions in (40, 512))
+    assert_equal(generate(few, "hello", **options), generate(many, "hello", **options))
+    with pytest.raises(RequestError, match="come to .* positions, and this model has 40; split the text"):
+        generate(few, "hello, here is a text of more than twenty", **options)
+    with pytest.raises(RequestError, match="this model has 40"):
+        generate(few, "hello", prompt_audio=voice(3.0), prompt_text="ha", **options)
+
+
 def test_numbers_of_numpy_and_an_empty_prompt_text_are_taken(small: Bundle) -> None:
     given: dict[str, Any] = {"seed": np.int64(3), "num_steps": np.int32(2), "guidance_scale": np.float32(1.5)}
     found = generate(small, "hello", prompt_text="", max_patches=1, **given)

@@ -142,7 +142,6 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "normalize": ({"normalize": True}, "cannot be normalized"),
     "language": ({"language": "no such language!"}, "not a language"),
     "steps": ({"num_steps": 0}, "at least one step"),
-    "positions": ({"max_patches": 300}, "this model has 512"),
 }
 
 
