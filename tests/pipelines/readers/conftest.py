@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def read(tmp_path: Path) -> Callable[..., Read]:
         transform = probe.Transform(probe.Config())
         names = [item.name if item.start_seconds is None else f"{item.name}@{item.start_seconds:g}" for item in found]
         assert len(set(names)) == len(found), "every recording has a name of its own"
-        json.dumps([{**vars(item), "uri": ""} for item in found], ensure_ascii=False).encode()
+        json.dumps([{**asdict(item), "uri": ""} for item in found], ensure_ascii=False).encode()
         return Read(dict(zip(names, found, strict=True)), dict(zip(names, map(transform.decode, found), strict=True)))
 
     return by
