@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.ancestry import ancestors, as_table, find, tree_lines
 from infra.log import ago, say
-from infra.shipping import default_tracking, journals, pending, without_password
+from infra.shipping import default_tracking, journals, pending, without_login, without_password
 from infra.storage import ROOT, owned
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
@@ -154,7 +154,7 @@ def follow(store: Store, uri: str) -> int:
 def opened(uri: str, *, port: int) -> int:
     """Say where MLflow's page is, where a server has it; otherwise serve it here."""
     if uri.startswith(("http://", "https://")):
-        print(without_password(uri).replace("***@", ""))
+        print(without_login(uri))
         return 0
     return serve(uri, port=port)
 

@@ -45,8 +45,7 @@ class Shipped:
     @classmethod
     def read(cls, journal: Path, uri: str) -> "Shipped":
         """The state that `save` wrote; none yet for a new journal or a new MLflow."""
-        server = without_password(uri).replace("***@", "")
-        path = journal / f"shipped-{hashlib.sha256(server.encode()).hexdigest()[:8]}.json"
+        path = journal / f"shipped-{hashlib.sha256(without_login(uri).encode()).hexdigest()[:8]}.json"
         return cls(path, **(read_json(path) or {}))
 
     def save(self) -> None:
@@ -69,6 +68,11 @@ def pending(store: Path, uri: str) -> list[Path]:
 def database_of(uri: str) -> Path | None:
     """The file of an sqlite tracking URI."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+def without_login(uri: str) -> str:
+    """A tracking URI as if nobody had to say who they are: the same server, whoever asks."""
+    return without_password(uri).replace("***@", "")
 
 
 def without_password(text: str) -> str:

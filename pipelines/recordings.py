@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from infra.manifest import Entry, Manifest, entry_of, resolve
-from infra.storage import file_digest, write_atomic
+from infra.storage import file_digest, replacing, write_atomic
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.policy.licenses import TERMS, terms_of
 from pipelines.readers import folder
@@ -326,16 +326,12 @@ def encoded(take: Take) -> bytes:
 
 def write_catalog(out: Path, found: Iterable[Recording]) -> None:
     """`recordings.jsonl`: one recording a line, written as they come; what is None, empty or false is left out."""
-    part = out / ".recordings.jsonl.part"
-    with part.open("wb") as file:
+    with replacing(out / "recordings.jsonl") as file:
         for item in found:
             row = {
                 key: value for key, value in asdict(item).items() if key in NEEDED or value not in (None, "", {}, False)
             }
             file.write(line_of(row))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(out / "recordings.jsonl")
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:

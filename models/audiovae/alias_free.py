@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,8 @@ from models.audiovae.blocks import Carry, with_history
 from models.audiovae.config import FILTER_TAPS
 from models.fusing import fusable, is_fusing
 from models.packing import Packs
+
+Correlation = Callable[[Tensor, list[list[float]]], Tensor]
 
 REACH = FILTER_TAPS // 2 - 1
 """Samples before the present one that either filter looks at, in samples of one phase."""
@@ -201,7 +204,7 @@ def by_phase(x_BCL: Tensor, taps_G2K: Tensor) -> Tensor:
     """Correlate every channel with two sets of taps: (B, C, L + K - 1) -> (B, C, 2, L). G is 1 or C."""
     batch, channels, length = x_BCL.shape
     if taps_G2K.shape[0] == 1 and x_BCL.device.type == "cpu":
-        return apply(SplitByTaps, x_BCL, taps_G2K[0].tolist())
+        return apply(ByTaps, x_BCL, taps_G2K[0].tolist(), spread, gather)
     if taps_G2K.shape[0] == 1:
         y = functional.conv1d(x_BCL.reshape(batch * channels, 1, length), taps_G2K.transpose(0, 1))
     else:
@@ -213,7 +216,7 @@ def from_phases(x_BC2L: Tensor, taps_G2K: Tensor) -> Tensor:
     """Correlate both phases of every channel and add: (B, C, 2, L + K - 1) -> (B, C, L). G is 1 or C."""
     batch, channels, _, length = x_BC2L.shape
     if taps_G2K.shape[0] == 1 and x_BC2L.device.type == "cpu":
-        return apply(JoinByTaps, x_BC2L, taps_G2K[0].tolist())
+        return apply(ByTaps, x_BC2L, taps_G2K[0].tolist(), gather, spread)
     if taps_G2K.shape[0] == 1:
         y = functional.conv1d(x_BC2L.reshape(batch * channels, 2, length), taps_G2K)
     else:
@@ -254,27 +257,14 @@ def reversed_padded(grad: Tensor, taps_2K: list[list[float]]) -> tuple[Tensor, l
     return functional.pad(grad, (reach, reach)), [taps[::-1] for taps in taps_2K]
 
 
-class SplitByTaps(torch.autograd.Function):
-    """`spread`, with `gather` for its gradient."""
+class ByTaps(torch.autograd.Function):
+    """`spread` or `gather`, with the other one for its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x_BCL: Tensor, taps_2K: list[list[float]]) -> Tensor:
-        ctx.taps_2K = taps_2K
-        return spread(x_BCL.detach(), taps_2K)
+    def forward(ctx: Any, x: Tensor, taps_2K: list[list[float]], there: Correlation, back: Correlation) -> Tensor:
+        ctx.taps_2K, ctx.back = taps_2K, back
+        return there(x.detach(), taps_2K)
 
     @staticmethod
-    def backward(ctx: Any, grad_BC2L: Tensor) -> tuple[Tensor, None]:
-        return gather(*reversed_padded(grad_BC2L, ctx.taps_2K)), None
-
-
-class JoinByTaps(torch.autograd.Function):
-    """`gather`, with `spread` for its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x_BC2L: Tensor, taps_2K: list[list[float]]) -> Tensor:
-        ctx.taps_2K = taps_2K
-        return gather(x_BC2L.detach(), taps_2K)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BCL: Tensor) -> tuple[Tensor, None]:
-        return spread(*reversed_padded(grad_BCL, ctx.taps_2K)), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.back(*reversed_padded(grad, ctx.taps_2K)), None, None, None

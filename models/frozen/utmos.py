@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.frozen import Wave, WeightsError, fingerprint_of, local_file
+from models.frozen.fairseq import TO_TRANSFORMERS, replaced, shape_of
 
 FIX = (
     "put utmos22_strong_step7459_v1.pt (github.com/tarepan/SpeechMOS, release v1.0.0) or epoch=3-step=7459.ckpt "
@@ -22,7 +23,6 @@ FIX = (
 )
 SHORTEST = 400
 """Samples of one frame."""
-STRIDES = (5, 2, 2, 2, 2, 2, 2)
 HEAD_WIDTH = 64
 DOMAIN, JUDGE = 0, 288
 """Rows of the embeddings that the demo of the authors uses: the main listening test, and the mean listener."""
@@ -37,19 +37,7 @@ LIGHTNING = {
     r"^output_layers\.1\.net\.3\.": "projection.2.",
 }
 """Names of the Lightning checkpoint to those of SpeechMOS."""
-TRANSFORMERS = {
-    r"\.feature_extractor\.conv_layers\.(\d+)\.0\.": r".feature_extractor.conv_layers.\1.conv.",
-    r"\.feature_extractor\.conv_layers\.0\.2\.": ".feature_extractor.conv_layers.0.layer_norm.",
-    r"^wav2vec2\.layer_norm\.": "wav2vec2.feature_projection.layer_norm.",
-    r"\.post_extract_proj\.": ".feature_projection.projection.",
-    r"\.pos_conv\.0\.weight_g$": ".pos_conv_embed.conv.parametrizations.weight.original0",
-    r"\.pos_conv\.0\.weight_v$": ".pos_conv_embed.conv.parametrizations.weight.original1",
-    r"\.pos_conv\.0\.": ".pos_conv_embed.conv.",
-    r"\.self_attn\.": ".attention.",
-    r"\.self_attn_layer_norm\.": ".layer_norm.",
-    r"\.fc1\.": ".feed_forward.intermediate_dense.",
-    r"\.fc2\.": ".feed_forward.output_dense.",
-}
+TRANSFORMERS = {r"^wav2vec2\.layer_norm\.": "wav2vec2.feature_projection.layer_norm.", **TO_TRANSFORMERS}
 """Names of fairseq, which SpeechMOS keeps, to those of transformers."""
 UNUSED = re.compile(r"^wav2vec2\.(mask_emb$|quantizer\.|project_q\.|project_inp\.|final_proj\.)")
 """Left over from pretraining."""
@@ -120,27 +108,9 @@ def config_of(state: Mapping[str, Tensor]) -> Any:
     """The wav2vec 2.0 that the tensors (in SpeechMOS' names) are of: post-norm layers, group norm, no dropout."""
     from transformers import Wav2Vec2Config
 
-    convolutions = [state[f"wav2vec2.feature_extractor.conv_layers.{n}.0.weight"] for n in range(len(STRIDES))]
-    position = state["wav2vec2.encoder.pos_conv.0.weight_v"]
-    width = position.shape[0]
-    found = [re.match(r"wav2vec2\.encoder\.layers\.(\d+)\.", name) for name in state]
-    return Wav2Vec2Config(
-        hidden_size=width,
-        num_hidden_layers=1 + max((int(match[1]) for match in found if match), default=-1),
-        num_attention_heads=max(1, width // HEAD_WIDTH),
-        intermediate_size=state["wav2vec2.encoder.layers.0.fc1.weight"].shape[0],
-        conv_dim=[weight.shape[0] for weight in convolutions],
-        conv_kernel=[weight.shape[2] for weight in convolutions],
-        conv_stride=list(STRIDES),
-        num_feat_extract_layers=len(STRIDES),
-        num_conv_pos_embeddings=position.shape[2],
-        num_conv_pos_embedding_groups=width // position.shape[1],
-        feat_extract_norm="group",
-        do_stable_layer_norm=False,
-        mask_time_prob=0.0,
-        mask_feature_prob=0.0,
-        layerdrop=0.0,
-    )
+    shape = shape_of(state, "wav2vec2")
+    heads = max(1, shape["hidden_size"] // HEAD_WIDTH)
+    return Wav2Vec2Config(**shape, num_attention_heads=heads, feat_extract_norm="group", do_stable_layer_norm=False)
 
 
 def loaded(path: Path) -> Utmos22Strong:
@@ -187,13 +157,6 @@ def renamed(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             raise WeightsError(f"{path} has {len(value)} rows in {name}, and the demo uses number {row}; {FIX}")
         found[ours] = value[row : row + 1]
     return found
-
-
-def replaced(name: str, rules: Mapping[str, str]) -> str:
-    """The name after every rule that fits."""
-    for pattern, replacement in rules.items():
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 class Inert:

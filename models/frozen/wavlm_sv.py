@@ -5,7 +5,6 @@ goes through an ECAPA-TDNN of 512 channels (arXiv 2005.07143) to 256 numbers. Th
 WavLM; the network here is that of transformers.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,32 +17,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.frozen import Wave, WeightsError, code_of, fingerprint_of, local_file
+from models.frozen.fairseq import TO_TRANSFORMERS, replaced, shape_of
 from models.frozen.tensors import fill, read_tensors
 
 FIX = "put wavlm_large_finetune.pth there (github.com/BytedanceSpeech/seed-tts-eval says where it is)"
 SHORTEST = 1600
 """Samples: below 0.1 s there are too few frames to normalize over."""
-STRIDES = (5, 2, 2, 2, 2, 2, 2)
 LONGEST_DISTANCE = 800
 """Frames from which relative positions are all one; it cannot be read off the tensors."""
 DILATIONS = (2, 3, 4)
 SPLITS = 8
 NAMES = {
-    r"\.feature_extractor\.conv_layers\.(\d+)\.0\.": r".feature_extractor.conv_layers.\1.conv.",
-    r"\.feature_extractor\.conv_layers\.(\d+)\.2\.1\.": r".feature_extractor.conv_layers.\1.layer_norm.",
     r"^feature_extract\.model\.layer_norm\.": "wavlm.feature_projection.layer_norm.",
-    r"^feature_extract\.model\.post_extract_proj\.": "wavlm.feature_projection.projection.",
     r"^feature_extract\.model\.": "wavlm.",
-    r"\.pos_conv\.0\.weight_g$": ".pos_conv_embed.conv.parametrizations.weight.original0",
-    r"\.pos_conv\.0\.weight_v$": ".pos_conv_embed.conv.parametrizations.weight.original1",
-    r"\.pos_conv\.0\.": ".pos_conv_embed.conv.",
     r"\.self_attn\.grep_linear\.": ".attention.gru_rel_pos_linear.",
     r"\.self_attn\.grep_a$": ".attention.gru_rel_pos_const",
     r"\.self_attn\.relative_attention_bias\.": ".attention.rel_attn_embed.",
-    r"\.self_attn\.": ".attention.",
-    r"\.self_attn_layer_norm\.": ".layer_norm.",
-    r"\.fc1\.": ".feed_forward.intermediate_dense.",
-    r"\.fc2\.": ".feed_forward.output_dense.",
+    **TO_TRANSFORMERS,
     r"^layer1\.": "first.",
     r"^layer([234])\.Conv1dReluBn1\.": r"blocks.\1.narrow.",
     r"^layer([234])\.Res2Conv1dReluBn\.": r"blocks.\1.split.",
@@ -66,7 +56,7 @@ class WavLMSpeaker:
     @property
     def fingerprint(self) -> str:
         """Version of the library, weights, and the code above WavLM, which is ours."""
-        code = code_of("frozen/wavlm_sv.py")
+        code = code_of("frozen/wavlm_sv.py", "frozen/fairseq.py")
         return fingerprint_of("wavlm_sv", package="transformers", weights=[self.path], code=code)
 
     def __call__(self, waves: Sequence[Wave]) -> list[NDArray[np.float32]]:
@@ -205,28 +195,15 @@ def config_of(state: Mapping[str, Tensor]) -> Any:
     from transformers import WavLMConfig
 
     root = "feature_extract.model"
-    convolutions = [state[f"{root}.feature_extractor.conv_layers.{n}.0.weight"] for n in range(len(STRIDES))]
-    position = state[f"{root}.encoder.pos_conv.0.weight_v"]
-    width = position.shape[0]
-    layers = {match[1] for name in state if (match := re.match(rf"{re.escape(root)}\.encoder\.layers\.(\d+)\.", name))}
+    attention = f"{root}.encoder.layers.0.self_attn"
     return WavLMConfig(
-        hidden_size=width,
-        num_hidden_layers=len(layers),
-        num_attention_heads=state[f"{root}.encoder.layers.0.self_attn.grep_a"].shape[1],
-        intermediate_size=state[f"{root}.encoder.layers.0.fc1.weight"].shape[0],
-        num_buckets=state[f"{root}.encoder.layers.0.self_attn.relative_attention_bias.weight"].shape[0],
+        **shape_of(state, root),
+        num_attention_heads=state[f"{attention}.grep_a"].shape[1],
+        num_buckets=state[f"{attention}.relative_attention_bias.weight"].shape[0],
         max_bucket_distance=LONGEST_DISTANCE,
-        conv_dim=[weight.shape[0] for weight in convolutions],
-        conv_kernel=[weight.shape[2] for weight in convolutions],
-        conv_stride=list(STRIDES),
         conv_bias=f"{root}.feature_extractor.conv_layers.0.0.bias" in state,
-        num_conv_pos_embeddings=position.shape[2],
-        num_conv_pos_embedding_groups=width // position.shape[1],
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
-        mask_time_prob=0.0,
-        mask_feature_prob=0.0,
-        layerdrop=0.0,
     )
 
 
@@ -240,17 +217,10 @@ def loaded(path: Path) -> SpeakerNetwork:
         network = SpeakerNetwork(state)
     except (KeyError, IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(f"{path} is no WavLM speaker checkpoint (it lacks {error}); {FIX}") from None
-    ours = {renamed(name): value for name, value in state.items()}
+    ours = {replaced(name, NAMES): value for name, value in state.items()}
     wanted = network.state_dict()
     fill(network, {name: value for name, value in ours.items() if name in wanted}, path=path, fix=FIX)
     return network
-
-
-def renamed(name: str) -> str:
-    """A name of the release in ours."""
-    for pattern, ours in NAMES.items():
-        name = re.sub(pattern, ours, name)
-    return name
 
 
 def verifier(checkpoint: Path | None, *, device: str = "cpu") -> WavLMSpeaker:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from infra.manifest import Entry, Manifest, entry_of
+from infra.manifest import Device, Entry, Manifest, entry_of
 
 if TYPE_CHECKING:
     Metric = Entry
@@ -84,7 +84,7 @@ class EvalManifest(Manifest):
     purpose: str = ""
     """A sentence for people, shown in the report."""
     seed: int = 0
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: Device = "cpu"
     """Where the bundle computes; metrics that can have a `device` of their own."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the bundle's core; released models are published in bfloat16 on a GPU."""

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from infra.manifest import Manifest, resolve
+from infra.manifest import Device, Manifest, resolve
 from models.frozen import Split, Wave
 
 Vectors = NDArray[np.float32]
@@ -40,7 +40,7 @@ class EmbedderConfig(Manifest):
     """A file of models/frozen; its cosines have a scale of their own."""
     checkpoint: Path | None = None
     """Where its weights lie, where they do not come in a wheel."""
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: Device = "cpu"
 
     @field_validator("embedder")
     @classmethod

@@ -66,11 +66,16 @@ class Config(Manifest):
         """Every name is a recognizer in models/frozen, and stands once in its route."""
         for language, names in routes.items():
             for name in names:
-                if not hasattr(resolve("models.frozen", name), "recognizer"):
-                    raise ValueError(f"models/frozen/{name}.py recognizes no speech")
+                require_recognizer(name)
             if len(set(names)) != len(names):
                 raise ValueError(f"the route of {language} names a recognizer twice: {names}")
         return routes
+
+
+def require_recognizer(name: str) -> None:
+    """Raises: ValueError where models/frozen/`name`.py is not there, or recognizes no speech."""
+    if not hasattr(resolve("models.frozen", name), "recognizer"):
+        raise ValueError(f"models/frozen/{name}.py recognizes no speech")
 
 
 def recognizer_of(name: str, *, checkpoint: Path | None, device: str = "cpu") -> Recognizer:

@@ -5,10 +5,14 @@ It gives every utterance a value, or a sentence that says why there is none: not
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from infra.manifest import resolve
 
 Wave = NDArray[np.float32]
 
@@ -72,6 +76,15 @@ class Column:
     unit: str = ""
     notes: Sequence[str] = ()
     """Beside each score what led to it, such as the text that was heard; none, or one an utterance."""
+
+
+@cache
+def backend(name: str, make: str, checkpoint: Path | None, device: str) -> Any:
+    """What `make` of models/frozen/`name`.py makes, once a process: a large network hears several systems.
+
+    Raises: WeightsError when its weights are not there.
+    """
+    return getattr(resolve("models.frozen", name), make)(checkpoint, device=device)
 
 
 def pair_at(utterance: Utterance, rate_hz: int) -> tuple[Wave, Wave] | str:

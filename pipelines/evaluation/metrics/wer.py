@@ -3,15 +3,14 @@
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from infra.manifest import Manifest, resolve
-from pipelines.evaluation.metrics import Column, Score, Utterance
+from infra.manifest import Device, Manifest
+from pipelines.evaluation.metrics import Column, Score, Utterance, backend
 from pipelines.hearing.texts import converted
-from pipelines.transforms.transcribe import Recognizer, recognizer_of
+from pipelines.transforms.transcribe import Recognizer, require_recognizer
 
 HANZI = (
     "\uff02\uff03\uff04\uff05\uff06\uff07\uff08\uff09\uff0a\uff0b\uff0c\uff0d\uff0f\uff1a\uff1b\uff1c\uff1d\uff1e\uff20"
@@ -39,29 +38,23 @@ class Config(Manifest):
     `{zh: paraformer, other: whisper}`."""
     checkpoints: dict[str, Path] = {}
     """Recognizer -> where its weights lie, for those that come without."""
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: Device = "cpu"
 
     @field_validator("routes")
     @classmethod
     def known(cls, routes: dict[str, str]) -> dict[str, str]:
         """Every name is a recognizer in models/frozen, and hears the language of its route."""
         for language, name in routes.items():
-            if not hasattr(resolve("models.frozen", name), "recognizer"):
-                raise ValueError(f"models/frozen/{name}.py recognizes no speech")
+            require_recognizer(name)
             if name in ENGLISH_ONLY and language != "en":
                 raise ValueError(f"{name} hears English only, and is asked for {language}")
         return routes
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
-    ears = {name: hearer(name, cfg.checkpoints.get(name), cfg.device) for name in sorted(set(cfg.routes.values()))}
+    names = sorted(set(cfg.routes.values()))
+    ears = {name: backend(name, "recognizer", cfg.checkpoints.get(name), cfg.device) for name in names}
     return [column(ears, cfg.routes, utterances)]
-
-
-@cache
-def hearer(name: str, checkpoint: Path | None, device: str) -> Recognizer:
-    """The recognizer, made once a process: a large one takes a while, and hears several systems."""
-    return recognizer_of(name, checkpoint=checkpoint, device=device)
 
 
 def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances: Sequence[Utterance]) -> Column:
@@ -74,8 +67,8 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     scores: list[Score] = [""] * len(utterances)
     notes = [""] * len(utterances)
     heard_by: dict[str, list[int]] = {name: [] for name in ears}
-    for number, utterance in enumerate(utterances):
-        language = (utterance.language or "").lower()
+    languages = [(utterance.language or "").lower() for utterance in utterances]
+    for number, (utterance, language) in enumerate(zip(utterances, languages, strict=True)):
         name = routes.get(language) or (routes.get("other") if language else None)
         if utterance.wave_S is None or not len(utterance.wave_S):
             scores[number] = utterance.problem or "missing or empty"
@@ -87,11 +80,11 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
             heard_by[name].append(number)
     for name, numbers in heard_by.items():
         for first in range(0, len(numbers), TOGETHER):
-            some = [utterances[number] for number in numbers[first : first + TOGETHER]]
-            waves = [wave_S for one in some if (wave_S := one.at(ears[name].RATE_HZ)) is not None]
-            heard = ears[name](waves, [(one.language or "").lower() for one in some])
-            for number, one, found in zip(numbers[first : first + TOGETHER], some, heard, strict=True):
-                scores[number] = error_rate(found.text, one.text or "", language=(one.language or "").lower())
+            some = numbers[first : first + TOGETHER]
+            waves = [wave_S for number in some if (wave_S := utterances[number].at(ears[name].RATE_HZ)) is not None]
+            heard = ears[name](waves, [languages[number] for number in some])
+            for number, found in zip(some, heard, strict=True):
+                scores[number] = error_rate(found.text, utterances[number].text or "", language=languages[number])
                 notes[number] = found.text
     return Column("wer", scores, "lower", how, notes=notes)
 
