@@ -213,8 +213,8 @@ class Run:
         """What attempts share; the first one opens the workflow's own run and starts the shipper."""
         with self.lock:
             if self.top and self.above is None:
-                self.above_slot, self.above = open_above(self.store, self.workflow, self.nodes, self.experiment)
-                self.stack.enter_context(owned(self.above_slot.folder / ".lock", waiting=say))
+                own = self.stack.enter_context
+                self.above_slot, self.above = open_above(self.store, self.workflow, self.nodes, self.experiment, own)
             self.shipping.start()
             parent = self.above.id if self.above else None
         return Around(self.workflow, self.experiment, parent, self.connect or self.cluster.connect)
@@ -248,14 +248,29 @@ class Run:
         return write_view(path, self.workflow, boxes, slots.values(), self.store)
 
 
-def open_above(store: Store, workflow: str, nodes: Mapping[str, Node], experiment: str) -> tuple[Slot, JournalRun]:
-    """The workflow's own run: the last one if it did not finish and was of the same nodes, or else a new one."""
+def open_above(
+    store: Store,
+    workflow: str,
+    nodes: Mapping[str, Node],
+    experiment: str,
+    own: Callable[[contextlib.AbstractContextManager[bool]], bool],
+) -> tuple[Slot, JournalRun]:
+    """The workflow's own run, held by `own`: the last one if it did not finish, was of the same nodes and nobody is at
+    work on it, or else a new one. It never waits: whoever holds the last one may wait for a node that we hold.
+    """
     what = digest({name: [str(node.path), node.manifest, dict(node.inputs)] for name, node in nodes.items()})
-    last = next(iter(store.workflow_runs(workflow)), None)
-    run_id = new_id()
-    if last is not None and last.state().get("what") == what and last.state().get("status") != "committed":
-        run_id = str(last.state()["run"])
-    slot = Slot(store.root / WORKFLOWS / workflow / run_id[:16])
+    slot = next(iter(store.workflow_runs(workflow)), None)
+    if (
+        slot
+        and own(owned(slot.folder / ".lock"))
+        and slot.state()["what"] == what
+        and slot.state()["status"] != "committed"
+    ):
+        run_id = str(slot.state()["run"])
+    else:
+        run_id = new_id()
+        slot = Slot(store.root / WORKFLOWS / workflow / run_id[:16])
+        own(owned(slot.folder / ".lock"))
     number = int(slot.state().get("attempt", 0)) + 1
     slot.set_state(
         node=workflow, kind="workflow", what=what, run=run_id, attempt=number, status="running",
