@@ -1,7 +1,8 @@
 """The sound of a unit on its way to the disk, and how a unit becomes final: sound and result, whole, or neither."""
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -10,6 +11,12 @@ from infra.storage import part_of
 
 FLUSHED_BYTES = 2_000_000
 """Given to the disk at a time, while the next segments are worked on: so there is little to wait for in the end."""
+
+
+@cache
+def flushers() -> ThreadPoolExecutor:
+    """Threads of this process that wait for the disk: for the sound of a unit, and for its result."""
+    return ThreadPoolExecutor(2, "flush")
 
 
 class SoundFile:
@@ -22,14 +29,13 @@ class SoundFile:
         self.path, self.part = path, part_of(path)
         self.size = self.flushed = 0
         self.file: IO[bytes] | None = None
-        self.flushing = ThreadPoolExecutor(2)
         self.waiting: list[Future[None]] = []
 
     def __enter__(self) -> "SoundFile":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.flushing.shutdown()
+        wait(self.waiting)
         if self.file is not None:
             try:
                 self.file.close()
@@ -59,7 +65,7 @@ class SoundFile:
     def flush(self, file: IO[bytes]) -> None:
         """Begin to bring it to the disk."""
         file.flush()
-        self.waiting.append(self.flushing.submit(os.fsync, file.fileno()))
+        self.waiting.append(flushers().submit(os.fsync, file.fileno()))
 
     def seal(self, result: Path, told: bytes) -> None:
         """Make the unit final; `told` is what its result says. Both are on the disk before either has its name."""

@@ -1,10 +1,11 @@
 """What part of the work is bookkeeping? The chain over units in one process, and what the ledger costs in it: to hash
 the recordings, and to make units final (results written, all flushed, renamed). Writing the sound is not counted.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/ledger.py [--minutes 60] [--rounds 3]
+    OMP_NUM_THREADS=1 python tests/benchmarks/ledger.py [--minutes 720] [--rounds 3]
         [--corpus manifests/corpora/wild_speech.yaml]
 
-The chain is the cheap one of annotate.py, in which bookkeeping weighs most, or that of a corpus.
+The chain is the cheap one of annotate.py, in which bookkeeping weighs most, or that of a corpus. Units are as large as
+they are by default: of a corpus of an hour 3 MB, so that there are enough to share, of one of twelve hours some 30 MB.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from annotate import make, manifest_for
 import pipelines.chain
 from infra.manifest import load
 from pipelines.chain import Chain
-from pipelines.manifest import CorpusManifest
+from pipelines.manifest import CorpusManifest, Units
 from pipelines.sealing import SoundFile
 from pipelines.transforms.probe import Transform as Probe
 from pipelines.units import plan_units
@@ -57,7 +58,7 @@ class Spent:
 def main() -> None:
     """Print a line a round."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--minutes", type=int, default=60, help="of audio")
+    words.add_argument("--minutes", type=int, default=720, help="of audio")
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--corpus", type=Path, help="manifest of a corpus whose transforms run")
     args = words.parse_args()
@@ -66,7 +67,7 @@ def main() -> None:
         root = Path(place) / "recordings"
         root.mkdir()
         recordings = make(root, minutes=args.minutes)
-        manifest = manifest_for(1)
+        manifest = manifest_for(1).model_copy(update={"units": Units()})
         if args.corpus is not None:
             corpus = load(CorpusManifest, args.corpus)
             manifest = manifest.model_copy(update={"transforms": corpus.transforms})
