@@ -34,7 +34,7 @@ RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000)
 """Rates that recordings are upsampled from."""
 ROOM = 1.2
 """An image needs half the rate to lie this far above the fold."""
-IMAGE_FRAMES = 200
+IMAGE_FRAMES = 100
 IMAGE_FFT_SECONDS = 0.0213
 IMAGE_BINS = (3, 24)
 """Bins on both sides of the fold that are compared: nearer ones touch, in farther ones the image is weak."""
@@ -158,7 +158,7 @@ def fits_edge(edge_hz: float, source_hz: int) -> bool:
 
 
 def bright_frames(wave_S: Wave, *, rate_hz: int) -> NDArray[np.float32]:
-    """Up to 200 windowed frames of 21 ms in which high sounds are loudest, in order: [frames, samples]."""
+    """Up to 100 windowed frames of 21 ms in which high sounds are loudest, in order: [frames, samples]."""
     size = round(IMAGE_FFT_SECONDS * rate_hz)
     if len(wave_S) < 2 * size:
         return np.zeros((0, size), dtype=np.float32)
