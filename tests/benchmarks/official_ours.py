@@ -122,8 +122,9 @@ class Side:
         save_file({"loss": loss.detach().reshape(1), "hidden": hidden_BPH.grad, **grads}, out)
         return {"times": [spent]}
 
-    def step(self, seconds: list[float], out: str) -> dict[str, Any]:
-        """A whole training step from waveforms that were never heard: frozen networks, forward, backward, AdamW."""
+    def step(self, seconds: list[float], again: bool, out: str) -> dict[str, Any]:
+        """A whole training step from waveforms: frozen networks, forward, backward, AdamW. `again`: of the clips of
+        the step before, whose latents and voices are known, as in a second epoch or from shards that have them."""
         if self.stage is None:
             settings = Optimizer(lr=1e-5, weight_decay=0.01, clip=1.0)
             objective = Objective(Config(), self.bundle, seed=SEED)
@@ -133,7 +134,7 @@ class Side:
         objective, engine = self.stage
         self.steps += 1
         waves = training_waves(seconds, patch_samples=7680)
-        keys = [f"{self.steps}-{number}" for number in range(len(waves))]
+        keys = [f"{0 if again else self.steps}-{number}" for number in range(len(waves))]
         nobody: list[str | None] = [None] * len(waves)
         batch = Batch(
             keys=keys,

@@ -157,8 +157,10 @@ class Side:
         save_file({"loss": loss.detach().reshape(1), "hidden": hidden_BPH.grad, **grads}, out)
         return {"times": [spent]}
 
-    def step(self, seconds: list[float], out: str) -> dict[str, Any]:
-        """A whole training step from waveforms: frozen networks, forward, backward, clipping, AdamW."""
+    def step(self, seconds: list[float], again: bool, out: str) -> dict[str, Any]:
+        """A whole training step from waveforms: frozen networks, forward, backward, clipping, AdamW. It encodes clips
+        in every step, `again` or not."""
+        del again
         model, tokenizer = self.model, self.model.tokenizer
         if self.optimizer is None:
             model.train()
