@@ -35,6 +35,7 @@ class Judges(Manifest):
     periods: tuple[Count, ...] = Field(default=(2, 3, 5, 7, 11), min_length=1)
     period_channels: tuple[Count, ...] = Field(default=(32, 128, 512, 1024, 1024), min_length=1)
     cqt_hops: tuple[Count, ...] = (512, 256, 256)
+    """Samples at twice the rate of the waveform, where the transform works."""
     cqt_bins: tuple[Count, ...] = (24, 36, 48)
     cqt_octaves: Count = 9
     cqt_channels: Count = 128

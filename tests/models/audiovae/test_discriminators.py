@@ -30,6 +30,17 @@ def test_a_tone_lights_up_its_bin_of_the_constant_q_transform(hertz: float) -> N
     assert int(magnitude.argmax()) == round(12 * math.log2(hertz / LOWEST_HZ))
 
 
+def test_a_hop_counts_samples_of_the_doubled_rate_as_in_bigvgan() -> None:
+    judge = BandJudge(rate_hz=48000, hop=512, bins=12, octaves=8, channels=2)
+    assert judge.spectrum(torch.randn(1, 9600)).shape == (1, 2, 1 + 2 * 9600 // 512, 96)
+
+
+def test_the_convolution_of_an_octave_and_the_first_of_all_bands_have_no_weight_norm() -> None:
+    judge = BandJudge(rate_hz=48000, hop=1024, bins=12, octaves=2, channels=2)
+    plain = {name for name, _ in judge.named_parameters() if name.endswith(".weight")}
+    assert plain == {"octave_convs.0.weight", "octave_convs.1.weight", "convs.0.weight"}
+
+
 def test_gradients_are_finite_near_silence() -> None:
     wave_BS = (1e-8 * torch.randn(1, 9600)).requires_grad_()
     torch.stack([judgment.score.square().mean() for judgment in Discriminator(SMALL)(wave_BS)]).sum().backward()
