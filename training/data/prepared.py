@@ -191,7 +191,8 @@ class Frontend(nn.Module):
     def examples(
         self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float
     ) -> list[Example]:
-        """Token ids of each utterance, its layout drawn by the shares."""
+        """Token ids of each utterance, its layout drawn by the shares; text and patches alternate as this bundle will
+        be asked to speak (`streaming` in config.json)."""
         names = list(layouts)
         share = torch.tensor([layouts[name] for name in names], dtype=torch.float64).cumsum(0)
         pick_B = torch.searchsorted(share / share[-1], draw.uniform("layout").double(), right=True)
@@ -201,7 +202,9 @@ class Frontend(nn.Module):
             words = tagged_where_known(text, batch.languages[number]) if bool(tag_B[number]) else text
             patches = int(batch.length_B[number]) // self.config.patch_samples
             layout = names[min(int(pick_B[number]), len(names) - 1)]
-            found.append(training_example(self.tokenizer, words, patches=patches, layout=layout))
+            found.append(
+                training_example(self.tokenizer, words, patches=patches, layout=layout, streaming=self.config.streaming)
+            )
         return found
 
 

@@ -134,6 +134,18 @@ class BackbonePlayer(Player):
         }
 
 
+def refuse_distilled(bundle: Bundle, *, needed: str) -> None:
+    """Raises: BundleError where the bundle's head says mean velocities, or its sampler is locked to one or two steps:
+    trained on as a velocity it would be lost, and speak no better."""
+    config, told = bundle.config, ""
+    if config.mean_velocity:
+        told = "MeanFlow distilled this bundle"
+    elif config.sampling is not None:
+        told = f"this bundle is a student of {config.sampling.num_steps} fixed step(s) ({config.sampling.solver})"
+    if told:
+        raise BundleError(f"{needed} needs instantaneous velocities, and {told}: give the one that it was made from")
+
+
 def kept(keep_B: Tensor, like: Tensor) -> Tensor:
     """1 for utterances that keep a condition, 0 for others, shaped to multiply it."""
     return keep_B.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
@@ -166,6 +178,7 @@ class Objective:
 
     def __init__(self, cfg: Config, bundle: Bundle, *, seed: int) -> None:
         """Raises: BundleError when the bundle cannot be built on."""
+        refuse_distilled(bundle, needed="flow matching")
         self.cfg = cfg
         self.frontend = Frontend(bundle)
         rates = replace(

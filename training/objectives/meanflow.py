@@ -21,7 +21,7 @@ from training.data.draw import Draw
 from training.data.prepared import Frontend, placed
 from training.losses.flow import count, over_patches, patch_error
 from training.objectives import Batch, Player, Term
-from training.objectives.backbone import Layouts, kept, on_cpu, spoken
+from training.objectives.backbone import Layouts, kept, on_cpu, refuse_distilled, spoken
 from training.objectives.soar import Heard, heard_by
 
 PLAYERS = ("backbone",)
@@ -204,8 +204,7 @@ class Objective:
         """Raises: BundleError when the bundle has no backbone, or a distilled one."""
         if bundle.backbone is None:
             raise BundleError("MeanFlow distills a trained backbone, and this bundle has none: give that of soar")
-        if bundle.config.mean_velocity:
-            raise BundleError("this bundle is already distilled by MeanFlow: give the one that it was made from")
+        refuse_distilled(bundle, needed="the teacher of MeanFlow")
         self.cfg = cfg
         self.frontend = Frontend(bundle)
         self.teacher = copy.deepcopy(bundle.backbone.velocity_field_predictor).eval().requires_grad_(False)

@@ -23,7 +23,7 @@ from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared, placed
 from training.losses.flow import count, over_patches, patch_error
 from training.objectives import Batch, Player, Term
-from training.objectives.backbone import Layouts, kept, on_cpu, spoken
+from training.objectives.backbone import Layouts, kept, on_cpu, refuse_distilled, spoken
 
 PLAYERS = ("backbone",)
 NEEDS_TEXT = True
@@ -261,10 +261,7 @@ class Objective:
             raise BundleError(
                 "SOAR corrects a trained backbone, and this bundle has none: give that of backbone_stage3"
             )
-        if bundle.config.mean_velocity:
-            raise BundleError(
-                "SOAR needs instantaneous velocities, and MeanFlow distilled this bundle: give an earlier"
-            )
+        refuse_distilled(bundle, needed="SOAR")
         if bundle.config.fm_sigma:
             raise BundleError(
                 f"SOAR's equations are those of paths that end in the data, and this bundle has fm_sigma "

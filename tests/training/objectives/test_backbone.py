@@ -12,6 +12,8 @@ from torch import Tensor
 
 from infra.manifest import ManifestError, parse
 from models.runtime.bundle import Bundle, BundleError, load_bundle
+from models.runtime.session import Session
+from models.text.tokens import INTERLEAVED, encode
 from tests.small import small_bundle
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared
@@ -235,6 +237,18 @@ def test_layouts_are_mixed_by_their_shares(bundle: Bundle, batch: Batch) -> None
     assert sum(kinds) / len(kinds) == pytest.approx(0.75, abs=0.08)
 
 
+def test_text_and_patches_alternate_as_the_bundle_will_be_asked_to_speak(batch: Batch, draw: Draw) -> None:
+    found = {}
+    for mode in ("one_to_one", "buffered_ratio"):
+        bundle = small_bundle(streaming={"interleave_mode": mode})
+        text = Session(bundle, seed=0).cadence
+        assert text.interleave_mode == mode
+        examples = Frontend(bundle).examples(batch, draw, layouts={"interleaved": 1.0}, language_tag=0.0)
+        start = len(encode(bundle.tokenizer, INTERLEAVED))
+        found[mode] = [example.audio[start:].index(True) for example in examples]
+    assert found == {"one_to_one": [1, 1, 1], "buffered_ratio": [3, 3, 3]}
+
+
 def test_texts_carry_their_language_as_often_as_asked(bundle: Bundle, batch: Batch, draw: Draw) -> None:
     frontend = Frontend(bundle)
     for share, expected in ((0.0, [False] * 3), (1.0, [True, True, False])):
@@ -291,6 +305,18 @@ def test_finish_gives_a_bundle_that_can_be_trained_again(bundle: Bundle) -> None
     assert made.backbone is not None
     assert all(parameter.requires_grad for parameter in made.backbone.parameters())
     assert (made.config.cfg_droprate, made.config.xvec_drop_rate) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"meanflow": {"enabled": True}}, "MeanFlow distilled this bundle"),
+        ({"sampling": {"solver": "flow_matching", "num_steps": 1}}, r"of 1 fixed step\(s\) \(flow_matching\)"),
+    ],
+)
+def test_a_distilled_bundle_is_not_trained_on_as_if_it_were_a_velocity(config: dict[str, object], told: str) -> None:
+    with pytest.raises(BundleError, match=told):
+        Objective(Config(), small_bundle(**config), seed=0)
 
 
 def test_a_bundle_without_statistics_is_refused_in_words() -> None:

@@ -195,7 +195,7 @@ def test_the_bundle_that_comes_out_is_a_meanflow_model(bundle: Bundle) -> None:
     assert made.config.mean_velocity
     assert made.config.to_dicts()[0]["meanflow"] == {"enabled": True, "use_duration_embedding": True}
     assert bundle.config.meanflow is None
-    with pytest.raises(BundleError, match="already distilled"):
+    with pytest.raises(BundleError, match="MeanFlow distilled this bundle: give the one that it was made from"):
         Objective(Config(), replace(bundle, config=made.config), seed=0)
     with pytest.raises(BundleError, match="has none: give that of soar"):
         Objective(Config(), small_bundle(backbone=False), seed=0)

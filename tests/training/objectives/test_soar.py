@@ -177,5 +177,7 @@ def test_bundles_that_cannot_be_corrected_are_refused_in_words() -> None:
         Objective(Config(), small_bundle(backbone=False), seed=0)
     with pytest.raises(BundleError, match="MeanFlow distilled"):
         Objective(Config(), small_bundle(meanflow={"enabled": True}), seed=0)
+    with pytest.raises(BundleError, match=r"this bundle is a student of 2 fixed step\(s\) \(scm\)"):
+        Objective(Config(), small_bundle(sampling={"solver": "scm"}), seed=0)
     with pytest.raises(BundleError, match="this bundle has fm_sigma 0.1"):
         Objective(Config(), small_bundle(fm_sigma=0.1), seed=0)
