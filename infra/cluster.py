@@ -11,10 +11,11 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -34,6 +35,8 @@ QUIET = {
 }
 """Ray reads these from the environment alone. The health check paces `ray.train.report` (2 s by default)."""
 
+
+T = TypeVar("T")
 
 SHIPPED = ("infra", "models", "pipelines", "training", "manifests")
 """What a joined cluster is given of this checkout."""
@@ -61,6 +64,7 @@ class Cluster:
         self.session: Path | None = None
         self.lock = threading.Lock()
         self.ours = False
+        self.left = threading.Event()
 
     def __enter__(self) -> "Cluster":
         return self
@@ -80,14 +84,14 @@ class Cluster:
             if ray.is_initialized():
                 return
             began = time.monotonic()
-            on_terminate = signal.getsignal(signal.SIGTERM)
-            with scratch("code") as folder, kept_from_children(signal.SIGHUP):
-                context = ray.init(**options(self.manifest, scratch=folder))
             if threading.current_thread() is threading.main_thread():
+                on_terminate = signal.getsignal(signal.SIGTERM)
+                self.session = begin(self.manifest)
                 signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
+            else:
+                self.left.clear()
+                self.session = in_a_thread_that_stays(lambda: begin(self.manifest), until=self.left)
             self.ours = True
-            if self.manifest.address == "local":
-                self.session = Path(context.address_info["session_dir"])
             where = "on this machine" if self.manifest.address == "local" else f"at {self.manifest.address}"
             say(f"Ray {ray.__version__} {where} after {clock(time.monotonic() - began)}")
 
@@ -99,9 +103,39 @@ class Cluster:
             import ray
 
             ray.shutdown()
+            self.left.set()
             self.ours = False
             if self.session is not None and not keep_logs:
                 shutil.rmtree(self.session, ignore_errors=True)
+
+
+def begin(manifest: ClusterManifest) -> Path | None:
+    """Start or join Ray; the folder of a session that is ours."""
+    import ray
+
+    with scratch("code") as folder, kept_from_children(signal.SIGHUP):
+        context = ray.init(**options(manifest, scratch=folder))
+    return Path(context.address_info["session_dir"]) if manifest.address == "local" else None
+
+
+def in_a_thread_that_stays(call: Callable[[], T], *, until: threading.Event) -> T:
+    """What `call` returns, in a thread that does not end before `until`.
+
+    Ray asks the kernel to kill its servers as soon as their parent is gone, which for Linux is the thread that started
+    them: nodes that run side by side have threads of their own, and Ray has to outlive the one that needed it first.
+    """
+    told: Future[T] = Future()
+
+    def stay() -> None:
+        try:
+            told.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again where the call was asked for
+            told.set_exception(error)
+            return
+        until.wait()
+
+    threading.Thread(target=stay, name="ray", daemon=True).start()
+    return told.result()
 
 
 @contextlib.contextmanager

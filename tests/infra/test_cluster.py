@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from infra.cluster import INSIDE_A_JOB, SHIPPED, Cluster, ClusterManifest, kept_from_children, options, package, sweep
+from infra.storage import ROOT
 
 
 def test_a_local_cluster_is_quiet_and_small(tmp_path: Path) -> None:
@@ -61,6 +62,25 @@ def test_children_started_meanwhile_outlive_a_closed_terminal() -> None:
         inside = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
     assert inside == "True\n"
     assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+IN_A_THREAD = """
+import os, threading, time, ray
+from infra.cluster import Cluster, ClusterManifest
+with Cluster(ClusterManifest(cpus=1, object_store_mb=100)) as cluster:
+    first = threading.Thread(target=cluster.connect)
+    first.start()
+    first.join()
+    while first.native_id in map(int, os.listdir("/proc/self/task")):
+        time.sleep(0.01)  # join returns a little before the kernel has ended the thread
+    print(ray.get(ray.remote(lambda x: x + 1).remote(1)))
+"""
+
+
+@pytest.mark.system
+def test_ray_outlives_the_thread_that_needed_it_first() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_THREAD], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
 @pytest.mark.system
