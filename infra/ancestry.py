@@ -38,16 +38,14 @@ def find(store: Store, reference: str) -> Slot:
     if path.exists():
         return slot_of_path(store, path.resolve())
     name, _, wanted = reference.partition("@")
-    whole = [slot for slot in store.slots() if slot.commit_record() is not None]
-    for slot in whole:
-        record = slot.commit_record() or {}
+    whole = [(slot, record) for slot in store.slots() if (record := slot.commit_record()) is not None]
+    for slot, record in whole:
         if record["name"] == name and str(record["digest"]).startswith(wanted):
             return slot
-    for slot in whole:
-        record = slot.commit_record() or {}
+    for slot, record in whole:
         if len(name) >= 6 and (str(record["run"]).startswith(name) or str(record["fingerprint"]).startswith(name)):
             return slot
-    known = sorted({str((slot.commit_record() or {})["name"]) for slot in whole})
+    known = sorted({str(record["name"]) for _, record in whole})
     there = f"there are: {', '.join(known)}" if known else "nothing is made there yet"
     raise Refused(f"no {reference!r} in {store.root}; {there}")
 
@@ -80,15 +78,21 @@ def climb(store: Store, slot: Slot, known: dict[Path, Ancestor]) -> Ancestor:
     inputs = {}
     for role, made in record.get("inputs", {}).items():
         source = Slot(Path(made["out"]).parent)
-        if source.commit_record() is None:
+        if run_at(source) != made["run"]:  # moved, or made again: then another artifact may lie there
             source = store.by_run(made["run"]) or source
-        if made["run"] and source.commit_record() is not None:
+        if made["run"] and run_at(source) == made["run"]:
             inputs[role] = climb(store, source, known)
         else:
             inputs[role] = Ancestor(made["name"], made["kind"], made["digest"], made["run"], None, {"out": made["out"]})
     about = {key: str(record[key]) for key in ("name", "kind", "digest", "run")}
     known[slot.folder] = Ancestor(**about, folder=slot.folder, record=record, inputs=inputs)
     return known[slot.folder]
+
+
+def run_at(slot: Slot) -> str | None:
+    """The run that made what lies in a slot; None where nothing is made."""
+    record = slot.commit_record()
+    return None if record is None else str(record["run"])
 
 
 def tree_lines(top: Ancestor, *, files: int = 3) -> list[str]:

@@ -15,6 +15,7 @@ from infra.journal import DRIVER, About, about, read_from
 from infra.log import hush
 from infra.refusals import NotYet, Rejected, named, noting, reaching
 from infra.shipping import Shipped, database_of, journals
+from infra.workflow.store import SET_ASIDE
 
 MAX_KEYS = 60
 """Metric keys of a run that MLflow gets: its page draws a chart for each. The journal keeps all."""
@@ -112,6 +113,8 @@ class Shipper:
             if shipped.behind():
                 try:
                     waiting += not self.ship(folder, shipped)
+                except FileNotFoundError:  # set aside meanwhile: it is met again at its new place
+                    waiting += 1
                 except Rejected as error:
                     waiting += 1
                     self.rejected = f"{folder.parent.parent.name}: {error}"
@@ -120,7 +123,8 @@ class Shipper:
     def ship(self, folder: Path, shipped: Shipped) -> bool:
         """Ship what is new in one journal: other writers before the driver, whose last word ends the run."""
         known = about(folder)
-        assert known is not None
+        if known is None or known.id != shipped.of:  # set aside meanwhile
+            return False
         with reaching():
             shipped.run = shipped.run or self.open_run(known, folder)
             names = sorted((path.name for path in folder.glob("*.jsonl")), key=lambda name: name == f"{DRIVER}.jsonl")
@@ -218,7 +222,7 @@ class Shipper:
                 for key, value in record["v"].items():
                     self.client.set_tag(run, key if key.startswith("mlflow.") else f"stipple.{key}", str(value)[:5000])
             case "artifact":
-                path = Path(record["path"])
+                path = artifact_in(shipped.path.parent.parent, Path(record["path"]))
                 if path.is_dir():
                     self.client.log_artifacts(run, str(path), record["folder"] or path.name)
                 elif path.is_file():
@@ -294,6 +298,13 @@ class Shipper:
         edges = self.client.get_run(shipped.run).outputs.model_outputs
         if all(edge.model_id != shipped.model for edge in edges):  # MLflow fails where there is one
             self.client.log_outputs(shipped.run, models=[LoggedModelOutput(shipped.model, record["step"])])
+
+
+def artifact_in(slot: Path, path: Path) -> Path:
+    """Where a path lies that the journal of a slot names: in the slot, also where that was set aside since, and another
+    artifact has its place."""
+    began = slot.with_name(slot.name.partition(SET_ASIDE)[0])
+    return slot / path.relative_to(began) if path.is_relative_to(began) else path
 
 
 def keys_of(shipped: Shipped) -> int:

@@ -22,8 +22,16 @@ from infra.storage import read_json, write_json
 def journals(store: Path) -> dict[str, Path]:
     """Our run id -> folder of its journal, for all runs of a store: workflows first, then by age."""
     found = [*store.glob("_workflows/*/*/journal/run.json"), *store.glob("[!_.]*/*/journal/run.json")]
-    found.sort(key=lambda path: (path.parents[3].name != "_workflows", path.stat().st_mtime))
+    found.sort(key=lambda path: (path.parents[3].name != "_workflows", changed_at(path)))
     return {known.id: path.parent for path in found if (known := about(path.parent)) is not None}
+
+
+def changed_at(path: Path) -> float:
+    """When a file was written; 0 where it is gone: a slot may be set aside while it is looked at."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @dataclass
@@ -31,6 +39,8 @@ class Shipped:
     """How much of one journal one MLflow has."""
 
     path: Path
+    of: str = ""
+    """Our id of the run: another one has the journal's place where a node was made again."""
     run: str = ""
     """MLflow's id of the run."""
     model: str = ""
@@ -46,7 +56,9 @@ class Shipped:
     def read(cls, journal: Path, uri: str) -> "Shipped":
         """The state that `save` wrote; none yet for a new journal or a new MLflow."""
         path = journal / f"shipped-{hashlib.sha256(without_login(uri).encode()).hexdigest()[:8]}.json"
-        return cls(path, **(read_json(path) or {}))
+        known, told = about(journal), read_json(path) or {}
+        of = known.id if known is not None else ""
+        return cls(path, **{**told, "of": of}) if told.get("of", of) == of else cls(path, of)
 
     def save(self) -> None:
         """Written after MLflow took the records; a crash between the two replays them, which changes nothing."""
@@ -55,7 +67,9 @@ class Shipped:
     def behind(self) -> bool:
         """Is there more in the journal?"""
         files = self.path.parent.glob("*.jsonl")
-        return any(file.stat().st_size > self.offsets.get(file.name, 0) for file in files)
+        with contextlib.suppress(FileNotFoundError):  # set aside meanwhile: it is met again at its new place
+            return any(file.stat().st_size > self.offsets.get(file.name, 0) for file in files)
+        return False
 
 
 def pending(store: Path, uri: str) -> list[Path]:

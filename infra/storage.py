@@ -203,23 +203,35 @@ class Seekable(io.RawIOBase):
 
 @contextlib.contextmanager
 def owned(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
-    """Hold the lock file `path`: yields True once it is ours. The lock goes with the process, however that ends.
+    """Hold the lock file `path`: yields True once it is ours. The lock goes with the process, however that ends, and
+    with the file: who waited while its folder was moved away waits for the file that lies at `path` by then.
 
     With `waiting`, waits for another holder after telling who it is; without, yields False at once.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting is None:
-                yield False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is None:
+                    yield False
+                    return
+                file.seek(0)
+                waiting(file.read().strip() or "another process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if lies_at(path, file):
+                file.seek(0)
+                file.truncate()
+                file.write(f"process {os.getpid()} on {os.uname().nodename}")
+                file.flush()
+                yield True
                 return
-            file.seek(0)
-            waiting(file.read().strip() or "another process")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
-        yield True
+
+
+def lies_at(path: Path, file: IO[Any]) -> bool:
+    """Is it this open file that has the name now?"""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

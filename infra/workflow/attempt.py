@@ -17,7 +17,7 @@ from infra.journal import About, JournalRun, new_id
 from infra.log import clock
 from infra.mistakes import last_line, sentence_of
 from infra.provenance import code_state
-from infra.storage import ROOT, empty_folder, read_json, require_free, write_atomic
+from infra.storage import ROOT, empty_folder, require_free, write_atomic
 from infra.workflow.fingerprint import code_of, edited, flat, told_files
 from infra.workflow.node import Job, Made, Outcome, Refused
 from infra.workflow.plan import Step
@@ -74,6 +74,7 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
         made = slot.commit(outcome, facts)
         run.metrics({"node/seconds": time.time() - began, "node/attempt": number}, step=number)
         run.end("FINISHED")
+        slot.set_state(status="committed")
     except (KeyboardInterrupt, SystemExit):
         note_end(slot, run, "interrupted", "KILLED", "stopped by a person or a signal")
         raise
@@ -209,9 +210,11 @@ def facts_of(
 
 
 def note_end(slot: Slot, run: JournalRun | None, status: str, run_status: str, reason: str) -> None:
-    """Write down how an attempt ended, as far as a full disk lets us; the reaper mends what it did not."""
+    """Write down how an attempt ended, as far as a full disk lets us; the reaper mends what it did not. One that was
+    committed has ended well, whatever came after."""
     with contextlib.suppress(OSError):
+        if slot.commit_record() is not None:
+            status, run_status, reason = "committed", "FINISHED", ""
         if run is not None:
             run.end(run_status, reason=reason)
-        if read_json(slot.folder / "COMMIT.json") is None:
-            slot.set_state(status=status, reason=reason)
+        slot.set_state(status=status, reason=reason)

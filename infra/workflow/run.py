@@ -126,10 +126,16 @@ class Run:
             tell(paint(f"failed: {note}", "red"))
             return Row(node, "failed", note)
         assert step.slot is not None
-        if name in self.forced and step.slot.made() is not None:
-            self.store.set_aside(step.slot)
         began = time.monotonic()
-        with step.slot.lease(waiting=lambda holder: tell(f"waiting: {holder} is at work on it")):
+
+        def waiting(holder: str) -> None:
+            tell(f"waiting: {holder} is at work on it")
+
+        if (old := step.slot.made()) is not None:  # so it is forced
+            with step.slot.lease(waiting=waiting):
+                if (made := step.slot.made()) is not None and made.run == old.run:
+                    self.store.set_aside(step.slot)  # its lock goes along
+        with step.slot.lease(waiting=waiting):
             made = step.slot.made()
             if made is not None:
                 tell(f"{paint('skip', 'green')}: made meanwhile by another run")

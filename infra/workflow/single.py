@@ -11,7 +11,7 @@ from infra.cluster import Cluster, ClusterManifest
 from infra.manifest import ManifestError, load
 from infra.objects import place_of, point
 from infra.shipping import Shipping, default_tracking
-from infra.storage import ROOT, read_json, tree_digest
+from infra.storage import ROOT, part_of, read_json, tree_digest
 from infra.workflow.graph import build
 from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
 from infra.workflow.node import KINDS, Made, Refused
@@ -106,10 +106,18 @@ def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = 
     digest, out = tree_digest(path), path
     if (path / "config.json").is_file():
         out = store.root / ELSEWHERE / digest[:16]  # jobs look for `bundle` in an artifact: give them one that has it
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "bundle").unlink(missing_ok=True)
-        (out / "bundle").symlink_to(path)
+        link_to(path, at=out / "bundle")
     return Made(kind="train", name=path.name, out=out, digest=digest, fingerprint=digest, run="")
+
+
+def link_to(path: Path, *, at: Path) -> None:
+    """A link at `at` to `path`, which is there at every moment, whoever else makes it at the same time."""
+    if at.is_symlink() and at.readlink() == path:
+        return
+    at.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(at)
+    part.symlink_to(path)
+    part.replace(at)
 
 
 def published_at(url: str, store: Store, *, storage: "Storage | None") -> Made:

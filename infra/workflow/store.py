@@ -28,6 +28,9 @@ SCHEMA = "stipple/commit/1"
 WORKFLOWS = "_workflows"
 """The store's folder of workflow runs: no node can have this name."""
 
+SET_ASIDE = "-replaced-"
+"""Between a fingerprint and a number, in the name of a slot that was made again."""
+
 LEASE_SECONDS = 600.0
 """A run on another host whose state was not touched for so long has died; on this host the lock tells."""
 
@@ -74,11 +77,11 @@ class Slot:
         return made_from(record, self.folder) if record else None
 
     def commit(self, outcome: Outcome, facts: Mapping[str, Any]) -> Made:
-        """Make the artifact durable, then say so: after this it never changes."""
+        """Make the artifact durable, then say so: after this it never changes. The state says `running` on, until the
+        run has ended, too."""
         sync_tree(self.out)
         record = {"schema": SCHEMA, **facts, "digest": outcome.digest, "summary": dict(outcome.summary)}
         write_json(self.folder / "COMMIT.json", record | {"committed": time.time()})
-        self.set_state(status="committed")
         made = self.made()
         assert made is not None
         return made
@@ -103,13 +106,21 @@ class Slot:
 
     def left_running(self) -> bool:
         """Does the state say `running` although nobody is at work? Then its process was killed."""
-        state = self.state()
-        if state.get("status") != "running":
-            return False
-        if state.get("host") != os.uname().nodename:
-            return time.time() - (self.folder / "state.json").stat().st_mtime > LEASE_SECONDS
+        with self.left() as left:
+            return left
+
+    @contextlib.contextmanager
+    def left(self) -> Iterator[bool]:
+        """The same, and while it lasts nobody begins to work here."""
+        if self.state().get("status") != "running":
+            yield False
+            return
         with owned(self.folder / ".lock") as free:
-            return free
+            state = self.state()  # of somebody else, perhaps, who has come and gone meanwhile
+            left = free and state.get("status") == "running"
+            if left and state.get("host") != os.uname().nodename:
+                left = time.time() - (self.folder / "state.json").stat().st_mtime > LEASE_SECONDS
+            yield left
 
 
 def newest_first(states: Iterable[Path]) -> list[Slot]:
@@ -163,9 +174,9 @@ class Store:
         return path
 
     def set_aside(self, slot: Slot) -> None:
-        """Keep an artifact under another name, so that its node can be made again."""
+        """Keep an artifact under another name, so that its node can be made again. Whoever asks holds its lease."""
         number = 1
-        while (aside := slot.folder.with_name(f"{slot.folder.name}-replaced-{number}")).exists():
+        while (aside := slot.folder.with_name(f"{slot.folder.name}{SET_ASIDE}{number}")).exists():
             number += 1
         shutil.move(slot.folder, aside)
 
@@ -173,13 +184,16 @@ class Store:
         """End the runs that a kill left RUNNING, in their state and their journal. How many there were."""
         count = 0
         for slot in [*self.slots(), *self.workflow_runs()]:
-            if not slot.left_running():
-                continue
-            run = run_of(slot)
-            whole = slot.commit_record() is not None
-            if run is not None and last_end(slot.journal) is None:
-                run.end("FINISHED" if whole else "KILLED", reason="" if whole else "its process ended without a word")
-            slot.set_state(status="committed" if whole else "killed")
+            with slot.left() as left:
+                if not left:
+                    continue
+                run = run_of(slot)
+                whole = slot.commit_record() is not None
+                if run is not None and last_end(slot.journal) is None:
+                    run.end(
+                        "FINISHED" if whole else "KILLED", reason="" if whole else "its process ended without a word"
+                    )
+                slot.set_state(status="committed" if whole else "killed")
             if not whole:
                 tell(f"{slot.folder.parent.name}: attempt {slot.state().get('attempt', 1)} was killed; marked so")
             count += 1
