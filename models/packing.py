@@ -28,9 +28,10 @@ class Packs(nn.Module):
     def kept(self, weights: Sequence[Tensor | None], make: Callable[[], Made], *, key: object = None) -> Made:
         """What `make` made of these packable weights (and of `key`), made anew where one of them has changed."""
         stamp = (key, *((part.data_ptr(), part._version) for part in weights if part is not None))
-        if self.packed is None or self.packed[0] != stamp:
-            self.packed = (stamp, make())
-        return cast(Made, self.packed[1])
+        packed = self.packed  # read once, since another thread may keep something else here meanwhile
+        if packed is None or packed[0] != stamp:
+            packed = self.packed = (stamp, make())
+        return cast(Made, packed[1])
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or type: made anew. Else kept: graphs of a GPU read it where it lies."""

@@ -1,5 +1,6 @@
 """The AudioVAE's stream as three CUDA graphs (first step, next step, end), for streams that take turns."""
 
+import threading
 import weakref
 from functools import partial
 
@@ -25,6 +26,8 @@ class StaticVoice:
         self.carry = {key: value.clone() for key, value in carry.items()}
         self.recorder = Recorder(weight.device, pool, backend)
         self.turn: weakref.ref[StaticDecoder] | None = None
+        self.lock = threading.Lock()
+        """Held for a step and all that is laid out for it, since streams of several threads share the buffers."""
 
     def decoded(self, name: str, carry: Carry) -> Tensor:
         """The samples of a step, (1, S)."""
@@ -79,16 +82,18 @@ class StaticDecoder:
             raise RuntimeError("this stream was flushed; start another one")
         if not len(latent_KD):
             return self.voice.latent_1KD.new_zeros(0)
-        self.voice.give_turn(self)
-        self.voice.latent_1KD.copy_(latent_KD[None], non_blocking=True)
         name = "next" if self.begun else "first"
         self.begun = True
-        return self.voice.run(name)
+        with self.voice.lock:
+            self.voice.give_turn(self)
+            self.voice.latent_1KD.copy_(latent_KD[None], non_blocking=True)
+            return self.voice.run(name)
 
     def flush(self) -> Tensor:
         """The samples still held back; then the stream is over."""
         self.closed = True
         if not self.begun:
             return self.voice.latent_1KD.new_zeros(0)
-        self.voice.give_turn(self)
-        return self.voice.run("end")
+        with self.voice.lock:
+            self.voice.give_turn(self)
+            return self.voice.run("end")

@@ -5,6 +5,7 @@ weights change.
 """
 
 import hashlib
+import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Prompts:
     heard: OrderedDict[str, Heard] = field(default_factory=OrderedDict)
     hearers: tuple[object, ...] = ()
     """The networks that heard them, and the state of their weights."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __reduce__(self) -> tuple[type["Prompts"], tuple[int]]:
         """A copy has heard nothing: what was heard belongs to these networks."""
@@ -70,14 +72,15 @@ class Prompts:
         weights = chain(bundle.audiovae.parameters(), bundle.speaker.parameters(), bundle.speaker.buffers())
         versions = tuple((tensor.data_ptr(), tensor._version) for tensor in weights)
         hearers = (weakref.ref(bundle.audiovae), weakref.ref(bundle.speaker), versions)
-        if hearers != self.hearers:
-            self.heard.clear()
-            self.hearers = hearers
         key = hashlib.sha1(wave_1S.numpy().tobytes(), usedforsecurity=False).hexdigest()
-        found = self.heard.setdefault(key, Heard())
-        self.heard.move_to_end(key)
-        while len(self.heard) > self.most:
-            self.heard.popitem(last=False)
+        with self.lock:
+            if hearers != self.hearers:
+                self.heard.clear()
+                self.hearers = hearers
+            found = self.heard.setdefault(key, Heard())
+            self.heard.move_to_end(key)
+            while len(self.heard) > self.most:
+                self.heard.popitem(last=False)
         return found
 
 

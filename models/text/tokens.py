@@ -60,11 +60,11 @@ class Example:
 
 def specials(tokenizer: "PreTrainedTokenizerBase") -> Specials:
     """Raises: ValueError naming the special tokens that the tokenizer lacks."""
-    vocabulary = tokenizer.get_vocab()
+    find = tokenizer.backend_tokenizer.token_to_id  # `get_vocab` copies it whole: 90 ms for 151,643 tokens
     names = (AUDIO_START, AUDIO_SPAN, AUDIO_END, TEXT_END, tokenizer.eos_token or END)
-    if missing := [name for name in names if name not in vocabulary]:
+    if missing := [name for name in names if find(name) is None]:
         raise ValueError(f"the tokenizer lacks {', '.join(missing)}; add them to its vocabulary")
-    return Specials(*(int(vocabulary[name]) for name in names))
+    return Specials(*(int(find(name)) for name in names))
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
