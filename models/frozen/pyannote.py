@@ -33,7 +33,6 @@ class Segmentation:
     """Probabilities of the classes; the voices' numbers hold inside one chunk only."""
 
     RATE_HZ = 16000
-    STEP_SECONDS = STEP / 16000
 
     def __init__(self, checkpoint: Path | None = None, *, device: str = "cpu") -> None:
         """Raises: WeightsError where there is no such file."""
@@ -81,11 +80,6 @@ class Segmentation:
         network = network_of()
         fill(network, {name: value for name, value in tensors.items() if name not in fixed}, path=self.path, fix=FIX)
         return network.to(self.device)
-
-
-def frame_seconds(frame: int) -> float:
-    """The middle of a frame, from the start of its chunk."""
-    return (frame * STEP + (FIELD - 1) / 2) / Segmentation.RATE_HZ
 
 
 def network_of() -> Any:

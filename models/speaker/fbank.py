@@ -13,11 +13,6 @@ BANDS = 80
 LOWEST_HZ = 20.0
 
 
-def frames_in(samples: Tensor) -> Tensor:
-    """How many frames so many samples give; none shorter than a frame (Kaldi's snip_edges)."""
-    return torch.where(samples >= FRAME, 1 + (samples - FRAME).clamp(min=0) // SHIFT, 0)
-
-
 # What is cached is made on the CPU: a tensor made under `torch.device("meta")` would stay empty for ever. And by torch:
 # its logarithm and window are those of torchaudio.compliance.kaldi, which released models were trained with; numpy's
 # float32 logarithm moves an x-vector by 1e-3.

@@ -65,11 +65,6 @@ def character_error_rate(heard: str, *, given: str, language: str | None = None)
     return edits_over(characters(heard, language=language), characters(given, language=language))
 
 
-def word_error_rate(heard: str, *, given: str, language: str | None = None) -> float:
-    """Of `heard` against `given`, over the words of `given`."""
-    return edits_over(norm_form(heard, language=language).split(), norm_form(given, language=language).split())
-
-
 def pairwise(texts: Sequence[str], *, language: str | None) -> list[list[float]]:
     """Character error rate of every text (column) against every text (row)."""
     forms = [characters(text, language=language) for text in texts]

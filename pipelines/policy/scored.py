@@ -12,8 +12,6 @@ from pipelines.policy.tombstones import NEEDED, Withdrawn, tombstones_of
 from pipelines.row import Segment
 from pipelines.shards import CorpusError, read_card
 
-FATES = ("status", "reason", "transform", "fingerprint", "unit", "tier")
-"""Columns of the ledger that a condition may ask for, beside the fields of a segment."""
 MADE = ("chars_per_second", "hours")
 """Computed from other columns when asked for."""
 LISTS = ("reasons", "xvector")

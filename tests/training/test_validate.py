@@ -14,7 +14,7 @@ from infra.journal import read_from
 from infra.manifest import parse
 from training import validate
 from training.data.batching import Pick
-from training.data.stream import held_out_of
+from training.data.stream import hashes_of, lowest
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest
@@ -128,7 +128,7 @@ def test_what_is_trained_on_is_not_validated_on(worker: Worker) -> None:
     assert not held & trained
     for part, source in enumerate(worker.plan.sources):
         keys = [row["key"] for row in source.corpus.rows]
-        for number in np.flatnonzero(held_out_of(keys, share=0.5)):
+        for number in np.flatnonzero(lowest(hashes_of(keys), share=0.5)):
             assert Pick(part, int(number)) not in trained
 
 

@@ -231,11 +231,6 @@ def inside(value: Any, wanted: Bound | Sequence[str | int | bool]) -> bool:
     return (wanted.min is None or value >= wanted.min) and (wanted.max is None or value <= wanted.max)
 
 
-def held_out_of(keys: Any, *, share: float) -> NDArray[np.bool_]:
-    """Which keys (strings, as a list or a column) are held out: see `lowest`."""
-    return lowest(hashes_of(keys), share=share)
-
-
 def lowest(hashes: NDArray[np.uint64], *, share: float) -> NDArray[np.bool_]:
     """Which hashes, as numbers in [0, 1), lie below `share`; and of eight or more at least the lowest one.
 

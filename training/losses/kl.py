@@ -15,8 +15,3 @@ def kl_through_flow(flowed_BFD: Tensor, log_std_BFD: Tensor, *, form: Form = "sa
     """
     kl_BFD = -log_std_BFD - 0.5 + 0.5 * flowed_BFD.square()
     return kl_BFD + 0.5 * (2 * log_std_BFD).exp() if form == "mean" else kl_BFD
-
-
-def gaussian_kl(mean_BFD: Tensor, log_std_BFD: Tensor) -> Tensor:
-    """KL(N(mean, std^2) || N(0, 1)) an element, in closed form."""
-    return -log_std_BFD - 0.5 + 0.5 * (mean_BFD.square() + (2 * log_std_BFD).exp())
