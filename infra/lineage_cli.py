@@ -25,35 +25,35 @@ PATIENCE_SECONDS = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """show, list, ship, rebuild, open."""
+    """The actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--store", type=Path, default=ROOT / ".stipple" / "store", help="default: .stipple/store")
     mlflow = argparse.ArgumentParser(add_help=False)
     mlflow.add_argument("--tracking", help="MLflow tracking URI; default: an sqlite database beside the store")
-    show = actions.add_parser(
-        "show", parents=[where], help="the tree from an artifact back to source files and licenses"
-    )
+
+    def verb(name: str, told: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return actions.add_parser(name, parents=parents, help=told, description=told)
+
+    show = verb("show", "the tree from an artifact back to source files and licenses", where)
     show.add_argument("reference", help="a node's name, name@digest, a run, a fingerprint, or any path in an artifact")
     show.add_argument("--files", type=int, default=3, help="source files to name of each license (default 3)")
     show.add_argument("--json", action="store_true", help="the tree as JSON")
-    samples = actions.add_parser("samples", parents=[where], help="which samples the stages of a model have heard")
+    samples = verb("samples", "which samples the stages of a model have heard", where)
     samples.add_argument("reference", help="as of `show`: a bundle, a stage, a run")
     samples.add_argument("--keys", action="store_true", help="all of them: step, corpus, key, recording; tab-separated")
-    heard = actions.add_parser("heard", parents=[where], help="which models have heard a recording or a sample")
+    heard = verb("heard", "which models have heard a recording or a sample", where)
     heard.add_argument("word", help="a key, a recording's name, its sha256 or URL, or the file itself")
     heard.add_argument("--keys", action="store_true", help="and the steps at which they did")
-    actions.add_parser("list", parents=[where, mlflow], help="every artifact of the store, newest first")
-    ship = actions.add_parser("ship", parents=[where, mlflow], help="send what MLflow does not have yet")
+    verb("list", "every artifact of the store, newest first", where, mlflow)
+    ship = verb("ship", "send what MLflow does not have yet", where, mlflow)
     ship.add_argument(
         "--follow",
         action="store_true",
         help="go on until standard input closes, whose first line is the tracking URI (the workflow uses it)",
     )
-    actions.add_parser("rebuild", parents=[where, mlflow], help="send everything again, to an empty MLflow")
-    page = actions.add_parser(
-        "open", parents=[where, mlflow], help="serve MLflow's web page on this machine, or say where it is"
-    )
+    verb("rebuild", "send everything again, to an empty MLflow", where, mlflow)
+    page = verb("open", "serve MLflow's web page on this machine, or say where it is", where, mlflow)
     page.add_argument("--port", type=int, default=5000, help="default: 5000")
 
 

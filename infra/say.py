@@ -57,15 +57,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--download", action="store_true", help="download a hub id that is not in the cache")
     where.add_argument("--revision", metavar="R", help="revision of a hub id")
     where.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1, ... (default: cpu)")
-    where.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of the core")
+    where.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="float32", help="of the core (default: float32)"
+    )
     voice = parser.add_argument_group("voice and text")
     voice.add_argument("--prompt-audio", type=Path, metavar="FILE", help="a voice to imitate, 2 to 10 s")
     voice.add_argument("--prompt-text", metavar="TEXT", help="what is said in it; without, only its x-vector is used")
     voice.add_argument(
         "--mode", choices=["continuation", "xvector", "none"], help="hold the prompt to it (default: what it allows)"
     )
-    voice.add_argument("--speaker-scale", type=float, default=1.5, metavar="X", help="weight of the x-vector (1.5)")
-    voice.add_argument("--language", metavar="TAG", help="tag before the text: EN, ZH, YUE, ..., auto_detect (none)")
+    voice.add_argument(
+        "--speaker-scale", type=float, default=1.5, metavar="X", help="weight of the x-vector (default: 1.5)"
+    )
+    voice.add_argument(
+        "--language", metavar="TAG", help="tag before the text: EN, ZH, YUE, ..., auto_detect (default: none)"
+    )
     voice.add_argument("--normalize", action="store_true", help="write out numbers of Mandarin and English text")
     voice.add_argument(
         "--template",
@@ -79,16 +85,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampler.add_argument("--solver", choices=["euler", "midpoint", "rk4"], help="ODE solver (default: the model's)")
     sampler.add_argument("--num-steps", type=int, metavar="N", help="solver steps a patch (default: the model's)")
     sampler.add_argument("--guidance-scale", type=float, metavar="G", help="0 is none; default: the model's (1.2)")
-    sampler.add_argument("--max-seconds", type=float, default=30.0, metavar="S", help="cut there at the latest (30)")
     sampler.add_argument(
-        "--stop-threshold", type=float, default=0.8, metavar="P", help="stop above this probability (0.8)"
+        "--max-seconds", type=float, default=30.0, metavar="S", help="cut there at the latest (default: 30)"
+    )
+    sampler.add_argument(
+        "--stop-threshold", type=float, default=0.8, metavar="P", help="stop above this probability (default: 0.8)"
     )
     sampler.add_argument(
         "--no-stop-guard", action="store_true", help="do not cut very short texts where they cannot take longer"
     )
     out = parser.add_argument_group("output")
     out.add_argument(
-        "--out", type=Path, default=Path("said.wav"), metavar="FILE", help="said.wav; `-`: 16-bit samples on stdout"
+        "--out",
+        type=Path,
+        default=Path("said.wav"),
+        metavar="FILE",
+        help="the wav to write (default: said.wav); `-`: 16-bit samples on stdout",
     )
     out.add_argument("--stream", action="store_true", help="decode patch by patch, and report the first packet")
     out.add_argument(

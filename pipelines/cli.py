@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--recordings", type=Path, required=True, metavar="FOLDER", help="a folder of recordings, or a catalog"
         )
         sub.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a key of the manifest; give it again for another key",
         )
         if verb == "plan":
             told = "run the chain on a sample (of N recordings), and say what to expect of all: hours, time, disk"
@@ -54,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if verb == "stats":
             sub.add_argument("--json", action="store_true", help="print funnel.json as it is")
         if verb == "peek":
-            sub.add_argument("--count", type=int, default=10, metavar="N")
+            sub.add_argument("--count", type=int, default=10, metavar="N", help="how many (default 10)")
             sub.add_argument(
                 "--dropped", metavar="REASON", nargs="?", const="", help="those dropped or failed, and why"
             )

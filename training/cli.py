@@ -34,14 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
         )
         sub.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a key of the manifest; give it again for another key",
         )
         if verb == "run":
             sub.add_argument("--force", action="store_true", help="train it again; the old one is kept")
-    sub = verbs.add_parser("replay", help="run some steps of a stage again, and hold them against what was written")
+    told = "run some steps of a stage again, and hold them against what was written"
+    sub = verbs.add_parser("replay", help=told, description=told)
     sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
     sub.add_argument("--steps", required=True, metavar="A..B", help="from the A-th to the B-th update, counted from 1")
-    sub = verbs.add_parser("export", help="write the bundle of a stage, finished or not, as an official directory")
+    told = "write the bundle of a stage, finished or not, as an official directory"
+    sub = verbs.add_parser("export", help=told, description=told)
     sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
     sub.add_argument("to", type=Path, help="an empty or absent folder")
     sub.add_argument(

@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The workflow, and what to do of it."""
     parser.add_argument("workflow", type=Path, help="a manifest in manifests/workflows/")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NODE.KEY=VALUE", help="override a node's manifest"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.KEY=VALUE",
+        help="override a key of a node's manifest; give it again for another key",
     )
     parser.add_argument("--from", dest="first", metavar="NODE", help="only this node and what needs it")
     parser.add_argument("--until", dest="last", metavar="NODE", help="only this node and what it needs")

@@ -139,7 +139,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`stipple recordings MANIFEST`."""
     parser.add_argument("manifest", type=Path, help="a manifest in manifests/recordings/")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the manifest; give it again for another key",
     )
     parser.add_argument("--force", action="store_true", help="make it again; the old one is kept")
 

@@ -16,7 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--of", required=True, type=Path, metavar="BUNDLE", help="a bundle, or a training artifact")
     one.add_argument("--data", type=Path, metavar="CORPUS", help="a corpus: inputs and prompts come from it")
     one.add_argument("--out", type=Path, metavar="DIR", help="copy report, scores and wavs here (an absent folder)")
-    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the manifest")
+    one.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the manifest; give it again for another key",
+    )
     one.add_argument("--force", action="store_true", help="measure again; the old artifact is kept")
 
 
