@@ -171,6 +171,33 @@ def test_half_are_anchors_and_the_grid_takes_the_samplers_intervals() -> None:
     assert float((start + duration).max()) <= 1 + 1e-6
 
 
+def test_an_interval_too_short_to_divide_by_is_an_anchor() -> None:
+    one, two = torch.tensor([0.0, 0.0]), torch.tensor([1e-4, 1e-2])
+    _, duration_B = drawn_intervals(one, two, torch.ones(2), cfg=Config())
+    assert duration_B.tolist() == pytest.approx([0.0, 2.4e-3], abs=1e-4)
+    assert float(duration_B[0]) == 0
+
+
+def test_conditions_are_dropped_one_independent_of_the_other_and_in_natural_mode_alone(
+    bundle: Bundle, prepared: Make
+) -> None:
+    many, rates = 96, {"hidden_drop": 0.5, "speaker_drop": 0.25, "anchor": 1.0}
+    heard = heard_by(bundle.backbone, prepared(bundle, patches=(1,) * many)) if bundle.backbone else None
+    assert heard is not None
+    draw = Draw(seed=3, step=5, keys=[str(number) for number in range(many)])
+    natural = Objective(Config(mode="natural", **rates), bundle, seed=0).lesson(heard, draw).noise
+    assert float(natural.keep_hidden_B.float().mean()) == pytest.approx(0.5, abs=0.15)
+    assert float(natural.keep_speaker_B.float().mean()) == pytest.approx(0.75, abs=0.15)
+    only_hidden, only_speaker = (
+        natural.keep_hidden_B & ~natural.keep_speaker_B,
+        natural.keep_speaker_B & ~natural.keep_hidden_B,
+    )
+    assert bool(only_hidden.any())
+    assert bool(only_speaker.any())
+    fused = Objective(Config(mode="fused", **rates), bundle, seed=0).lesson(heard, draw).noise
+    assert bool((fused.keep_hidden_B & fused.keep_speaker_B).all())
+
+
 def test_only_the_head_of_the_student_moves(bundle: Bundle, batch: Batch, draw: Draw) -> None:
     objective = Objective(Config(teacher_steps=1), bundle, seed=0)
     teacher = {name: tensor.clone() for name, tensor in objective.teacher.state_dict().items()}

@@ -102,6 +102,11 @@ def test_the_target_leads_to_the_data_from_wherever_the_rollout_ended() -> None:
     arrived = aux.state_NFD + (1 - aux.time_N)[:, None, None] * aux.target_NFD
     assert torch.allclose(arrived, clean.repeat_interleave(2, 0), **EXACT)
     assert aux.counts_N.tolist() == [True, True, False, True]  # 1 - 0.8 * 0.999 = 0.2 is too near
+    bounded = auxiliary_states(
+        rolled, noise, clean, reached_B=torch.tensor([0.4, 0.999], dtype=torch.float64), alpha_BK=alpha, epsilon=0.1
+    )
+    arrived = bounded.state_NFD + (1.1 - bounded.time_N)[:, None, None] * bounded.target_NFD
+    assert torch.allclose(arrived, clean.repeat_interleave(2, 0), **EXACT)
     end, reached = rolled_out(noise, clean, time_B=torch.tensor([0.95, 0.5], dtype=torch.float64), step=0.1)
     assert reached.tolist() == pytest.approx([1.0, 0.6])
     assert torch.allclose(end[0], noise[0] + 0.05 * clean[0], **EXACT)
@@ -122,6 +127,21 @@ def test_the_loss_is_one_sum_over_one_count(scene: tuple[SoarPlayer, Heard, Nois
     assert float(terms["flow/soar"].count) == pytest.approx(5 + 0.5 * int(kept.sum()))
     assert float(terms["flow/on"].count) == 5
     assert not terms["flow/on"].total.requires_grad
+
+
+def test_conditions_are_dropped_on_the_path_and_never_off_it(scene: tuple[SoarPlayer, Heard, Noise]) -> None:
+    player, heard, noise = scene
+    whole, dropped = (
+        player.terms(heard, replace(noise, keep_B=torch.tensor(keep))) for keep in ([True, True], [False, True])
+    )
+    silent = replace(heard, hidden_BPH=heard.hidden_BPH * 0, speaker_BH=heard.speaker_BH * 0)
+    kept, without = (
+        flow_error(player, given, noise.noise_BFD, noise.time_B, repeat=1).detach() for given in (heard, silent)
+    )
+    expected = float(without[0].sum() + kept[1, :2].sum())  # the third patch of the second utterance is padding
+    assert float(dropped["flow/on"].total) == pytest.approx(expected, rel=1e-10)
+    assert float(whole["flow/on"].total) != pytest.approx(expected, rel=1e-3)
+    assert torch.equal(dropped["flow/auxiliary"].total, whole["flow/auxiliary"].total)
 
 
 def guided(player: SoarPlayer, heard: Heard, noise: Noise) -> Tensor:
@@ -161,10 +181,13 @@ def test_only_the_head_moves(bundle: Bundle, batch: Batch, draw: Draw) -> None:
     assert changed == {name for name in before if name.startswith("velocity_field_predictor.")}
 
 
-def test_flow_times_are_logit_normal() -> None:
-    draw = Draw(0, 0, [str(number) for number in range(4000)])
+def test_flow_times_are_logit_normal_and_mixing_is_uniform(bundle: Bundle) -> None:
+    assert bundle.backbone is not None
     cfg = Config()
-    time_B = torch.sigmoid(cfg.time_mean + cfg.time_std * draw.normal("time", ()))
+    time_B, alpha_BK = SoarPlayer(bundle.backbone, cfg).times(Draw(0, 0, [str(number) for number in range(4000)]))
+    assert alpha_BK.shape == (4000, cfg.states)
+    assert float(alpha_BK.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(alpha_BK.std()) == pytest.approx(math.sqrt(1 / 12), abs=0.01)
     logit = (time_B / (1 - time_B)).log()
     assert float(logit.mean()) == pytest.approx(0, abs=3 / math.sqrt(4000))
     assert float(logit.std()) == pytest.approx(1, abs=0.04)
