@@ -1,10 +1,13 @@
-"""What tests share: where the recordings beside the checkout are, and that they are not skipped in silence."""
+"""What tests share: the recordings beside the checkout, which are not skipped in silence, an S3 server, processes."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.processes import starting
 from tests.s3 import Server, running
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -26,6 +29,13 @@ def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     yield shared_server
     shared_server.fault = None
+
+
+@pytest.fixture
+def popen() -> Iterator[Callable[..., "subprocess.Popen[Any]"]]:
+    """Starts processes as `subprocess.Popen` does, which the test does not leave behind."""
+    with starting() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

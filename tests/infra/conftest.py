@@ -67,14 +67,6 @@ def stipple_run(
     return run
 
 
-def process(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """`stipple run w.yaml ...` with toy kinds, as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "toy_stipple.py"), "w.yaml", *words],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables and nothing in them: making one takes seconds, copying it none."""
@@ -85,7 +77,11 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(toys: Path, empty_mlflow: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start `stipple run w.yaml ...` beside the test."""
+def start(
+    toys: Path, empty_mlflow: Path, popen: Callable[..., "subprocess.Popen[str]"]
+) -> Callable[..., "subprocess.Popen[str]"]:
+    """Start `stipple run w.yaml ...` with toy kinds as a process of its own, beside the test."""
     shutil.copy(empty_mlflow, toys / "mlflow.db")
-    return lambda *words: process(toys, *words)
+    words = [sys.executable, str(HERE / "toy_stipple.py"), "w.yaml"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return lambda *more, **other: popen([*words, *more], cwd=toys, **(pipes | other))

@@ -1,7 +1,5 @@
 """What the tests of the workflow engine ask of a store of toy nodes."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from infra.workflow.store import Store
@@ -11,14 +9,6 @@ def total(folder: Path, node: str) -> int:
     made = next(slot.made() for slot in Store(folder / "store").slots(node) if slot.made())
     assert made is not None
     return int((made.out / "total.txt").read_text())
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait, for a minute at most."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def visits(folder: Path, node: str) -> list[int]:

@@ -19,7 +19,18 @@ from infra import lineage_cli
 from infra.journal import JournalWriter, last_end, read_from
 from infra.refusals import Unreachable, reaching
 from infra.shipping import Shipped, Shipping, journals, pending, without_password
-from tests.infra.tracker import client, free_port, journal_of, points, serve, shipped_bytes
+from tests.infra.tracker import (
+    Popen,
+    assert_not_slowed,
+    client,
+    free_port,
+    journal_of,
+    leave,
+    points,
+    serve,
+    shipped_bytes,
+)
+from tests.processes import PATIENCE_SECONDS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -32,10 +43,10 @@ def shipper(store: Path, uri: str) -> Any:
 
 def test_a_record_costs_microseconds_and_survives_a_torn_line(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path, "worker-0")
-    began = time.perf_counter()
+    began = time.process_time()
     for step in range(2000):
         writer.metrics({"flow/loss": 1.0 / (step + 1), "flow/stop": 0.5}, step=step)
-    each = (time.perf_counter() - began) / 2000
+    each = (time.process_time() - began) / 2000
     writer.close()
     with writer.path.open("ab") as file:
         file.write(b'{"t":"metrics","step":2000,"v":{"flow/lo')
@@ -256,23 +267,24 @@ def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(
             run = journal_of(store)
             shipping = Shipping(store, f"http://ann:s3cret@127.0.0.1:{port}", wait_seconds=3)
             shipping.start()
-            assert shipping.process is not None
-            assert b"s3cret" not in Path(f"/proc/{shipping.process.pid}/cmdline").read_bytes()
-            slowest = 0.0
-            for step in range(200):
-                began = time.perf_counter()
-                run.metrics({"loss": float(step)}, step=step)
-                slowest = max(slowest, time.perf_counter() - began)
-                time.sleep(0.005)
-            run.end("FINISHED")
-            began = time.monotonic()
-            shipping.finish()
-            assert time.monotonic() - began < 8
-            assert slowest < 0.2, f"a step waited {slowest:.3f} s"
+            try:
+                assert shipping.process is not None
+                assert b"s3cret" not in Path(f"/proc/{shipping.process.pid}/cmdline").read_bytes()
+                took = []
+                for step in range(200):
+                    began = time.perf_counter()
+                    run.metrics({"loss": float(step)}, step=step)
+                    took.append(time.perf_counter() - began)
+                    time.sleep(0.005)
+                run.end("FINISHED")
+                began = time.monotonic()
+                shipping.finish()
+                assert time.monotonic() - began < 3 + 30, "it waits 3 s; for an answer, the shipper waits minutes"
+            finally:
+                leave(shipping)
+                run.close()
+            assert_not_slowed(took)
             assert len(read_from(run.writer.path, 0)[0]) == 202
-            run.close()
-            shipping.process.kill()
-            shipping.process.wait()
             told = [path.read_text() for path in store.rglob("*") if path.is_file()]
             assert "s3cret" not in "".join([*told, *capsys.readouterr()])
     finally:
@@ -281,7 +293,9 @@ def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(
 
 @pytest.mark.system
 @pytest.mark.usefixtures("quiet")
-def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(tmp_path: Path, empty_mlflow: Path) -> None:
+def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(
+    tmp_path: Path, empty_mlflow: Path, popen: Popen
+) -> None:
     """One training-like writer, a real server that comes, dies by SIGKILL, and comes again."""
     shutil.copy(empty_mlflow, tmp_path / "server.db")
     port, store = free_port(), tmp_path / "store"
@@ -299,17 +313,16 @@ def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(tmp_path:
 
     training = threading.Thread(target=train)
     training.start()
-    shipping = Shipping(store, uri, wait_seconds=60)
+    shipping = Shipping(store, uri, wait_seconds=PATIENCE_SECONDS)
     shipping.start()
-    server = None
     try:
         time.sleep(2)  # absent at the start
-        server = serve(port, direct, tmp_path)
+        server = serve(port, direct, tmp_path, popen=popen)
         arrived = shipped_bytes(run.journal, uri, above=0)
         server.kill()
         server.wait()
         time.sleep(2)  # lost
-        server = serve(port, direct, tmp_path)
+        serve(port, direct, tmp_path, popen=popen)
         shipped_bytes(run.journal, uri, above=arrived)
         stop.set()
         training.join()
@@ -319,12 +332,7 @@ def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(tmp_path:
         stop.set()
         training.join()
         run.close()
-        if server is not None:
-            server.kill()
-            server.wait()
-        if shipping.process is not None and shipping.process.poll() is None:
-            shipping.process.kill()
-            shipping.process.wait()
+        leave(shipping)
     assert points(direct, run.id, "loss") == written
 
 

@@ -20,6 +20,7 @@ from infra.storage import (
     write_atomic,
 )
 from infra.workflow.node import Refused
+from tests.processes import exit_code
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -28,8 +29,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     context = multiprocessing.get_context("spawn")
     child = context.Process(target=write_too_much, args=(path,))
     child.start()
-    child.join(60)
-    assert child.exitcode == errno.EFBIG
+    assert exit_code(child) == errno.EFBIG
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["state.json"]
 

@@ -4,7 +4,6 @@ Absent from the start, and lost and back, with a server that is killed and start
 """
 
 import shutil
-import statistics
 import subprocess
 import sys
 import threading
@@ -20,7 +19,18 @@ from infra.journal import JournalRun, read_from
 from infra.lineage import SETTINGS, Shipper
 from infra.refusals import Unreachable
 from infra.shipping import Shipping
-from tests.infra.tracker import Way, client, free_port, journal_of, points, serve, shipped_bytes
+from tests.infra.tracker import (
+    Way,
+    assert_not_slowed,
+    client,
+    free_port,
+    journal_of,
+    leave,
+    points,
+    serve,
+    shipped_bytes,
+)
+from tests.processes import PATIENCE_SECONDS, starting, until
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("quiet")]
 
@@ -42,12 +52,9 @@ def server(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Port and database of an MLflow server that lives as long as these tests."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     shutil.copy(empty_mlflow, folder / "server.db")
-    process = serve(port, f"sqlite:///{folder}/server.db", folder)
-    try:
+    with starting() as popen:
+        serve(port, f"sqlite:///{folder}/server.db", folder, popen=popen)
         yield port, f"sqlite:///{folder}/server.db"
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -80,23 +87,11 @@ class Training(threading.Thread):
         self.ended.set()
         self.join()
 
-    def was_not_slowed(self) -> None:
-        """A call to MLflow takes 0.3 s; on a busy machine, any one call may be put off by other processes."""
-        assert len(self.took) > 50
-        assert statistics.median(self.took) < 0.005
-
 
 def runs_of(uri: str, run: str) -> list[Any]:
     """MLflow's runs with the tag of ours."""
     api = client(uri)
     return list(api.search_runs([e.experiment_id for e in api.search_experiments()], f"tags.`stipple.run` = '{run}'"))
-
-
-def end(shipping: Shipping) -> None:
-    """Leave no shipper behind."""
-    if shipping.process is not None and shipping.process.poll() is None:
-        shipping.process.kill()
-        shipping.process.wait()
 
 
 def test_a_tracker_that_takes_a_second_for_each_answer_gets_everything_once(tmp_path: Path, tracker: Tracker) -> None:
@@ -106,7 +101,7 @@ def test_a_tracker_that_takes_a_second_for_each_answer_gets_everything_once(tmp_
     tracker.way.delay = 1.0
     run = journal_of(tmp_path, run="5" * 32)
     training = Training(run)
-    shipping = Shipping(tmp_path, tracker.uri, wait_seconds=240)
+    shipping = Shipping(tmp_path, tracker.uri, wait_seconds=PATIENCE_SECONDS)
     shipping.start()
     training.start()
     try:
@@ -116,9 +111,9 @@ def test_a_tracker_that_takes_a_second_for_each_answer_gets_everything_once(tmp_
         shipping.finish()
     finally:
         training.ended.set()
-        end(shipping)
+        leave(shipping)
         run.close()
-    training.was_not_slowed()
+    assert_not_slowed(training.took)
     assert points(tracker.database, run.id, "loss") == training.written
     assert [one.info.status for one in runs_of(tracker.database, run.id)] == ["FINISHED"]
 
@@ -128,7 +123,7 @@ def test_a_tracker_lost_for_good_stops_nothing_and_gets_the_rest_when_it_is_aske
 ) -> None:
     run = journal_of(tmp_path, run="6" * 32)
     training = Training(run)
-    shipping = Shipping(tmp_path, tracker.uri, wait_seconds=60)
+    shipping = Shipping(tmp_path, tracker.uri, wait_seconds=PATIENCE_SECONDS)
     shipping.start()
     training.start()
     try:
@@ -144,11 +139,11 @@ def test_a_tracker_lost_for_good_stops_nothing_and_gets_the_rest_when_it_is_aske
         assert shipping.process.poll() == 1, "it gave up after a while, and said so"
     finally:
         training.ended.set()
-        end(shipping)
+        leave(shipping)
         run.close()
     hint = f"nothing is lost: `stipple lineage ship --store {tmp_path} --tracking {tracker.uri}`"
     assert hint in capsys.readouterr().err
-    training.was_not_slowed()
+    assert_not_slowed(training.took)
     told = [record for record in read_from(run.writer.path, 0)[0] if record["t"] == "metrics"]
     assert [record["step"] for record in told] == [step for step, _ in training.written]
     assert len(points(tracker.database, run.id, "loss")) < len(training.written)
@@ -163,7 +158,7 @@ def test_answers_that_come_too_late_double_nothing(
     tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slower than the shipper waits: what it asked for is done all the same, after it has given up."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     run = journal_of(tmp_path, run="7" * 32)
     for step in range(1, 6):
         run.metrics({"loss": float(step)}, step=step)
@@ -185,13 +180,17 @@ def test_answers_that_come_too_late_double_nothing(
         sender.ship_all()
     sender.ship_all()  # asks for a second run, since the first was not there yet
     late.append("it is there now")
-    tracker.way.delay = 6.0
+    tracker.way.delay = 17.0
     run.metrics({"loss": 6.0}, step=6)
     run.output_model(name="train", uri="/out", digest="e" * 64, step=6)
     with pytest.raises(Unreachable):
         sender.ship_all()
     tracker.way.delay = 0.0
-    time.sleep(7)  # now the points arrive for which no answer was waited
+
+    def arrived() -> bool:
+        return any(one.data.metrics.get("loss") == 6.0 for one in runs_of(tracker.database, run.id))
+
+    until(arrived, what="what no answer was waited for")
     run.end("FINISHED")
     run.close()
     sender.ship_all()

@@ -19,6 +19,7 @@ from infra.workflow.node import Refused
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 from tests.infra.runs import total, visits
+from tests.processes import PATIENCE_SECONDS, until
 
 HERE = Path(__file__).parent
 Run = Callable[..., tuple[int, str, str]]
@@ -158,26 +159,33 @@ def test_from_until_and_force_choose_nodes(toys: Path, stipple_run: Run) -> None
 
 
 def test_independent_nodes_run_side_by_side(toys: Path, stipple_run: Run) -> None:
-    nodes = "".join(f"  n{n}: {{kind: toy, manifest: toy.yaml, set: {{seconds_per_step: 0.3}}}}\n" for n in range(3))
+    (toys / "toy.yaml").write_text("number: 2\nwait_for: store/n*/*/work/begun\nwait_count: 3\n")
+    nodes = "".join(f"  n{n}: {{kind: toy, manifest: toy.yaml}}\n" for n in range(3))
     (toys / "w.yaml").write_text(f"name: wide\nstore: store\ncluster: cluster.yaml\nnodes:\n{nodes}")
-    code, out, _ = stipple_run("--jobs", "3")
-    assert code == 0
+    code, out, err = stipple_run("--jobs", "3")  # each waits for all of them
+    assert code == 0, err
     assert out.count("made") == 3
-    slots = [slot for n in range(3) for slot in Store(toys / "store").slots(f"n{n}")]
-    ended = [float((slot.commit_record() or {})["committed"]) for slot in slots]
-    assert max(float(slot.state()["started"]) for slot in slots) < min(ended), "one began when another had ended"
 
 
 def test_two_runs_at_once_make_each_node_once(toys: Path, start: Start) -> None:
-    words = ("--set", "one.seconds_per_step=0.5", "--set", "two.seconds_per_step=0.3")
-    first = start(*words)
-    second = start(*words)
-    told = [run.communicate(timeout=120)[1] for run in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), told
+    logs = [toys / "first.txt", toys / "second.txt"]
+    runs = []
+    for log in logs:
+        with log.open("wb") as file:
+            runs.append(start("--set", "one.wait_for=go", stderr=file))
+    until(
+        lambda: any("one    waiting: process" in log.read_text() for log in logs),
+        what="one run to wait for the other",
+        process=runs[0],
+    )
+    (toys / "go").write_text("")
+    for run in runs:
+        run.communicate(timeout=PATIENCE_SECONDS)
+    told = [log.read_text() for log in logs]
+    assert [run.returncode for run in runs] == [0, 0], told
     for node in ("one", "two", "three"):
         assert visits(toys, node) == [1, 2, 3]
         assert len(Store(toys / "store").slots(node)) == 1
-    assert any("waiting: process" in text for text in told)
     assert any("made meanwhile by another run" in text for text in told)
 
 

@@ -17,6 +17,9 @@ class ToyManifest(Manifest):
     number: int = 1
     steps: int = 3
     seconds_per_step: float = 0.0
+    wait_for: str = ""
+    """Files, as a pattern, that the first step waits for."""
+    wait_count: int = 1
     fail: str = ""
     note: str = ""
     """Decides nothing."""
@@ -38,6 +41,8 @@ def run(job: Job) -> Outcome:
     place = job.work / "progress.json"
     step = json.loads(place.read_text())["step"] if place.exists() else 0
     (job.out / "began_at.txt").write_text(str(step))
+    (job.work / "begun").write_text("")
+    wait(cfg)
     total = cfg.number + sum(int((made.out / "total.txt").read_text()) for made in job.inputs.values())
     while step < cfg.steps:
         time.sleep(cfg.seconds_per_step)
@@ -57,6 +62,15 @@ def run(job: Job) -> Outcome:
         digest,
         {"steps": step, "first": {"toy/total": 0.0}, "last": {"toy/total": float(total)}, "licenses": ["CC0-1.0"]},
     )
+
+
+def wait(cfg: ToyManifest) -> None:
+    """Until the files are there: what a test has to see meanwhile does not depend on how fast the machine is."""
+    deadline = time.monotonic() + 300
+    while cfg.wait_for and len(list(Path().glob(cfg.wait_for))) < cfg.wait_count:
+        if time.monotonic() > deadline:
+            raise Refused(f"waited in vain for {cfg.wait_for}")
+        time.sleep(0.02)
 
 
 def stumble(cfg: ToyManifest, step: int, job: Job) -> None:

@@ -1,16 +1,23 @@
 """A real MLflow server on loopback for the tests, what it has of a run, and a slow or broken way to it."""
 
+import random
 import socket
+import statistics
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from infra.journal import About, JournalRun
-from infra.shipping import Shipped
+from infra.shipping import Shipped, Shipping
+from tests.processes import end, until
+
+Popen = Callable[..., "subprocess.Popen[bytes]"]
+"""The fixture `popen`."""
 
 
 def journal_of(store: Path, name: str = "train", **more: Any) -> JournalRun:
@@ -36,13 +43,29 @@ def points(uri: str, run: str, key: str) -> list[tuple[int, float]]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, and that the system gives to nobody who takes any: those begin at 32768."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def serve(port: int, database: str, folder: Path) -> subprocess.Popen[bytes]:
+def leave(shipping: Shipping) -> None:
+    """Leave no shipper behind."""
+    if shipping.process is not None:
+        end(shipping.process)
+
+
+def assert_not_slowed(took: list[float]) -> None:
+    """Of calls that each told a run of a step, in seconds. A call to MLflow takes 0.3 s, and one to a tracker that is
+    silent minutes; on a busy machine, any one call may be put off by other processes."""
+    assert len(took) > 50
+    assert statistics.median(took) < 0.005
+    assert max(took) < 10
+
+
+def serve(port: int, database: str, folder: Path, *, popen: Popen) -> "subprocess.Popen[bytes]":
     """A real MLflow server on the loopback interface, in one process; returns once it answers."""
     import urllib.request
 
@@ -52,27 +75,28 @@ def serve(port: int, database: str, folder: Path) -> subprocess.Popen[bytes]:
         "from werkzeug.serving import run_simple; from mlflow.server import app; "
         "run_simple('127.0.0.1', int(sys.argv[3]), app, threaded=True)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, database, str(folder / "artifacts"), str(port)],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return process
-        except OSError:
-            assert time.monotonic() < deadline, "the MLflow server did not come up"
-            time.sleep(0.2)
+    said = folder / "server.txt"
+    with said.open("ab") as log:
+        words = [sys.executable, "-c", code, database, str(folder / "artifacts"), str(port)]
+        process = popen(words, cwd=folder, stdout=log, stderr=log)
+
+    def healthy() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
+            return True
+        return False
+
+    until(healthy, what=f"MLflow's server to answer; it says: {said}", process=process)
+    return process
 
 
 def shipped_bytes(journal: Path, uri: str, *, above: int) -> int:
     """Wait until MLflow has more than `above` bytes of the driver's journal."""
-    deadline = time.monotonic() + 300
-    while (now := Shipped.read(journal, uri).offsets.get("driver.jsonl", 0)) <= above:
-        assert time.monotonic() < deadline, "nothing arrived"
-        time.sleep(0.2)
-    return now
+
+    def arrived() -> int:
+        return Shipped.read(journal, uri).offsets.get("driver.jsonl", 0)
+
+    until(lambda: arrived() > above, what="records to arrive in MLflow")
+    return arrived()
 
 
 class Way:

@@ -29,6 +29,7 @@ from tests.pipelines.bad_sound import (
     without_tag,
 )
 from tests.pipelines.readers.material import lines, parquet, put, tar
+from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 Files = Mapping[str, bytes | str]
@@ -318,7 +319,7 @@ BOMB_MB = 192
 
 def test_bombs_take_no_more_memory_than_the_limit_of_a_recording(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "tests.pipelines.bombs", str(tmp_path / "root"), "400"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert set(found) == set(BOMBS)

@@ -21,6 +21,7 @@ from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.row import as_row, segment_of
 from pipelines.shards import Corpus, open_corpus
 from tests.pipelines.test_shards import items
+from tests.processes import PATIENCE_SECONDS
 
 LIBRARY_NOISE = pytest.mark.filterwarnings("ignore")
 """Other people's libraries warn of their own affairs, and webdataset leaves its files open."""
@@ -66,7 +67,12 @@ def test_webdataset_reads_and_decodes_it_in_secure_mode(root: Path, corpus: Corp
     shards = sorted(map(str, root.rglob("*.tar")))
     command = [sys.executable, "-W", "ignore", "-c", SECURE, *shards]
     done = subprocess.run(
-        command, env={**os.environ, "WDS_SECURE": "1"}, capture_output=True, text=True, check=False, timeout=120
+        command,
+        env={**os.environ, "WDS_SECURE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -176,7 +182,7 @@ print(json.dumps(found))
 
 def read_by_energon(folder: Path) -> dict[str, list[Any]]:
     command = [sys.executable, "-W", "ignore", "-c", ENERGON, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
     return found

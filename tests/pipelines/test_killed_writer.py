@@ -16,6 +16,7 @@ import pytest
 from pipelines.packing.verify import verify
 from pipelines.shards import CorpusError, open_corpus
 from tests.pipelines.test_shards import build, files, items
+from tests.processes import exit_code
 
 SAMPLES, SOFT_BYTES = 3, 70_000
 
@@ -99,8 +100,7 @@ def died(root: Path, *, at: int, samples: int = SAMPLES) -> bool:
     context.set_forkserver_preload([__name__, "pyarrow.parquet", "soundfile"])
     child = context.Process(target=write_and_die, args=(root, samples, at))
     child.start()
-    child.join(60)
-    assert child.exitcode in (0, -signal.SIGKILL), f"call {at}: the writer ended with {child.exitcode}"
+    assert exit_code(child) in (0, -signal.SIGKILL), f"call {at}: the writer ended with {child.exitcode}"
     return child.exitcode != 0
 
 

@@ -29,6 +29,7 @@ from pipelines.manifest import CorpusManifest
 from pipelines.packing.export import jsonl
 from pipelines.shards import CorpusError, index_name, members_in, open_corpus
 from tests.pipelines.test_shards import SHARD, build, items
+from tests.processes import PATIENCE_SECONDS
 
 PACKAGES = ("models", "infra", "pipelines", "training")
 ALLOWED = {
@@ -279,7 +280,9 @@ print("\\n".join(f"{event} {what}" for event, what in seen))
 
 def test_reading_opens_files_of_the_corpus_and_starts_nothing(corpus: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", WATCH, str(corpus)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
+    told = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    ).stdout.splitlines()
     assert told
     assert all(line.startswith(f"open {corpus}") for line in told), told
 

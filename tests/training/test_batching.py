@@ -170,16 +170,16 @@ def test_a_step_of_many_lots_has_short_and_long_samples() -> None:
         assert max(lengths) > 2 * min(lengths)
 
 
-@pytest.mark.parametrize(("count", "limit"), [(1_000_000, 0.05), (10_000_000, 1.0)])
+@pytest.mark.parametrize(("count", "limit"), [(1_000_000, 0.5), (10_000_000, 5.0)])
 def test_the_samples_of_a_late_step_are_found_at_once(count: int, limit: float) -> None:
     one = source(count)
     took = []
-    for step in (10, 10_000, 1_000_000):  # the best of three, on a machine that has other work
-        began = time.perf_counter()
+    for step in (10, 10_000, 1_000_000):  # ten times and more of the processor time that each takes
+        began = time.process_time()
         plan = Plan([one], seed=0, seconds_per_step=120.0)
         assert len(plan.step(step)) >= 3
-        took.append(time.perf_counter() - began)
-    assert min(took) < limit
+        took.append(time.process_time() - began)
+    assert max(took) < limit
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 65, 1000, 5000])
@@ -279,7 +279,7 @@ def test_a_million_keys_are_held_out_or_not_in_a_moment() -> None:
     column = pyarrow.array([keys[n : n + 26].decode() for n in range(0, len(keys), 26)])
     began = time.process_time()
     held = lowest(hashes_of(column), share=0.01)
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 1.5  # 0.03; one after the other, they take seconds
     assert held.mean() == pytest.approx(0.01, rel=0.05)
     assert lowest(hashes_of(column[500:].to_pylist()), share=0.01).tolist() == held[500:].tolist()
 

@@ -23,7 +23,7 @@ def endpoint(server: Server, tmp_path: Path) -> Callable[..., Endpoint]:
 
     def make(**changes: Any) -> Endpoint:
         known = {"url": server.url, "model": "listener-1", "folder": str(tmp_path / "captions"), "private": True}
-        known |= {"budget": {"requests": 100}, "backoff_seconds": 0.01, "timeout_seconds": 5, "parallel": 1}
+        known |= {"budget": {"requests": 100}, "backoff_seconds": 0.01, "timeout_seconds": 60, "parallel": 1}
         return Endpoint.model_validate({**known, **changes})
 
     return make

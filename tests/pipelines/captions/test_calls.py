@@ -35,11 +35,11 @@ def test_public_addresses_are_called(address: str) -> None:
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "127.0.0.1", "localhost", "0", "[::1]"])
 def test_other_spellings_of_loopback_are_found_out(host: str) -> None:
     with pytest.raises(ForbiddenAddressError):
-        Caller(timeout_seconds=2).post(f"http://{host}:9/v1", headers={}, body={})
+        Caller(timeout_seconds=60).post(f"http://{host}:9/v1", headers={}, body={})
 
 
 def test_every_address_of_a_name_is_checked(server: Server) -> None:
-    caller = Caller(timeout_seconds=2, private=True, resolve=lambda host, port: ["127.0.0.1", "169.254.169.254"])
+    caller = Caller(timeout_seconds=60, private=True, resolve=lambda host, port: ["127.0.0.1", "169.254.169.254"])
     with pytest.raises(ForbiddenAddressError, match=r"friendly\.example is 169\.254\.169\.254, which is link-local"):
         caller.post(f"http://friendly.example:{server.url.split(':')[2]}", headers={}, body={})
     assert server.asked == []
@@ -47,7 +47,7 @@ def test_every_address_of_a_name_is_checked(server: Server) -> None:
 
 def test_a_name_that_changes_its_address_after_the_check_is_not_asked_again(server: Server) -> None:
     answers = [["127.0.0.1"], ["169.254.169.254"]]
-    caller = Caller(timeout_seconds=2, private=True, resolve=lambda host, port: answers.pop(0))
+    caller = Caller(timeout_seconds=60, private=True, resolve=lambda host, port: answers.pop(0))
     port = server.url.split(":")[2].split("/")[0]
     assert caller.post(f"http://rebinding.example:{port}/v1", headers={}, body={}).status == 200
     assert len(answers) == 1, "resolved once: the checked address is the one that was called"
@@ -55,13 +55,13 @@ def test_a_name_that_changes_its_address_after_the_check_is_not_asked_again(serv
 
 
 def test_the_next_address_is_tried_where_one_refuses(server: Server) -> None:
-    caller = Caller(timeout_seconds=2, private=True, resolve=lambda host, port: ["::1", "127.0.0.1"])
+    caller = Caller(timeout_seconds=60, private=True, resolve=lambda host, port: ["::1", "127.0.0.1"])
     assert caller.post(server.url, headers={}, body={}).status == 200
 
 
 def test_nobody_there_is_a_sentence() -> None:
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1 cannot be reached"):
-        Caller(timeout_seconds=2, private=True).post("http://127.0.0.1:1/v1", headers={}, body={})
+        Caller(timeout_seconds=60, private=True).post("http://127.0.0.1:1/v1", headers={}, body={})
     with pytest.raises(UnreachableError, match="no address"):
         addresses("no-such-host.invalid", 443)
 
@@ -100,10 +100,10 @@ def test_a_certificate_is_held_against_the_name_though_the_address_is_called(tmp
     context.load_cert_chain(cert, key)
     with listening(context) as server:
         port = server.url.split(":")[2].split("/")[0]
-        caller = Caller(2, private=True, ca_file=cert, resolve=lambda host, port: ["127.0.0.1"])
+        caller = Caller(60, private=True, ca_file=cert, resolve=lambda host, port: ["127.0.0.1"])
         assert caller.post(f"https://captions.example:{port}/v1", headers={}, body={}).status == 200
         with pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
             caller.post(f"https://other.example:{port}/v1", headers={}, body={})
-        strict = Caller(2, private=True, resolve=lambda host, port: ["127.0.0.1"])
+        strict = Caller(60, private=True, resolve=lambda host, port: ["127.0.0.1"])
         with pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
             strict.post(f"https://captions.example:{port}/v1", headers={}, body={})

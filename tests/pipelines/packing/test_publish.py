@@ -28,6 +28,7 @@ from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import CorpusError, open_corpus, read_card
 from tests.pipelines.corpora import corpus_of, manifest_of, segment
 from tests.pipelines.test_shards import SHARD, build, items
+from tests.processes import exit_code
 from tests.s3 import Server, first
 
 STEPS = ("stored", "put", "create")
@@ -204,10 +205,9 @@ def test_publisher_killed_between_any_two_calls_shows_no_partial_corpus(corpus: 
         place = target.inside(f"at{at}")
         child = context.Process(target=publish_and_die, args=(corpus, str(place), storage, at))
         child.start()
-        child.join(60)
-        assert child.exitcode in (0, -signal.SIGKILL)
-        if child.exitcode == 0:
+        if exit_code(child) == 0:
             break
+        assert child.exitcode == -signal.SIGKILL
         deaths += 1
         with pytest.raises(CorpusError):
             open_corpus(place)
@@ -230,8 +230,7 @@ def test_full_disk_is_a_sentence_and_the_rest_is_sent_later(
     out = tmp_path / "out"
     child = multiprocessing.get_context("spawn").Process(target=fill, args=(corpus, out))
     child.start()
-    child.join(60)
-    assert child.exitcode == 1
+    assert exit_code(child) == 1
     assert "raise it (ulimit -f) and run the same command again" in capfd.readouterr().err
     assert not list(out.rglob("*.tmp"))
     with pytest.raises(CorpusError):

@@ -250,7 +250,7 @@ def test_uri_that_is_a_url_or_a_command_is_refused(uri: str) -> None:
         place_of(uri)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_pipes_devices_and_folders_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.wav")
     for path, why in ((tmp_path / "x.wav", "pipe"), (Path("/dev/zero"), "device"), (tmp_path, "folder")):
