@@ -235,3 +235,36 @@ def lies_at(path: Path, file: IO[Any]) -> bool:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, *, reading: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder against others who ask so, or while `reading` against those who write; no file is left in it.
+    Yields True once it is ours; without `wait`, False at once where somebody has it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if reading else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+            ours = True
+        except BlockingIOError:
+            ours = False
+        yield ours
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make `folder`, and hold it while it is filled: of two who fill the same one at once, one does.
+
+    Raises: Refused where there is something in it, or somebody else fills it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder}: is no folder; give a new one")
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder, wait=False) as ours:
+        if not ours:
+            raise Refused(f"{folder}: another process writes into it; give a new folder")
+        if any(folder.iterdir()):
+            raise Refused(f"{folder}: is not empty; give a new folder")
+        yield

@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
+from infra.storage import new_folder
 from infra.workflow.node import Refused
 from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from training import checkpoint as checkpoints
+from training.checkpoint import Checkpoint
 from training.engine import trainable
 from training.errand import ERRAND, Errand
 from training.loop import Worker
@@ -27,7 +29,8 @@ def export(stage: Path, *, to: Path, whole: bool = False) -> Path:
     card = dict(bundle.card)
     if not whole:
         bundle.training = {}
-    save_bundle(bundle, to, card=card)
+    with new_folder(to):
+        save_bundle(bundle, to, card=card)
     return to
 
 
@@ -45,16 +48,41 @@ def of_checkpoint(stage: Path) -> Bundle:
         raise Refused(
             f"{stage} has no bundle, and no training was begun there: give the folder of a stage in the store"
         )
-    found = checkpoints.newest(work / "checkpoints", say=lambda line: print(line, file=sys.stderr))
-    if found is None:
-        raise Refused(f"{stage} has no bundle and no whole checkpoint yet")
+    newest_in(work)  # where there is none, before the work
     errand = Errand.of(work)
     plain = errand.manifest.engine.model_copy(update={"name": "plain", "accumulation": 1, "compile": False})
     alone = errand.manifest.model_copy(update={"engine": plain, "workers": 1, "device": "cpu"})
     worker = Worker(Errand(**{**errand.__dict__, "manifest": alone}), World(), print)
-    for name, engine in worker.engines.items():
-        shapes = shapes_of(trainable(engine.player))
-        engine.player.load_state_dict(whole_of(found, name=name, shapes=shapes).weights)
+    step = take_newest(worker, work)
     bundle = worker.made()
-    bundle.card = {**errand.card, "steps": found.step, "unfinished": True}
+    bundle.card = {**errand.card, "steps": step, "unfinished": True}
     return bundle
+
+
+def take_newest(worker: Worker, work: Path) -> int:
+    """Load the weights of the newest whole checkpoint, and say of which step; a stage at work may remove the one that
+    is being read for newer ones.
+
+    Raises: Refused.
+    """
+    while True:
+        found = newest_in(work)
+        try:
+            for name, engine in worker.engines.items():
+                shapes = shapes_of(trainable(engine.player))
+                engine.player.load_state_dict(whole_of(found, name=name, shapes=shapes).weights)
+            return found.step
+        except FileNotFoundError:
+            if found.root.exists():
+                raise
+
+
+def newest_in(work: Path) -> Checkpoint:
+    """The newest whole checkpoint of the stage with this work folder.
+
+    Raises: Refused where there is none.
+    """
+    found = checkpoints.newest(work / "checkpoints", say=lambda line: print(line, file=sys.stderr))
+    if found is None:
+        raise Refused(f"{work.parent} has no bundle and no whole checkpoint yet")
+    return found

@@ -3,16 +3,20 @@
 import datetime
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 
+from infra.storage import owned
 from infra.workflow.node import Refused
 from pipelines.copies.duplicates import Pair, Prints, near_pairs
 from pipelines.copies.prints import HOP_SECONDS, SHORTEST_SECONDS
 from pipelines.hearing.heard import Heard, Set
 from pipelines.policy.tombstones import FILE, Tombstone, append, store_list, store_of
+from pipelines.shards import open_corpus
 
 ROUNDS = 10
 """Of comparing what is left: a sound with many copies shows a few of its pairs at a time."""
@@ -132,13 +136,37 @@ def check_names(sets: Sequence[Set], evaluation: Sequence[Set]) -> None:
 
 
 def write_tombstones(found: Sequence[Copy], sets: Sequence[Set], evaluation: Sequence[Set], *, who: str) -> int:
-    """Hide the copies from readers and later builds: a tombstone a corpus, reason and set that has the other copy.
+    """Hide the copies from readers and later builds: a tombstone a corpus, reason and set that has the other copy. A
+    copy stays where the other one was hidden since they were compared: two who compare at once would hide both.
 
     Raises: Refused, as `check_names` does.
     """
     check_names(sets, evaluation)
+    with ExitStack() as held:
+        for lock in sorted({list_of(item.root).with_name(".dedup.lock") for item in sets}):
+            held.enter_context(owned(lock, waiting=lambda _: None))
+        everything = [*evaluation, *sets]
+        seen = [keys_seen(item) for item in everything]
+        still = [copy for copy in found if copy.kept.name in seen[copy.kept_set + len(evaluation)]]
+        return append_tombstones(still, sets, everything, who=who)
+
+
+def list_of(root: Path) -> Path:
+    """The list that says for all who build what is hidden in the corpus in `root`."""
+    store = store_of(root)
+    return root / FILE if store is None else store_list(store)
+
+
+def keys_seen(item: Set) -> set[str]:
+    """The clips of a set that readers see now."""
+    if item.corpus is None:
+        return {clip.name for clip in item.clips}
+    return {str(key) for key in open_corpus(item.root).rows.columns("key")["key"].to_pylist()}
+
+
+def append_tombstones(found: Sequence[Copy], sets: Sequence[Set], everything: Sequence[Set], *, who: str) -> int:
+    """What `write_tombstones` does, of copies that are to go; `everything`: evaluation sets, then `sets`."""
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    everything = [*evaluation, *sets]
     count = 0
 
     def where(copy: Copy) -> tuple[int, str, int]:
@@ -146,7 +174,7 @@ def write_tombstones(found: Sequence[Copy], sets: Sequence[Set], evaluation: Seq
 
     for (of_set, reason, kept), group in groupby(sorted(found, key=where), key=where):
         keys = tuple(sorted(copy.clip.name for copy in group))
-        item, other = sets[of_set], everything[kept + len(evaluation)]
+        item, other = sets[of_set], everything[kept + len(everything) - len(sets)]
         made = Tombstone(
             field="key",
             values=keys,

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the table of means to stdout, and where the report lies."""
+    from infra.storage import new_folder
     from infra.workflow.node import Refused
     from infra.workflow.single import settings_of, single
     from models.runtime.bundle import find_bundle
@@ -41,7 +42,8 @@ def main(args: argparse.Namespace) -> int:
     made = single("eval", args.manifest, inputs=inputs, overrides=settings_of(args.set), force=args.force)
     place = made.out
     if args.out is not None:
-        shutil.copytree(made.out, args.out)
+        with new_folder(args.out):
+            shutil.copytree(made.out, args.out, dirs_exist_ok=True)
         place = args.out
     facts = json.loads((place / "scores.json").read_text(encoding="utf-8"))
     print("\n".join(lines(facts)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infra.storage import write_json
+from infra.storage import new_folder, write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import Funnel
 from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer
@@ -18,7 +18,7 @@ from pipelines.packing.writer import BLOCK, SPK, finish, plan, write_shard
 from pipelines.policy.scored import schema_of
 from pipelines.policy.spared import Sparing, recordings_gone_in, sparing_of
 from pipelines.policy.tombstones import Withdrawn, tombstones_of
-from pipelines.policy.views import corpus_and_selection
+from pipelines.policy.views import corpus_and_selection, refuse_if_hidden_since
 from pipelines.shards import Corpus, open_corpus, read_card, shard_path
 
 
@@ -50,15 +50,18 @@ def compact(root: Path, out: Path, *, soft_bytes: int) -> dict[str, Any]:
     The bytes of every sound are copied as they are. The ledger keeps its rows; of those that were taken down, no more
     than that they were. Pages and clips to listen to are not copied.
 
-    Raises: Refused where nothing is left or `out` is not empty; CorpusError.
+    Raises: Refused where nothing is left, `out` is not empty, or more was taken down meanwhile; CorpusError.
     """
-    place, _ = corpus_and_selection(root, None)
     corpus = open_corpus(root)
-    if out.exists() and any(out.iterdir()):
-        raise Refused(f"{out}: is not empty; give a new folder")
     if not len(corpus):
         raise Refused(f"{root}: nothing is left of it; remove the folder instead")
-    out.mkdir(parents=True, exist_ok=True)
+    with new_folder(out):
+        return write_version(root, corpus, out, soft_bytes=soft_bytes)
+
+
+def write_version(root: Path, corpus: Corpus, out: Path, *, soft_bytes: int) -> dict[str, Any]:
+    """What `compact` does, in a folder that is ours."""
+    place, _ = corpus_and_selection(root, None)
     left = list(left_of(corpus, place))
     members = sorted({name for item in left for name in item.arrays})
     left = [
@@ -69,8 +72,13 @@ def compact(root: Path, out: Path, *, soft_bytes: int) -> dict[str, Any]:
     if (place / "ledger.parquet").is_file():
         told = write_ledger_of(place, out, corpus)
         facts |= {"funnel": told["hours"]}
-    shards = (write_shard(out, number, items, members=members) for number, items in enumerate(planned))
-    finish(out, name=corpus.name, shards=shards, facts=facts)
+
+    def shards() -> Iterator[dict[str, Any]]:
+        for number, items in enumerate(planned):
+            yield write_shard(out, number, items, members=members)
+        refuse_if_hidden_since(root, corpus, out)  # before the card makes a corpus of it
+
+    finish(out, name=corpus.name, shards=shards(), facts=facts)
     return read_card(out)
 
 

@@ -49,21 +49,8 @@ def publish(root: Path, target: Place, *, say: Callable[[str], None] = lambda _:
 
     Raises: CorpusError where something of it is taken down, a file is damaged, or another corpus is there.
     """
-    from pipelines.policy.spared import told_of_in
-    from pipelines.policy.views import hidden_in
-
     card = read_card(root)
-    hidden = hidden_in(root)
-    if hidden:
-        raise CorpusError(
-            f"{root}: {hidden} of its samples are taken down, and would be published; "
-            "write a version without them first (`stipple corpus compact`)"
-        )
-    if told := told_of_in(root):
-        raise CorpusError(
-            f"{root}: {told} rows of its ledger, and perhaps its page, tell of what was taken down, and would be "
-            "published; write a version without that first (`stipple corpus compact`)"
-        )
+    refuse_hidden(root)
     at = hashlib.sha256(canonical(card).encode()).hexdigest()[:16]
     other = card_at(target)
     if other is not None and other.get("at") != at:
@@ -75,11 +62,29 @@ def publish(root: Path, target: Place, *, say: Callable[[str], None] = lambda _:
     with ThreadPoolExecutor(at_once) as pool:
         new = list(pool.map(lambda file: send(root, folder, file), files))
     sent = [file.bytes for file, was_new in zip(files, new, strict=True) if was_new]
+    refuse_hidden(root)  # it may have been taken down since; what was sent is seen by nobody yet
     text = json.dumps({**card, "at": at}, indent=2, ensure_ascii=False) + "\n"
     won = target.create("corpus.json", text.encode())
     if not won and (other := card_at(target)) is not None and other.get("at") != at:
         raise CorpusError(f"{taken(target, other, card)} (what was sent lies in {folder}, and can be removed)")
     return Published(at=at, sent=len(sent), sent_bytes=sum(sent), there=len(files) - len(sent), won=won)
+
+
+def refuse_hidden(root: Path) -> None:
+    """Raises: CorpusError where something of the corpus is taken down."""
+    from pipelines.policy.spared import told_of_in
+    from pipelines.policy.views import hidden_in
+
+    if hidden := hidden_in(root):
+        raise CorpusError(
+            f"{root}: {hidden} of its samples are taken down, and would be published; "
+            "write a version without them first (`stipple corpus compact`)"
+        )
+    if told := told_of_in(root):
+        raise CorpusError(
+            f"{root}: {told} rows of its ledger, and perhaps its page, tell of what was taken down, and would be "
+            "published; write a version without that first (`stipple corpus compact`)"
+        )
 
 
 def taken(target: Place, other: dict[str, Any], card: dict[str, Any]) -> str:

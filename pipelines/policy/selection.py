@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import Entry, digest
-from infra.storage import replacing, write_json
+from infra.storage import alone_in, replacing, write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import duration
 from pipelines.manifest import CorpusManifest
@@ -116,13 +116,8 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
     if not found.keys:
         worst = max(found.lost, key=lambda reason: found.lost[reason], default="tombstones")
         raise Refused(f"nothing of {root} is left, most often because of {worst}; loosen the policy")
-    if out.exists() and not (out / CARD).is_file() and any(out.iterdir()):
-        raise Refused(f"{out}: is not empty, and not a selection; give a new folder")
-    out.mkdir(parents=True, exist_ok=True)
     card = read_card(root)
     table = pyarrow.table({"key": found.keys, "tier": found.tiers}).sort_by("key")
-    with replacing(out / TABLE) as file:
-        parquet.write_table(table, file, compression="zstd")
     facts = {
         "format": FORMAT,
         "name": name,
@@ -136,7 +131,13 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
         "licenses": sorted(found.licenses),
         "terms": sorted(join(found.licenses)),
     }
-    write_json(out / CARD, facts)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
+        if not (out / CARD).is_file() and any(out.iterdir()):
+            raise Refused(f"{out}: is not empty, and not a selection; give a new folder")
+        with replacing(out / TABLE) as file:
+            parquet.write_table(table, file, compression="zstd")
+        write_json(out / CARD, facts)
     return facts
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from infra.manifest import digest as canonical_digest
 from infra.objects import Folder, Place
+from infra.storage import alone_in
+from infra.workflow.node import Refused
 from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
 from pipelines.shards import CorpusError
 
@@ -93,9 +95,10 @@ def read_selection(folder: Path) -> tuple[dict[str, Any], Any]:
     import pyarrow
     from pyarrow import parquet
 
-    card = selection_card(folder)
     try:
-        table = parquet.read_table(folder / TABLE)
+        with alone_in(folder, reading=True):  # it may be written anew, which is two files
+            card = selection_card(folder)
+            table = parquet.read_table(folder / TABLE)
     except (OSError, pyarrow.ArrowException) as error:
         raise CorpusError(f"{folder}: cannot be read as a selection ({error})") from None
     if selection_digest(card["corpus"]["digest"], table) != card["digest"]:
@@ -181,3 +184,17 @@ def hidden_in(root: Path) -> int:
     from pipelines.shards import open_corpus
 
     return len(open_corpus(root, whole=True)) - len(open_corpus(root))
+
+
+def refuse_if_hidden_since(root: Path, corpus: "Corpus", out: Path) -> None:
+    """Has something been hidden in the corpus (or selection) in `root` since it was opened as `corpus`? Then what was
+    written of it into `out` holds that.
+
+    Raises: Refused
+    """
+    from pipelines.shards import open_corpus
+
+    if open_corpus(root).digest != corpus.digest:
+        raise Refused(
+            f"{out}: more of {corpus.name} was taken down while it was written; remove it, and run this again"
+        )

@@ -1,6 +1,7 @@
 """`stipple corpus export`: a corpus as lhotse, Energon or dots.tts read it."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 FORMATS = ("energon", "jsonl", "lhotse", "lhotse-shar")
@@ -21,17 +22,18 @@ def main(args: argparse.Namespace) -> int:
     Raises: Refused where something is in the folder: of an earlier export, it would be read along.
     """
     from infra.log import say
-    from infra.workflow.node import Refused
+    from infra.storage import new_folder
     from pipelines.cli import corpus_at
     from pipelines.packing.export import WRITERS
+    from pipelines.policy.views import refuse_if_hidden_since
     from pipelines.shards import open_corpus
 
     root = corpus_at(args.corpus)
     in_place = args.format == "energon" and args.out.resolve() == root.resolve()
-    if not in_place and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise Refused(f"{args.out}: is not empty; give a new folder")
     corpus = open_corpus(root)
-    count = WRITERS[args.format](corpus, args.out)
+    with contextlib.nullcontext() if in_place else new_folder(args.out):
+        count = WRITERS[args.format](corpus, args.out)
+    refuse_if_hidden_since(root, corpus, args.out)
     left = len(corpus) - count
     say(f"{corpus.name}@{corpus.digest}: {count} samples" + (f"; {left} without a text are left out" if left else ""))
     print(args.out)

@@ -15,9 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit codes: 0 done, 1 where nothing failed so."""
+    """Exit codes: 0 done, 1 where nothing failed so, or a build is at work there."""
+    from infra.workflow.store import Slot
     from pipelines.funnel import duration
     from pipelines.ledger import failed_units, result_path, sound_path
+    from pipelines.policy.erasing import at_rest
 
     names: Counter[str] = Counter()
     found = {}
@@ -34,9 +36,18 @@ def main(args: argparse.Namespace) -> int:
     if args.dry_run:
         print("nothing was changed (--dry-run)")
         return 0
-    for work, unit, chain in found:
-        result_path(work, unit=unit, chain=chain).unlink()
-        sound_path(work, unit=unit, chain=chain).unlink(missing_ok=True)
+    busy = False
+    for work in sorted({work for work, _, _ in found}):
+        with at_rest(Slot(work.parent)) as free:
+            if not free:
+                busy = True
+                print(f"{work}: in use; say this again when the build there is done")
+                continue
+            for unit, chain in ((unit, chain) for where, unit, chain in found if where == work):
+                result_path(work, unit=unit, chain=chain).unlink()
+                sound_path(work, unit=unit, chain=chain).unlink(missing_ok=True)
+    if busy:
+        return 1
     print("the next build does these units again; where the corpus was finished, it needs --force")
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.storage import (
+    new_folder,
     os_error_sentence,
     owned,
     read_json,
@@ -79,6 +80,16 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
         assert (first, second) == (True, False)
     with owned(tmp_path / ".lock") as again:
         assert again
+
+
+def test_of_two_who_fill_a_new_folder_one_does(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "new"):
+        with pytest.raises(Refused, match="another process writes into it"), new_folder(tmp_path / "new"):
+            pass
+        (tmp_path / "new" / "x.txt").write_text("1")
+    for full, told in (("new", "is not empty"), ("new/x.txt", "is no folder")):
+        with pytest.raises(Refused, match=told), new_folder(tmp_path / full):
+            pass
 
 
 def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
