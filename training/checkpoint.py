@@ -194,12 +194,18 @@ def file_facts(path: Path) -> dict[str, Any] | None:
 
 
 def newest(folder: Path, *, say: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
-    """The newest whole checkpoint; what is torn is named and passed over."""
-    for root in folders(folder):
-        found = opened(root)
+    """The newest whole checkpoint; what is torn is named and passed over. A stage at work may remove some meanwhile,
+    and finish others."""
+    torn = set[Path]()
+    while left := [root for root in folders(folder) if root not in torn]:
+        found = opened(left[0])
         if isinstance(found, Checkpoint):
             return found
-        say(f"checkpoint {root.name} is not whole ({found}); looking at the one before it")
+        if left[0].exists():
+            say(f"checkpoint {left[0].name} is not whole ({found}); looking at the one before it")
+            torn.add(left[0])
+        else:
+            torn.clear()
     return None
 
 

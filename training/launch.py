@@ -151,7 +151,8 @@ class Stopped(RuntimeError):  # noqa: N818 - reads as what happened
 def work(errand: Errand, world: World, say: Callable[[str], None]) -> None:
     """What every worker does. An end that deserves a sentence is written down for the driver; a crash is a crash.
 
-    Raises: Stopped where it is not sure that the other workers end, too. Started again, they end at once.
+    Raises: Stopped where it is not sure that the other workers end, too. Started again, they end at once. Superseded
+    where this attempt has nothing to say any more.
     """
     stopped = Path(errand.work) / STOPPED
     if world.first(stopped.exists()):  # the same for all: a folder on a network looks different from each machine
@@ -160,10 +161,12 @@ def work(errand: Errand, world: World, say: Callable[[str], None]) -> None:
         Worker(errand, world, say).train()
     except Halted as end:
         if world.rank == 0:
+            errand.still_ours()
             write_atomic(Path(errand.work) / HALTED, f"{end}; run it again to go on")
     except SENTENCES as error:
         together = isinstance(error, TOGETHER) or world.size == 1
         if world.rank == 0 or not together:
+            errand.still_ours()
             write_atomic(stopped, json.dumps({"sentence": str(error)}))
         if not together:
             raise Stopped(str(error)) from error

@@ -275,6 +275,7 @@ class Worker:
         from models.runtime.bundle import save_bundle
 
         bundle = self.made()
+        self.errand.still_ours()
         folder = Path(self.errand.out) / "bundle"
         shutil.rmtree(folder, ignore_errors=True)
         save_bundle(bundle, folder, card={**self.errand.card, "steps": self.manifest.steps})

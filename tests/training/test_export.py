@@ -10,7 +10,10 @@ import torch
 from infra.manifest import load, parse
 from infra.workflow.node import Refused
 from models.runtime.bundle import load_bundle
+from training import checkpoint as checkpoints
+from training import export as exporting
 from training import plan
+from training.checkpoint import Checkpoint
 from training.export import export
 from training.manifest import MODELS, StageManifest
 
@@ -47,6 +50,57 @@ def test_a_checkpoint_of_any_engine_becomes_a_bundle(runs: Any, tmp_path: Path, 
     assert not (official / "training").exists()
     with pytest.raises(Refused, match="is not empty"):
         export(tmp_path / "stage", to=tmp_path / "bundle")
+
+
+def test_a_checkpoint_that_the_stage_removes_meanwhile_is_passed_over_for_a_newer_one(
+    runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a stage at work, when it saves and removes during an export, then that takes one that is there."""
+    shutil.copytree(runs.at("cut", "plain"), tmp_path / "stage" / "work")
+    folder = tmp_path / "stage" / "work" / "checkpoints"
+
+    class Slow(exporting.Worker):
+        """While it is made, the stage has gone on."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            shutil.copytree(folder / "step-00000006", folder / "step-00000009")
+            (folder / "step-00000006").rename(tmp_path / "removed")
+
+    usual, gone = exporting.whole_of, folder / "step-00000009"
+
+    def whole_of(found: Checkpoint, **more: Any) -> Any:
+        """And again while one is read."""
+        if gone.exists():
+            gone.rename(folder / "step-00000012")
+        return usual(found, **more)
+
+    monkeypatch.setattr(exporting, "Worker", Slow)
+    monkeypatch.setattr(exporting, "whole_of", whole_of)
+    written = export(tmp_path / "stage", to=tmp_path / "bundle", whole=True)
+    saved = saved_in(folder / "step-00000012" / "net")
+    assert torch.equal(load_bundle(written).training["toy"]["guess.0.weight"], saved["guess.0.weight"])
+
+
+def test_the_newest_checkpoint_is_found_though_the_stage_finishes_one_and_removes_another_meanwhile(
+    runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs.at("cut", "plain"), tmp_path / "work")
+    folder, usual = tmp_path / "work" / "checkpoints", checkpoints.opened
+    (folder / "step-00000006" / "done-0.json").rename(tmp_path / "done")  # of the last one, it is still being written
+    told: list[str] = []
+
+    def opened(root: Path) -> Checkpoint | str:
+        if root.name == "step-00000003" and (tmp_path / "done").exists():
+            (tmp_path / "done").rename(folder / "step-00000006" / "done-0.json")
+            shutil.rmtree(root)
+        return usual(root)
+
+    monkeypatch.setattr(checkpoints, "opened", opened)
+    found = checkpoints.newest(folder, say=told.append)
+    assert found is not None
+    assert found.step == 6
+    assert told == ["checkpoint step-00000006 is not whole (done-0.json is missing); looking at the one before it"]
 
 
 def test_a_folder_without_training_is_a_sentence(tmp_path: Path) -> None:

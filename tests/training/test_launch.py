@@ -22,7 +22,10 @@ from infra.workflow.fingerprint import code_of
 from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from training.cli import corpora_of
-from training.launch import CODE, STOPPED, Stopped, errand_of, run, work
+from training.data.stream import DataError
+from training.errand import Superseded
+from training.launch import CODE, HALTED, STOPPED, Stopped, errand_of, run, work
+from training.loop import Halted, Worker
 from training.manifest import MODELS, StageManifest
 from training.report import missed
 from training.steplog import StepLog, read_log
@@ -104,8 +107,6 @@ def test_a_finished_stage_run_again_only_writes_its_bundle(job: Callable[..., Jo
 def test_a_stage_asked_to_stop_saves_its_step_and_goes_on_from_there(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.loop import Worker
-
     whole = run(job(TOY, work="whole"))
     inner = Worker.step
 
@@ -313,9 +314,6 @@ def test_workers_that_are_started_again_after_a_sentence_do_nothing(job: Callabl
 
 
 def test_a_worker_of_an_earlier_attempt_cannot_write(job: Callable[..., Job]) -> None:
-    from training.errand import Superseded
-    from training.loop import Worker
-
     toy = job(TOY)
     assert isinstance(toy.manifest, StageManifest)
     errand = errand_of(toy, toy.manifest)
@@ -325,3 +323,27 @@ def test_a_worker_of_an_earlier_attempt_cannot_write(job: Callable[..., Job]) ->
     with pytest.raises(Superseded):
         worker.save(1)
     assert not list((toy.work / "checkpoints").glob("*/done-0.json"))
+    with pytest.raises(Superseded):
+        worker.write_bundle()
+    assert not (toy.out / "bundle").exists()
+
+
+@pytest.mark.parametrize(("end", "word"), [(Halted("stopped"), HALTED), (DataError("a shard is torn"), STOPPED)])
+def test_a_worker_of_an_earlier_attempt_does_not_end_a_later_one(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, end: Exception, word: str
+) -> None:
+    toy = job(TOY)
+    assert isinstance(toy.manifest, StageManifest)
+    errand = errand_of(toy, toy.manifest)
+
+    class Ends:  # while another attempt begins
+        def __init__(self, *words: object) -> None:
+            (toy.work / "attempt").write_text("a newer one")
+
+        def train(self) -> None:
+            raise end
+
+    monkeypatch.setattr("training.launch.Worker", Ends)
+    with pytest.raises(Superseded):
+        work(errand, World(), print)
+    assert not (toy.work / word).exists()
