@@ -160,7 +160,7 @@ def options(manifest: ClusterManifest, *, scratch: Path) -> dict[str, Any]:
         "logging_level": logging.ERROR,
     }
     if manifest.address == "local":
-        folder = manifest.temp_dir or Path(tempfile.gettempdir()) / f"stipple-ray-{os.getuid()}"
+        folder = manifest.temp_dir or sessions_folder()
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         chosen |= {"include_dashboard": False, "_temp_dir": str(folder)}
@@ -170,6 +170,13 @@ def options(manifest: ClusterManifest, *, scratch: Path) -> dict[str, Any]:
     elif INSIDE_A_JOB not in os.environ:
         chosen["runtime_env"] = {"working_dir": str(package(scratch))}
     return chosen
+
+
+def sessions_folder() -> Path:
+    """Among the temporary files, or in /tmp where sockets would get too long a name: Ray adds 64 characters to it."""
+    name = f"stipple-ray-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / name
+    return folder if len(os.fsencode(folder)) <= 107 - 64 else Path("/tmp") / name
 
 
 def package(folder: Path) -> Path:

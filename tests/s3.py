@@ -27,7 +27,7 @@ class Server:
 
     def bucket(self, path: str = "corpora/some/where", **storage: Any) -> Bucket:
         """A prefix of the bucket that the server has."""
-        told = {"endpoint": self.url, "region": "us-east-1", "timeout_seconds": 10, "retries": 2, **storage}
+        told = {"endpoint": self.url, "region": "us-east-1", "timeout_seconds": 60, "retries": 2, **storage}
         return Bucket(f"s3://{path}", Storage(**told))
 
     def wrap(self, app: Any) -> Any:

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from infra.cluster import INSIDE_A_JOB, SHIPPED, Cluster, ClusterManifest, kept_from_children, options, package, sweep
+from infra.cluster import (
+    INSIDE_A_JOB,
+    SHIPPED,
+    Cluster,
+    ClusterManifest,
+    kept_from_children,
+    options,
+    package,
+    sessions_folder,
+    sweep,
+)
 from infra.storage import ROOT
 
 
@@ -49,6 +59,14 @@ def test_sessions_of_dead_processes_are_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert not dead.exists()
     assert alive.exists()
+
+
+def test_sockets_have_short_names_wherever_temporary_files_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"stipple-ray-{os.getuid()}"
+    monkeypatch.setattr("tempfile.tempdir", "/scratch/job.12345")
+    assert sessions_folder() == Path("/scratch/job.12345") / name
+    monkeypatch.setattr("tempfile.tempdir", "/scratch/a-user-with-a-long-name/job.12345")
+    assert sessions_folder() == Path("/tmp") / name
 
 
 def test_a_cluster_of_no_cpus_is_refused() -> None:

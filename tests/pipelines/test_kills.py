@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pipelines.shards import open_corpus
 
 pytestmark = pytest.mark.system
 
+Popen = Callable[..., "subprocess.Popen[str]"]
 DRIVER = Path(__file__).with_name("drive_build.py")
 ROOT = DRIVER.parents[2]
 KILLS = 100
@@ -80,21 +81,17 @@ def add_machine(cluster: Cluster, place: Path, *, wait: bool = True) -> None:
 class Nemesis:
     """Kills what belongs to a build, by a seeded plan, and watches what a reader would see meanwhile."""
 
-    def __init__(self, cluster: Cluster, whole: Path, catalog: Path) -> None:
-        self.cluster, self.whole, self.catalog = cluster, whole, catalog
+    def __init__(self, cluster: Cluster, whole: Path, catalog: Path, popen: Popen) -> None:
+        self.cluster, self.whole, self.catalog, self.popen = cluster, whole, catalog, popen
         self.place = Path(cluster.head_node.get_temp_dir_path())
         self.chance = random.Random(SEED)
         self.kills: Counter[str] = Counter()
         self.right = {path.name: file_digest(path) for path in (whole / "out").rglob("*.tar")}
 
     def drive(self, folder: Path) -> "subprocess.Popen[str]":
+        words = [sys.executable, str(DRIVER), self.cluster.address, str(self.catalog), str(folder)]
         with (folder / "told.txt").open("a") as told:
-            return subprocess.Popen(
-                [sys.executable, str(DRIVER), self.cluster.address, str(self.catalog), str(folder)],
-                stdout=subprocess.PIPE,
-                stderr=told,
-                text=True,
-            )
+            return self.popen(words, stdout=subprocess.PIPE, stderr=told, text=True)
 
     def build(self, folder: Path) -> str:
         """Build in `folder`, killing all the while until enough is killed; the driver is started again when it dies."""
@@ -168,9 +165,9 @@ def samples(root: Path) -> dict[str, tuple[Any, ...]]:
     return {key: corpus.members(number) for number, key in enumerate(keys)}
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_nothing_is_lost_doubled_or_changed_by_a_hundred_kills(
-    machines: Cluster, catalog: Path, tmp_path: Path
+    machines: Cluster, catalog: Path, tmp_path: Path, popen: Popen
 ) -> None:
     whole = tmp_path / "0" / "whole"
     whole.mkdir(parents=True)
@@ -180,7 +177,7 @@ def test_nothing_is_lost_doubled_or_changed_by_a_hundred_kills(
         text=True,
     )
     assert undisturbed.returncode == 0, undisturbed.stderr
-    nemesis = Nemesis(machines, whole, catalog)
+    nemesis = Nemesis(machines, whole, catalog, popen)
     expected, builds = samples(whole), 0
     assert len(expected) == 54
     while nemesis.kills.total() < KILLS:

@@ -16,6 +16,8 @@ sys.path.insert(0, str(HERE))
 
 from speech import build_corpus  # noqa: E402
 
+from tests.processes import starting  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,23 +63,20 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
     def run(task: str, *, world: int, **arguments: Any) -> list[Any]:
         place = tmp_path_factory.mktemp("ranks")
         words = [task, str(world), str(place / "store"), str(place / "answer"), json.dumps(arguments, default=str)]
-        started = [
-            subprocess.Popen(
-                [sys.executable, str(HERE / "ranks.py"), str(rank), *words],
-                cwd=ROOT,
-                env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(world)
-        ]
-        try:
-            told = [process.communicate(timeout=500)[0] for process in started]
-        finally:
-            for process in started:
-                process.kill()
-        assert [process.returncode for process in started] == [0] * world, "\n".join(told)
+        with starting() as popen:
+            processes = [
+                popen(
+                    [sys.executable, str(HERE / "ranks.py"), str(rank), *words],
+                    cwd=ROOT,
+                    env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                for rank in range(world)
+            ]
+            told = [process.communicate(timeout=500)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0] * world, "\n".join(told)
         return [json.loads(Path(f"{place / 'answer'}.{rank}").read_text()) for rank in range(world)]
 
     return run
