@@ -133,6 +133,9 @@ def check_types(request: Request) -> None:
         raise RequestError(f"cancelled must be a function, but is {request.cancelled!r}")
 
 
+HALF = "U+%04X, which is half of a surrogate pair"
+
+
 def check_text(text: str, *, what: str = "the text", empty: bool = False, limit: int = MAX_CHARACTERS) -> None:
     """Raises: RequestError for no text, too much of it, or signs that are not text."""
     if not isinstance(text, str):
@@ -142,7 +145,9 @@ def check_text(text: str, *, what: str = "the text", empty: bool = False, limit:
     if len(text) > limit:
         raise RequestError(f"{what} has {len(text)} characters, and at most {limit} are taken; split it")
     for place, sign in enumerate(text):
-        if unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\r\t":
+        if unicodedata.category(sign) == "Cs":
+            raise RequestError(f"{what} has {HALF % ord(sign)}, at position {place}; join the two halves")
+        if unicodedata.category(sign) == "Cc" and sign not in "\n\r\t":
             raise RequestError(f"{what} has the control character U+{ord(sign):04X} at position {place}; take it out")
 
 

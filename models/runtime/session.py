@@ -2,6 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from numbers import Integral
+from threading import RLock
 from typing import TYPE_CHECKING, Unpack
 
 import torch
@@ -11,7 +13,7 @@ from models.backbone.config import StreamingConfig
 from models.runtime.batch import Step
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError
-from models.runtime.request import FinishReason, Options, Request, check_text
+from models.runtime.request import HALF, MAX_CHARACTERS, FinishReason, Options, Request, check_text
 from models.runtime.speaking import Opening, Speaking, begin, check_positions, not_finite, sampler_of, speaking_parts
 from models.runtime.static_speaking import StaticSpeaking, static_speaking
 from models.runtime.stream import Chunk, Speaker
@@ -33,7 +35,8 @@ class Session:
 
     `push` text in parts, cut anywhere, and `finish` it; both give chunks to play, made as they are asked for. How many
     text tokens are read before each patch is the model's own cadence (`streaming` in config.json). Without a recording
-    to continue, the first patch is silence, as officially; `initial_silence` says how many are.
+    to continue, the first patch is silence, as officially; `initial_silence` says how many are. Text may come and
+    chunks be asked for in different threads.
     """
 
     def __init__(self, bundle: "Bundle", *, initial_silence: int | None = None, **options: Unpack[Options]) -> None:
@@ -47,6 +50,8 @@ class Session:
             raise RequestError("text that comes in parts cannot be normalized; normalize it before, or leave that out")
         if options.get("language") == AUTOMATIC:
             raise RequestError("the language of text that comes in parts cannot be detected; name it, or leave it out")
+        if initial_silence is not None and not isinstance(initial_silence, Integral):
+            raise RequestError(f"initial_silence is {initial_silence!r}; give a number of patches, 0 to {SILENCE}")
         self.bundle, self.text = bundle, ""
         options["template"] = tokens.INTERLEAVED_TEMPLATE
         self.request = Request(text="-", **options)
@@ -56,11 +61,18 @@ class Session:
         self.quotas = tokens.quotas(self.cadence)
         self.quota = next(self.quotas)
         self.reader, self.words = Increments(bundle.tokenizer), deque[int]()
+        self.half = ""
+        """The first half of a surrogate pair, where the text was cut behind it."""
         self.speaker, self.made, self.called_off = Speaker(bundle), 0, False
+        self.lock = RLock()
+        """Held while text is taken or a patch is made."""
+        self.unheard = deque[Chunk]()
+        self.limit, self.read = self.request.max_patches, False
+        """Patches at most once the text is over; whether all of it has been read."""
         self.finish_reason: FinishReason | None = None
-        """How the session ended; None as long as it goes on."""
+        """How the session ended; None as long as something is left to make."""
         self.last: Iterator[Chunk] | None = None
-        """What is left to speak, once the text is over."""
+        """What is left to hear, once the text is over."""
         voice = voice_of(bundle, self.request, self.draws)
         self.speaking = self.begin(voice)
         self.silence = (0 if voice.continues else 1) if initial_silence is None else initial_silence
@@ -114,27 +126,35 @@ class Session:
         return torch.split(latent_1FD[0], self.bundle.config.patch_size)[:count]
 
     def push(self, text: str) -> Iterator[Chunk]:
-        """Read more of the text; what can be spoken of it.
+        """Read more of the text; what can be spoken of it. A sign may be cut in the middle of its surrogate pair.
 
         Raises: RequestError when the text is over or the session has ended, or for text that cannot be read.
         """
-        self.check_open()
-        check_text(text, empty=True)
-        check_text(self.text + text, empty=True)
-        self.text += text
-        return self.push_ids(self.reader.push(text))
+        with self.lock:
+            self.check_open()
+            whole, half = whole_signs(self.half + text) if isinstance(text, str) else (text, "")
+            self.half = ""
+            check_text(whole, empty=True)
+            if len(self.text) + len(whole) > MAX_CHARACTERS:
+                raise RequestError(
+                    f"the text of this session would have {len(self.text) + len(whole)} characters, and at most "
+                    f"{MAX_CHARACTERS} are taken; finish it, and start another one"
+                )
+            self.text, self.half = self.text + whole, half
+            return self.push_ids(self.reader.push(whole))
 
     def push_ids(self, ids: Sequence[int]) -> Iterator[Chunk]:
         """The same for text tokens of this bundle's tokenizer.
 
         Raises: RequestError when the text is over or the session has ended, or for what is no token.
         """
-        self.check_open()
-        count = len(self.bundle.tokenizer)
-        if strange := [token for token in ids if not 0 <= token < count]:
-            raise RequestError(f"{strange[0]} is no token of this model, which has {count}")
-        self.words += ids
-        return self.ready()
+        with self.lock:
+            self.check_open()
+            count = len(self.bundle.tokenizer)
+            if strange := [token for token in ids if not isinstance(token, Integral) or not 0 <= token < count]:
+                raise RequestError(f"{strange[0]} is no token of this model, which has {count}")
+            self.words += ids
+            return self.chunks(to_end=False)
 
     def check_open(self) -> None:
         """Raises: RequestError where no more text is taken."""
@@ -144,55 +164,59 @@ class Session:
             raise RequestError("finish() was called, so the text of this session is over; start another one")
 
     def finish(self) -> Iterator[Chunk]:
-        """The text is over; what is left to speak of it, up to the last chunk. Nothing where the session has ended.
+        """The text is over; what is left to hear of it, up to the last chunk.
 
         Called again, it gives the same iterator.
 
-        Raises: RequestError when there was no text.
+        Raises: RequestError when there was no text, or half a sign is left of it.
         """
-        if self.finish_reason is not None:
-            return iter(())
-        if not self.text.strip() and not self.words and not self.made:
-            raise RequestError("there is no text to speak; push at least one word before finish()")
-        if self.last is None:
-            self.words += self.reader.finish()
-            self.last = self.rest()
-        return self.last
+        with self.lock:
+            if self.last is None and self.finish_reason is None:
+                if self.half:
+                    raise RequestError(f"the text ends with {HALF % ord(self.half)}; push the other half, or cancel()")
+                if not self.text.strip() and not self.words and not self.made:
+                    raise RequestError("there is no text to speak; push at least one word before finish()")
+                self.words += self.reader.finish()
+                if self.text.strip():  # of token ids we do not know what they say
+                    self.limit = self.request.limit(self.bundle.config.patches_per_second, text=self.text)
+            if self.last is None:
+                self.last = self.chunks(to_end=True)
+            return self.last
 
     def cancel(self) -> Iterator[Chunk]:
-        """End now: nothing more is made, and the last chunk is what was held back of what had been made."""
+        """End now: nothing more is made, and what was made and not heard yet is the rest, up to the last chunk.
+
+        From another thread than the one that listens, it ends the speech at the next patch; who asks first gets the
+        rest.
+        """
         self.called_off = True
-        return self.ready()
+        return self.chunks(to_end=False)
 
-    def ready(self) -> Iterator[Chunk]:
-        """Speak as long as enough text is there for another patch."""
-        while self.finish_reason is None:
-            if self.ended_early():
-                yield from self.close("cancelled")
-            elif len(self.words) < self.quota:
-                return
-            else:
-                self.speaking.advance([[self.words.popleft() for _ in range(self.quota)]])
-                self.quota = next(self.quotas)
-                yield from self.speak(limit=self.request.max_patches, stops=False)
+    def chunks(self, *, to_end: bool) -> Iterator[Chunk]:
+        """Chunks as they are made; each is handed out once, to whoever asks next."""
+        while (chunk := self.next_chunk(to_end=to_end)) is not None:
+            yield chunk
 
-    def rest(self) -> Iterator[Chunk]:
-        """Speak what is left, then until the stop head or the maximum ends it."""
-        yield from self.ready()
-        words = [*self.words, self.special.text_end]
-        self.words.clear()
-        limit = self.request.max_patches
-        if self.text.strip():  # of token ids we do not know what they say
-            limit = self.request.limit(self.bundle.config.patches_per_second, text=self.text)
-        while self.finish_reason is None:
-            if self.ended_early():
-                yield from self.close("cancelled")
-            else:
-                self.speaking.advance([words])
-                words = []
-                yield from self.speak(limit=limit, stops=True)
+    def next_chunk(self, *, to_end: bool) -> Chunk | None:
+        """Speak until there is something to hear; None where the text does not allow another patch, or all is said."""
+        with self.lock:
+            while not self.unheard and self.finish_reason is None:
+                if self.called_off or (self.request.cancelled is not None and self.request.cancelled()):
+                    self.close("cancelled")
+                elif len(self.words) >= self.quota and not self.read:
+                    self.speaking.advance([[self.words.popleft() for _ in range(self.quota)]])
+                    self.quota = next(self.quotas)
+                    self.speak(limit=self.request.max_patches, stops=False)
+                elif to_end:
+                    self.speaking.advance([[] if self.read else [*self.words, self.special.text_end]])
+                    self.words.clear()
+                    self.read = True
+                    self.speak(limit=self.limit, stops=True)
+                else:
+                    return None
+            return self.unheard.popleft() if self.unheard else None
 
-    def speak(self, *, limit: int, stops: bool) -> Iterator[Chunk]:
+    def speak(self, *, limit: int, stops: bool) -> None:
         """One more patch; `stops`: whether the stop head is asked about it."""
         self.speaking.sample([self.draws])
         probability = float(self.speaking.stop_probability()) if stops else 0.0
@@ -206,18 +230,14 @@ class Session:
         finish: FinishReason | None = "length" if self.made >= limit else None
         if probability > self.request.stop_threshold:
             finish = "stop"
+        self.unheard += self.speaker.say(Step(raw_KD, probability, finish))
         self.finish_reason = finish
-        yield from self.speaker.say(Step(raw_KD, probability, finish))
 
-    def ended_early(self) -> bool:
-        """Whether the session was called off."""
-        return self.called_off or (self.request.cancelled is not None and self.request.cancelled())
-
-    def close(self, reason: FinishReason) -> Iterator[Chunk]:
+    def close(self, reason: FinishReason) -> None:
         """End without another patch."""
-        self.finish_reason = reason
         width = self.bundle.config.latent_dim
-        yield from self.speaker.say(Step(torch.zeros(0, width), 0.0, reason))
+        self.unheard += self.speaker.say(Step(torch.zeros(0, width), 0.0, reason))
+        self.finish_reason = reason
 
 
 def chunked(order: Sequence[int], *, at: int) -> list[list[int]]:
@@ -229,3 +249,10 @@ def chunked(order: Sequence[int], *, at: int) -> list[list[int]]:
         else:
             chunks[-1].append(token)
     return chunks
+
+
+def whole_signs(text: str) -> tuple[str, str]:
+    """Text whose surrogate pairs are joined, and the first half of a pair that it ends with."""
+    half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+    whole = text[: len(text) - len(half)].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return whole, half

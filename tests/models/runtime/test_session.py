@@ -1,6 +1,8 @@
 """Sessions: text in any parts gives one speech, audio comes as soon as it can, and every end has a reason."""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -195,7 +197,61 @@ def test_text_is_over_once_and_for_all_when_finish_was_called(small: Bundle) -> 
     assert torch.equal(joined([*begun, *spoken.finish()]), expected)
 
 
-@pytest.mark.parametrize("token", [99999, -1])
-def test_what_is_no_token_is_a_sentence(small: Bundle, token: int) -> None:
+@pytest.mark.parametrize("token", [99999, -1, 1.5])
+def test_what_is_no_token_is_a_sentence(small: Bundle, token: Any) -> None:
     with pytest.raises(RequestError, match=f"{token} is no token of this model, which has {len(small.tokenizer)}"):
         session(small).push_ids([1, token])
+
+
+def test_sign_that_is_cut_between_its_two_halves_is_one_sign(small: Bundle) -> None:
+    parts = ["Well \ud83d", "", "\ude00 who is \ud83d", "\ude00\ud83d\ude00 it?"]
+    whole = joined(in_parts(session(small), ["Well \U0001f600 who is \U0001f600\U0001f600 it?"]))
+    assert torch.equal(joined(in_parts(session(small), parts)), whole)
+
+
+def test_half_a_sign_is_a_sentence_and_the_session_can_go_on(small: Bundle) -> None:
+    spoken = session(small)
+    spoken.push("Well, \ud83d")
+    with pytest.raises(RequestError, match=r"the text ends with U\+D83D, which is half of a surrogate pair"):
+        spoken.finish()
+    with pytest.raises(RequestError, match=r"the text has U\+D83D, which is half of a surrogate pair, at position 0"):
+        spoken.push("who is it?")
+    spoken.push("who is it?")
+    assert torch.equal(joined(list(spoken.finish())), joined(in_parts(session(small), [TEXT])))
+
+
+def test_what_was_made_and_not_heard_is_the_rest_of_an_ended_session(small: Bundle) -> None:
+    whole = joined(list(session(small, max_patches=5).push("Hello you there")))
+    spoken, heard = session(small, max_patches=5), []
+    for chunk in spoken.push("Hello you there"):
+        heard.append(chunk)
+        if spoken.finish_reason:
+            break
+    assert torch.equal(joined([*heard, *spoken.finish()]), whole)
+
+
+def test_cancel_from_another_thread_ends_the_speech_once(small: Bundle) -> None:
+    spoken, heard, begun = session(small, max_patches=200, num_steps=1), [], threading.Event()
+
+    def listen() -> None:
+        spoken.push(TEXT)
+        for chunk in spoken.finish():
+            heard.append(chunk)
+            begun.set()
+
+    with ThreadPoolExecutor() as pool:
+        listening = pool.submit(listen)
+        assert begun.wait(60)
+        rest = list(spoken.cancel())
+        listening.result()
+    assert [chunk.finish_reason for chunk in [*heard, *rest] if chunk.finish_reason] == ["cancelled"]
+    assert len(joined(heard + rest)) == spoken.made * PATCH < 200 * PATCH
+
+
+def test_session_takes_so_many_characters_and_says_how_many_there_would_be(small: Bundle) -> None:
+    spoken = session(small)
+    spoken.push("word " * 819)
+    with pytest.raises(RequestError, match="would have 4105 characters, and at most 4096 are taken; finish it"):
+        spoken.push("more words")
+    with pytest.raises(RequestError, match=r"initial_silence is 2\.5"):
+        session(small, initial_silence=2.5)
