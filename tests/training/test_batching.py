@@ -135,6 +135,9 @@ def test_shares_go_with_a_power_of_hours_and_repeats_are_capped() -> None:
     most = shares([large, small], Data(**data, hours_power=0.5, max_epochs=4), steps=100)
     assert most[1] == pytest.approx(4 * hours[1] / hours[0])
     assert sum(most) == pytest.approx(1)
+    heavy = replace(small, weight=9.0)  # a weight does not lift the cap
+    assert shares([large, heavy], Data(**data), steps=100) == [0.1, 0.9]
+    assert shares([large, heavy], Data(**data, max_epochs=4), steps=100)[1] == pytest.approx(most[1])
     plan = Plan([large, small], 0, data["seconds_per_step"], shares=most, pool_samples=500)
     seen = Counter(pick for step in range(100) for pick in plan.step(step) if pick.part == 1)
     assert set(seen) == {Pick(1, number) for number in range(40)}
@@ -261,6 +264,16 @@ def test_filters_text_and_held_out_samples(corpus: Path) -> None:
     }
     assert not set(found.numbers) & set(found.held_out)
     assert len(found.held_out) >= 1
+
+
+def test_a_clip_too_long_for_its_text_is_left_out_where_text_is_needed_and_cropped_elsewhere(corpus: Path) -> None:
+    data = Data(seconds_per_step=10, max_clip_seconds=2.5, held_out=0)
+    long = {n for n, seconds in enumerate(open_corpus(corpus).seconds) if seconds > 2.5}
+    (spoken,) = open_sources(data, folders={"data": corpus}, needs_text=True)
+    (heard,) = open_sources(data, folders={"data": corpus}, needs_text=False)
+    assert long
+    assert long <= set(heard.numbers.tolist())
+    assert not long & set(spoken.numbers.tolist())
 
 
 def test_a_held_out_key_stays_held_out_in_a_larger_corpus() -> None:

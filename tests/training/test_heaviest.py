@@ -36,10 +36,14 @@ def worker(corpus: Path, folder: Path, **changes: Any) -> Worker:
 
 def test_no_micro_batch_of_the_stage_is_heavier(corpus: Path, tmp_path: Path) -> None:
     plan = worker(corpus, tmp_path / "a").plan
-    most = weight(plan, heaviest(plan, steps=9, groups=2))
     all_of_them = [share for step in range(9) for share in plan.share(step, rank=0, world=1, accumulation=2)]
-    assert most == max(weight(plan, share) for share in all_of_them)
-    assert most > min(weight(plan, share) for share in all_of_them)
+    lengths = [[plan.lengths(pick) for pick in share.picks] for share in all_of_them]
+    padded = [max(patches) * len(patches) for patches in lengths]
+    found = heaviest(plan, steps=9, groups=2)
+    assert found == all_of_them[padded.index(max(padded))]
+    assert weight(plan, found) == (max(padded), max(map(plan.lengths, found.picks)))
+    assert len({max(patches) for patches in lengths}) > 1
+    assert max(padded) > max(map(max, lengths)), "several samples are heavier than the longest one"
 
 
 def test_trying_it_changes_nothing(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +58,18 @@ def test_trying_it_changes_nothing(corpus: Path, tmp_path: Path, monkeypatch: py
         assert all(p.grad is None and p.requires_grad for p in player.parameters())
     reports = [[w.step(step, micros) for step, micros, _, _ in w.batches(0)] for w in (one, other)]
     assert reports[0] == reports[1]
+
+
+def test_buffers_and_gradients_are_as_before_once_it_was_tried() -> None:
+    own, other = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    with trying.untouched(own, [other]):
+        other(own(torch.randn(8, 3, generator=torch.Generator().manual_seed(0)))).square().sum().backward()
+        assert not torch.equal(own.running_mean, before["running_mean"])
+        assert not any(p.requires_grad for p in other.parameters())
+    for module in (own, other):
+        assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+        assert all(p.grad is None and p.requires_grad for p in module.parameters())
 
 
 def test_what_does_not_fit_is_a_sentence_before_the_first_step(
