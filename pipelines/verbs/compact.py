@@ -19,7 +19,7 @@ def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 where nothing is left."""
     from pipelines.cli import corpus_at, told_of
     from pipelines.packing.compact import compact
-    from pipelines.policy.tombstones import store_of
+    from pipelines.policy.tombstones import store_of, tombstones_of
     from pipelines.policy.views import corpus_and_selection
 
     root = corpus_at(args.corpus)
@@ -27,6 +27,8 @@ def main(args: argparse.Namespace) -> int:
     print(f"{card['name']}@{card['digest']}: {told_of(card)}, from {card['compacted_from']}")
     print(f"{args.out}")
     place, _ = corpus_and_selection(root, None)
+    if not tombstones_of(place):
+        return 0
     held = [str(place)] if store_of(place) is None else [str(place.parent), f"{place.absolute().parents[1]}/*/work"]
     print(f"the bytes that were taken down are still in {' and '.join(held)}: remove by hand what is not needed")
     return 0

@@ -95,6 +95,14 @@ def test_command_says_where_the_bytes_still_are(
         compact(corpus, tmp_path / "none", soft_bytes=1)
 
 
+def test_command_speaks_of_no_takedown_where_there_was_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = corpus_of(tmp_path / "toy", SEGMENTS)
+    assert main(["corpus", "compact", str(root), "--out", str(tmp_path / "new")]) == 0
+    told = capsys.readouterr().out
+    assert "9 samples in 1 shard, from toy@" in told
+    assert "taken down" not in told
+
+
 def test_arrays_beside_the_sound_go_along(tmp_path: Path) -> None:
     latents = npy_of(np.arange(24, dtype=np.float32).reshape(2, 4, 3))
     spool, made = tmp_path / "spool", []
