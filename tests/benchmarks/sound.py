@@ -3,7 +3,7 @@
 python tests/benchmarks/sound.py [upsampling] [low_pass] [gate] [enhancement]
 """
 
-import sys
+import argparse
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,6 +156,13 @@ TABLES: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    for table in sys.argv[1:] or list(TABLES):
+    parser = argparse.ArgumentParser(
+        description="What the measures of sound find on the recordings beside the checkout."
+    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)} (default: all)")
+    asked = parser.parse_args().tables
+    if unknown := [table for table in asked if table not in TABLES]:
+        parser.error(f"no table {unknown[0]}; there are: {', '.join(TABLES)}")
+    for table in asked or list(TABLES):
         print(f"\n{table}: {TABLES[table].__doc__}")
         TABLES[table]()
