@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"\b(?:manifests|tests|infra|models|training|pipelines)/[\w./*-]+\.(?:yaml|py|sh|txt|md)\b")
+COMMAND = re.compile(r"\bstipple ((?!\w+ \.\.\.)[a-z](?:(?!stipple )[^`\n·])*)")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 NAMED_TEST = re.compile(r"`((?:pipelines|models|training|infra|system)/[\w./*-]*)`")
 
 
@@ -18,6 +20,22 @@ def test_links_and_files_of_a_document_are_there(document: Path) -> None:
     missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
     missing += [path for path in PATH.findall(text) if not [*ROOT.glob(path), *document.parent.glob(path)]]
     assert missing == []
+
+
+def test_commands_of_the_documents_are_there_and_every_command_is_in_one() -> None:
+    """`tests/golden/commands.txt` holds those that are there, by another test."""
+    lines = (ROOT / "tests" / "golden" / "commands.txt").read_text().splitlines()
+    known = {name.removeprefix("stipple "): words.split() for name, _, words in (line.partition(":") for line in lines)}
+    named, wrong = set(), []
+    for document in DOCUMENTS:
+        for told in COMMAND.findall(document.read_text()):
+            words = told.replace(";", " ").split()
+            name = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None)
+            named.add(name)
+            wrong += [f"{document.parent.name}: stipple {told}"] if name is None else []
+            wrong += [f"stipple {name}: {flag}" for flag in FLAG.findall(told) if flag not in known.get(name or "", [])]
+    assert wrong == []
+    assert {name for name in known if not any(other.startswith(f"{name} ") for other in known)} <= named
 
 
 def test_the_proofs_that_are_named_are_there() -> None:
