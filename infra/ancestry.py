@@ -66,33 +66,30 @@ def slot_of_path(store: Store, path: Path) -> Slot:
 
 
 def ancestors(store: Store, slot: Slot) -> Ancestor:
-    """The tree above an artifact."""
-    return climb(store, slot, {})
+    """The tree above an artifact.
+
+    Raises: Refused where nothing is made there, or not any more.
+    """
+    record = slot.commit_record()
+    if record is None:
+        raise Refused(f"{slot.folder}: nothing is made there; somebody may be making it again")
+    return climb(store, slot, record, {})
 
 
-def climb(store: Store, slot: Slot, known: dict[Path, Ancestor]) -> Ancestor:
+def climb(store: Store, slot: Slot, record: Mapping[str, Any], known: dict[Path, Ancestor]) -> Ancestor:
     """One artifact of the tree; the same one is the same object wherever it appears."""
     if slot.folder in known:
         return known[slot.folder]
-    record = slot.commit_record() or {}
     inputs = {}
     for role, made in record.get("inputs", {}).items():
-        source = Slot(Path(made["out"]).parent)
-        if run_at(source) != made["run"]:  # moved, or made again: then another artifact may lie there
-            source = store.by_run(made["run"]) or source
-        if made["run"] and run_at(source) == made["run"]:
-            inputs[role] = climb(store, source, known)
+        found = store.made_by(made["run"], at=Slot(Path(made["out"]).parent))
+        if found is not None:
+            inputs[role] = climb(store, *found, known)
         else:
             inputs[role] = Ancestor(made["name"], made["kind"], made["digest"], made["run"], None, {"out": made["out"]})
     about = {key: str(record[key]) for key in ("name", "kind", "digest", "run")}
     known[slot.folder] = Ancestor(**about, folder=slot.folder, record=record, inputs=inputs)
     return known[slot.folder]
-
-
-def run_at(slot: Slot) -> str | None:
-    """The run that made what lies in a slot; None where nothing is made."""
-    record = slot.commit_record()
-    return None if record is None else str(record["run"])
 
 
 def tree_lines(top: Ancestor, *, files: int = 3) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from infra.ancestry import ancestors, tree_lines
 from infra.log import clock
 from infra.storage import write_atomic
+from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 250, 66, 46, 44
@@ -39,7 +40,7 @@ def write_view(path: Path, title: str, boxes: Collection[Box], slots: Collection
     """Draw the boxes, and below them the tree of every artifact that no other one uses."""
     used = {source for box in boxes for source in box.inputs.values()}
     ends = [slot for slot in slots if (slot.commit_record() or {}).get("name") not in used]
-    trees = "".join(f"<pre>{html.escape(chr(10).join(tree_lines(ancestors(store, slot))))}</pre>" for slot in ends)
+    trees = "".join(tree_of(store, slot) for slot in ends)
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}: lineage</title>"
         f"<style>{STYLE}</style><h1>{html.escape(title)}: what was made of what</h1>{drawing(boxes)}"
@@ -47,6 +48,15 @@ def write_view(path: Path, title: str, boxes: Collection[Box], slots: Collection
     )
     write_atomic(path, page)
     return path
+
+
+def tree_of(store: Store, slot: Slot) -> str:
+    """The tree of an artifact; nothing where another run sets it aside just then."""
+    try:
+        lines = tree_lines(ancestors(store, slot))
+    except Refused:
+        return ""
+    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
 def rows_of(boxes: Collection[Box]) -> dict[str, int]:

@@ -83,6 +83,8 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
             log.write(f"attempt {number}\n{traceback.format_exc()}\n")
         known = sentence_of(error)
         sentence = known[0] if known else f"{last_line(error)}; the traceback is in {slot.log}"
+        if gone := [role for role, made in inputs.items() if made.run and not Slot(made.out.parent).is_of(made.run)]:
+            sentence = f"its {', '.join(gone)} was set aside meanwhile, to be made again; run the same command again"
         note_end(slot, run, "failed", "FAILED", sentence)
         raise Refused(sentence) from error
     finally:

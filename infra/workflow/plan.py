@@ -56,6 +56,8 @@ def first_difference(parts: Parts, store: Store, name: str) -> str:
     near = nearest(parts, store.earlier(name))
     if near is None:
         return "never made here"
+    if not near[1]:
+        return "set aside, and not made again yet"
     first, more = told(*near[1][0]), len(near[1]) - 1
     return first + (f" (and {more} more)" if more else "")
 

@@ -248,7 +248,11 @@ class Run:
 
     def view(self, path: Path) -> Path:
         """The page that draws this run."""
-        slots = {name: Slot(row.made.out.parent) for name, row in self.rows.items() if row.made is not None}
+        slots = {
+            name: found[0]
+            for name, row in self.rows.items()
+            if row.made and (found := self.store.made_by(row.made.run, at=Slot(row.made.out.parent)))
+        }
         notes = {name: row.result for name, row in self.rows.items()}
         boxes = [box_of(n, x.kind, x.inputs, slots.get(n), notes.get(n, "not reached")) for n, x in self.nodes.items()]
         return write_view(path, self.workflow, boxes, slots.values(), self.store)

@@ -76,6 +76,11 @@ class Slot:
         record = self.commit_record()
         return made_from(record, self.folder) if record else None
 
+    def is_of(self, run: str) -> bool:
+        """Is what is made here of this run?"""
+        made = self.made()
+        return made is not None and made.run == run
+
     def commit(self, outcome: Outcome, facts: Mapping[str, Any]) -> Made:
         """Make the artifact durable, then say so: after this it never changes. The state says `running` on, until the
         run has ended, too."""
@@ -163,6 +168,12 @@ class Store:
     def by_run(self, run: str) -> Slot | None:
         """The slot whose run has this id (or whose id begins so)."""
         return next((slot for slot in self.slots() if str(slot.state().get("run", "")).startswith(run)), None)
+
+    def made_by(self, run: str, *, at: Slot) -> tuple[Slot, dict[str, Any]] | None:
+        """Slot and COMMIT.json of what a run has made: at that place, or where it was moved or set aside since."""
+        slot = at if not run or at.is_of(run) else self.by_run(run) or at
+        record = slot.commit_record()
+        return (slot, record) if record is not None and record["run"] == run else None
 
     def found(self, path: str) -> str:
         """Where a path lies that a job has noted: there, or, where a store was moved, at the same place in this one."""

@@ -14,7 +14,9 @@ from infra.ancestry import ancestors, find, tree_lines
 from infra.journal import JournalRun, last_end
 from infra.shipping import Shipped, journals
 from infra.storage import owned
+from infra.workflow import run as workflow_run
 from infra.workflow import store as stores
+from infra.workflow.node import Job, Outcome, Refused
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Slot, Store
 from tests.infra.tracker import client, journal_of, points
@@ -147,6 +149,51 @@ def test_what_a_model_was_made_of_is_told_of_the_run_that_made_it_though_that_wa
     assert f"left  one@{ancestors(store, find(store, 'one')).digest[:8]}  run {before[:8]}" in "\n".join(
         tree_lines(ancestors(store, find(store, "three")))
     )
+
+
+def test_a_node_that_was_set_aside_and_not_made_again_is_made(toys: Path, stipple_run: Run) -> None:
+    """As a run with --force leaves it that is killed at once; also what others find while it begins."""
+    stipple_run("--until", "one")
+    store = Store(toys / "store")
+    store.set_aside(store.slots("one")[0])
+    code, out, _ = stipple_run("--until", "one", "--dry-run")
+    assert (code, "set aside, and not made again yet" in out) == (0, True)
+    assert stipple_run("--until", "one")[0] == 0
+
+
+def test_a_run_tells_what_it_made_though_another_has_set_it_aside(
+    toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, usual = Store(toys / "store"), workflow_run.Run.view
+
+    def aside(run: workflow_run.Run, path: Path) -> Path:
+        store.set_aside(store.slots("three")[0])
+        return usual(run, path)
+
+    monkeypatch.setattr(workflow_run.Run, "view", aside)
+    assert stipple_run()[0] == 0
+    (above,) = store.workflow_runs("toys")
+    assert above.state()["status"] == "committed"
+    assert "three@" in (above.out / "lineage.html").read_text()
+    with pytest.raises(Refused, match="nothing is made there; somebody may be making it again"):
+        ancestors(store, Slot(toys / "store" / "three" / store.slots("three")[0].folder.name.partition("-")[0]))
+
+
+def test_a_node_whose_input_is_set_aside_while_it_is_read_says_so(
+    toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import toy_kind
+
+    store, usual = Store(toys / "store"), toy_kind.run
+
+    def aside(job: Job) -> Outcome:
+        if job.inputs:
+            store.set_aside(store.slots("one")[0])
+        return usual(job)
+
+    monkeypatch.setattr(toy_kind, "run", aside)
+    _, _, err = stipple_run("--until", "two")
+    assert "two    failed: its left was set aside meanwhile, to be made again; run the same command again" in err
 
 
 def test_a_name_is_found_while_an_artifact_of_it_is_set_aside(
