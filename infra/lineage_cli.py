@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.ancestry import ancestors, as_table, find, tree_lines
 from infra.log import ago, say
-from infra.shipping import default_tracking, journals, pending, without_login, without_password
+from infra.shipping import database_of, default_tracking, journals, pending, without_login, without_password
 from infra.storage import ROOT, owned
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
@@ -104,7 +104,7 @@ def ship(store: Store, uri: str, *, anew: bool) -> int:
     from infra.lineage import Shipper
     from infra.refusals import Unreachable
 
-    with owned(store.root / ".shipping.lock", waiting=lambda who: say(f"waiting: {who} is shipping")):
+    with owned(lock_of(store, uri), waiting=lambda who: say(f"waiting: {who} is shipping")):
         try:
             shipper = Shipper(store.root, uri)
             if anew:
@@ -120,6 +120,13 @@ def ship(store: Store, uri: str, *, anew: bool) -> int:
     return 1 if waiting else 0
 
 
+def lock_of(store: Store, uri: str) -> Path:
+    """The lock of who ships: of a store, or of a database, which several stores may share. Two MLflows that make the
+    tables of a new one at once break it for good."""
+    database = database_of(uri)
+    return store.root / ".shipping.lock" if database is None else database.with_name(f".{database.name}.lock")
+
+
 def follow(store: Store, uri: str) -> int:
     """Send what is new, again and again, until standard input closes; then the rest. Says only what it cannot do."""
     from infra.lineage import Shipper
@@ -133,7 +140,7 @@ def follow(store: Store, uri: str) -> int:
             ended = time.monotonic()
             store.reap(say)
         try:
-            with owned(store.root / ".shipping.lock", waiting=lambda who: None):
+            with owned(lock_of(store, uri), waiting=lambda who: None):
                 shipper = shipper or Shipper(store.root, uri)
                 waiting = shipper.ship_all()
             pause = 0.5

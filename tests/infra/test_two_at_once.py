@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from infra import ancestry
 from infra.ancestry import ancestors, find, tree_lines
 from infra.journal import JournalRun, last_end
+from infra.lineage_cli import lock_of
 from infra.shipping import Shipped, journals
 from infra.storage import owned
 from infra.workflow import run as workflow_run
@@ -291,3 +293,21 @@ def test_journals_are_found_while_one_of_them_is_set_aside(tmp_path: Path, monke
     assert [path.parent.parent.name for path in journals(store).values()] == ["one"]
     monkeypatch.undo()
     assert len(journals(store)) == 2
+
+
+def test_shippers_of_two_stores_take_turns_at_the_database_that_they_share(tmp_path: Path) -> None:
+    """Two MLflows that make its tables at once break it for good."""
+    for name in ("one", "two"):
+        journal_of(tmp_path / name / "store")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    locks = [lock_of(Store(tmp_path / name / "store"), uri) for name in ("one", "two")]
+    words = ["lineage", "ship", "--store", str(tmp_path / "one" / "store"), "--tracking", uri]
+    with owned(locks[1]):
+        shipper = subprocess.Popen([sys.executable, "-P", "-m", "infra.cli", *words], stderr=subprocess.PIPE, text=True)
+        try:
+            waiting(shipper)
+        finally:
+            shipper.kill()
+            shipper.communicate()
+    assert not (tmp_path / "mlflow.db").exists()
+    assert lock_of(Store(tmp_path / "one" / "store"), "http://host").parent == tmp_path / "one" / "store"
