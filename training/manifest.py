@@ -262,6 +262,7 @@ class ModelManifest(Manifest):
 
 
 def model_names() -> list[str]:
+    """What `model` may name."""
     return sorted(path.stem for path in MODELS.glob("*.yaml"))
 
 
@@ -278,6 +279,7 @@ def identity(manifest: StageManifest) -> Mapping[str, Any]:
     kept = ("stage", "objective", "data", "optimizer", "schedule", "steps", "seed")
     facts = manifest.model_dump(mode="json", include=set(kept))
     facts["dtype"] = manifest.engine.dtype
+    facts |= {"tf32": True} if manifest.engine.tf32 else {}
     facts["objective"]["settings"] |= seen(manifest.objective.settings)
     model = None if manifest.model is None else load_model(manifest.model)
     facts["model"] = None if model is None else model.model_dump(mode="json") | seen(model)

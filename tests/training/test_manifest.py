@@ -127,6 +127,7 @@ def test_identity_knows_what_decides_the_weights() -> None:
         {"steps": 11},
         {"model": "dots_tts_2b"},
         {"engine": {"dtype": "bfloat16"}},
+        {"engine": {"tf32": True}},
         {"data": {"seconds_per_step": 11}},
         {"optimizer": {"lr": 0.2}},
         {"objective": {"name": "toy", "width": 17}},
