@@ -57,7 +57,8 @@ def first_difference(parts: Parts, store: Store, name: str) -> str:
     if near is None:
         return "never made here"
     if not near[1]:
-        return "set aside, and not made again yet"
+        begun = store.slot(name, fingerprint_of(parts)).state()
+        return "another run has just begun it" if begun else "set aside, and not made again yet"
     first, more = told(*near[1][0]), len(near[1]) - 1
     return first + (f" (and {more} more)" if more else "")
 

@@ -13,6 +13,8 @@ import pytest
 from infra.ancestry import ancestors, find, tree_lines
 from infra.manifest import ManifestError
 from infra.storage import owned
+from infra.workflow import plan
+from infra.workflow.fingerprint import Parts, fingerprint_of
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import Refused
@@ -182,11 +184,28 @@ def test_two_runs_at_once_make_each_node_once(toys: Path, start: Start) -> None:
     for run in runs:
         run.communicate(timeout=PATIENCE_SECONDS)
     told = [log.read_text() for log in logs]
-    assert [run.returncode for run in runs] == [0, 0], told
+    assert [run.returncode for run in runs] == [0, 0], "\n".join(told)
     for node in ("one", "two", "three"):
         assert visits(toys, node) == [1, 2, 3]
         assert len(Store(toys / "store").slots(node)) == 1
     assert any("made meanwhile by another run" in text for text in told)
+
+
+def test_a_node_that_another_run_begins_while_its_verdict_is_found_is_no_error(
+    toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = plan.first_difference
+
+    def late(parts: Parts, store: Store, name: str) -> str:  # when all that there was had been looked at
+        slot = store.slot(name, fingerprint_of(parts))
+        slot.folder.mkdir(parents=True)
+        slot.set_state(fingerprint=fingerprint_of(parts), parts=parts)
+        return inner(parts, store, name)
+
+    monkeypatch.setattr(plan, "first_difference", late)
+    code, _, err = stipple_run("--until", "one")
+    assert code == 0
+    assert "one    run: another run has just begun it" in err
 
 
 def test_another_run_at_work_is_not_waited_for_but_where_it_makes_a_node(toys: Path, stipple_run: Run) -> None:
