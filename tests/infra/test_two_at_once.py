@@ -22,6 +22,7 @@ from infra.workflow.node import Job, Outcome, Refused
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Slot, Store
 from tests.infra.tracker import client, journal_of, points
+from tests.processes import PATIENCE_SECONDS
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -38,14 +39,14 @@ def test_who_waits_for_a_folder_that_is_moved_away_owns_the_one_that_is_there_th
     def wait() -> None:
         with owned(lock, waiting=lambda who: waits.set()):
             owns.set()
-            done.wait(60)
+            done.wait(PATIENCE_SECONDS)
 
     waiter = threading.Thread(target=wait)
     with owned(lock):
         waiter.start()
-        assert waits.wait(60)
+        assert waits.wait(PATIENCE_SECONDS)
         lock.parent.rename(tmp_path / "aside")
-    assert owns.wait(60)
+    assert owns.wait(PATIENCE_SECONDS)
     try:
         with owned(lock) as free:
             assert not free
@@ -73,7 +74,7 @@ def test_a_node_that_somebody_works_on_is_not_moved_away_to_be_made_again(
         again = start("--until", "one", "--force", "one")
         waiting(again)
         assert slot.made() == before
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=PATIENCE_SECONDS)
     assert again.returncode == 0, err
     (aside,) = (toys / "store" / "one").glob("*-replaced-*")
     assert before is not None
@@ -91,7 +92,7 @@ def test_a_node_that_another_run_has_made_again_meanwhile_is_not_made_a_third_ti
         waiting(again)
         record = json.loads((slot.folder / "COMMIT.json").read_text())
         (slot.folder / "COMMIT.json").write_text(json.dumps(record | {"run": "b" * 32}))
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=PATIENCE_SECONDS)
     assert "made meanwhile by another run" in err
     assert not list((toys / "store" / "one").glob("*-replaced-*"))
 

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def bash(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a script."""
-    return subprocess.run(["bash", *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        ["bash", *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
 
 @pytest.mark.parametrize("script", ["quickstart", "test"])
@@ -49,7 +53,9 @@ def test_environment_of_another_checkout_is_taken_over_and_says_so(tmp_path: Pat
     prepare = f'set -euo pipefail; source {ROOT}/infra/environment.sh; prepare {root} {venv} dev; echo "$PYTHONPATH"'
 
     def told() -> tuple[str, str]:
-        done = subprocess.run(["bash", "-c", prepare], capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            ["bash", "-c", prepare], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+        )
         asked = (tmp_path / "asked").read_text()
         (tmp_path / "asked").write_text("")
         return asked, done.stderr + done.stdout
