@@ -113,6 +113,7 @@ def main(args: argparse.Namespace) -> int:
     """Speak, write the wav whole or not at all, and say how it ended."""
     refuse_early(args)
     text = args.text if args.text != "-" else "" if args.live else "".join(stdin_lines())
+    refuse_request(args, text)
     from models.runtime.bundle import find_bundle, load_bundle
     from models.runtime.precision import place
 
@@ -147,6 +148,24 @@ def refuse_early(args: argparse.Namespace) -> None:
         raise Refused("--prompt-text says what is spoken in --prompt-audio; give both")
 
 
+def refuse_request(args: argparse.Namespace, text: str) -> None:
+    """The same of what is asked for, so that nobody waits for a large model to be told.
+
+    Raises: RequestError.
+    """
+    from models.runtime.long import MAX_CHARACTERS
+    from models.runtime.prompt import prompt_wave
+    from models.runtime.request import Request, check_text
+
+    if args.whole or args.live:
+        Request(text="-" if args.live else text, **options_of(args, patches_per_second=1.0))
+    else:
+        check_text(text, limit=MAX_CHARACTERS)
+        Request(text="-", **options_of(args, patches_per_second=1.0))
+    if args.prompt_audio is not None:
+        prompt_wave(args.prompt_audio)
+
+
 def refuse_place(out: Path) -> None:
     """Only a regular file is replaced, in a folder that can be written to; a link is followed.
 
@@ -174,6 +193,8 @@ def stdin_lines() -> Iterator[str]:
     """
     from infra.workflow.node import Refused
 
+    if sys.stdin is None:
+        raise Refused("stdin is closed, and TEXT `-` is read from it; give the text as a word, or a file with <")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # a C locale would let other bytes through
     try:
@@ -182,7 +203,7 @@ def stdin_lines() -> Iterator[str]:
         raise Refused(f"stdin is not UTF-8 text ({error}); convert it, or give the text as a word") from None
 
 
-def options_of(args: argparse.Namespace, bundle: "Bundle") -> "Options":
+def options_of(args: argparse.Namespace, *, patches_per_second: float) -> "Options":
     """The command's words as a request's."""
     return {
         "prompt_audio": args.prompt_audio,
@@ -195,7 +216,7 @@ def options_of(args: argparse.Namespace, bundle: "Bundle") -> "Options":
         "num_steps": args.num_steps,
         "guidance_scale": args.guidance_scale,
         "speaker_scale": args.speaker_scale,
-        "max_patches": max(1, int(args.max_seconds * bundle.config.patches_per_second)),
+        "max_patches": max(1, int(args.max_seconds * patches_per_second)),
         "stop_threshold": args.stop_threshold,
         "stop_guard": not args.no_stop_guard,
         "seed": args.seed,
@@ -210,7 +231,8 @@ def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Told:
     from models.runtime.generate import generate
     from models.runtime.long import generate_long
 
-    options, begun, first = options_of(args, bundle), time.perf_counter(), None
+    options = options_of(args, patches_per_second=bundle.config.patches_per_second)
+    begun, first = time.perf_counter(), None
     if args.stream or args.live:
         heard: list[Chunk] = []
         for chunk in streamed(bundle, text, options, args):

@@ -4,8 +4,10 @@ Requests with the same sampler are one batch in all networks. What a request say
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -71,18 +73,23 @@ class Group:
 
 
 class Batch:
-    """Requests under way. `add` some, then take `step`s until none is left."""
+    """Requests under way. `add` some, then take `step`s until none is left.
+
+    Requests may be added by any thread at any time, also while a step is made; steps are for one thread.
+    """
 
     def __init__(self, bundle: "Bundle") -> None:
         """Raises: BundleError when the bundle cannot speak."""
         self.bundle, self.parts = bundle, speaking_parts(bundle)
         self.groups: dict[Sampler, Group] = {}
-        self.added = 0
+        self.added = deque[tuple[Sampler, Turn, Opening]]()
+        """Since the last step."""
+        self.numbers = count()
 
     @property
     def busy(self) -> bool:
         """Whether a request is under way."""
-        return any(group.turns or group.newcomers for group in self.groups.values())
+        return bool(self.added) or any(group.turns or group.newcomers for group in self.groups.values())
 
     def add(self, request: Request, voice: Voice | None = None) -> int:
         """Listen to a request's prompt, and let it begin with the next step; its number.
@@ -103,10 +110,9 @@ class Batch:
         prompt = voice.patches(self.bundle.config.patch_size)
         check_positions(self.bundle, len(first) + prompt + 2)
         chunks = [first, *(next(words) for _ in range(prompt))]
-        turn = Turn(self.added, request, draws, words, limit, redo_tail=voice.continues)
+        turn = Turn(next(self.numbers), request, draws, words, limit, redo_tail=voice.continues)
         opening = Opening(voice, request.speaker_scale, chunks, most=limit)
-        self.groups.setdefault(sampler, Group()).newcomers.append((turn, opening))
-        self.added += 1
+        self.added.append((sampler, turn, opening))
         return turn.number
 
     def words(self, request: Request) -> Iterator[list[int]]:
@@ -126,6 +132,9 @@ class Batch:
     def step(self) -> dict[int, Step]:
         """A patch of every request under way, by its number; requests that ended or failed are gone afterwards."""
         made: dict[int, Step] = {}
+        while self.added:
+            sampler, turn, opening = self.added.popleft()
+            self.groups.setdefault(sampler, Group()).newcomers.append((turn, opening))
         for sampler, group in self.groups.items():
             self.leave(group, made)
             self.arrive(group, sampler)

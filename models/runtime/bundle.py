@@ -164,6 +164,11 @@ def find_bundle(
             return folder
     if not root.is_dir():
         check_files(root, {})
+    if snapshots := sorted(str(folder) for folder in (root / "snapshots").glob("*")):
+        raise BundleError(
+            f"{root} is what the hub's cache keeps of a model; give its hub id (owner/model), or "
+            f"{' or '.join(snapshots)}"
+        )
     raise BundleError(
         f"there is no bundle in {root}: neither it nor bundle/ nor out/bundle/ in it has a {CONFIG}; "
         "give the folder of a downloaded checkpoint, or what a training stage made"
@@ -195,6 +200,11 @@ def check_files(root: Path, card: Mapping[str, Any]) -> set[str]:
         missing.append("tokenizer.json (or vocab.json with merges.txt)")
     if missing:
         raise BundleError(f"{root} is not a whole bundle; missing: {', '.join(missing)}")
+    if pointers := sorted(name for name in {*needed, *files.TOKENIZER} if files.is_pointer(root / name)):
+        raise BundleError(
+            f"{root} has pointers of Git LFS in the place of {', '.join(pointers)}: run `git lfs pull` in it, or "
+            "download the files"
+        )
     return listed
 
 

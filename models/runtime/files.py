@@ -120,9 +120,21 @@ def array_parts() -> list[Any]:
     return [*((rebuild, name) for name in names), np.ndarray, np.dtype, *kinds, codecs.encode]
 
 
+TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
+
+
 def has_tokenizer(root: Path) -> bool:
     """Are there files to make a tokenizer from?"""
-    return (root / "tokenizer.json").is_file() or all((root / name).is_file() for name in ("vocab.json", "merges.txt"))
+    whole, *parts = ((root / name).is_file() for name in TOKENIZER)
+    return whole or all(parts)
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a clone without Git LFS left a few lines in the place of a file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(24) == b"version https://git-lfs."
 
 
 def read_tokenizer(root: Path) -> "PreTrainedTokenizerBase":

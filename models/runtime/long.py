@@ -1,4 +1,4 @@
-"""Speak a text of any length: sentence by sentence, every piece in the same voice."""
+"""Speak a long text: sentence by sentence, every piece in the same voice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -42,9 +42,10 @@ def place(
         raise BundleError(f"unknown precision {precision!r}; there are: float32, bfloat16")
     try:
         target = torch.device(device)
-        torch.empty(0, device=target)
+        torch.zeros(1, device=target).cpu()  # `meta` has no numbers to give back
     except (RuntimeError, AssertionError) as error:
-        raise BundleError(f"device {device} cannot be used here: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].split(". ")[0]  # what follows is for those who build torch
+        raise BundleError(f"device {device} cannot be used here: {reason}") from None
     bundle.audiovae.to(target)
     bundle.speaker.to(target)
     if bundle.backbone is not None:

@@ -60,6 +60,10 @@ def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:
         samples, rate_hz = full_scale(as_array(sound[0])), int(sound[1])
         if samples.ndim not in (1, 2):
             raise RequestError(f"the prompt has shape {samples.shape}; give samples, channels last")
+        if samples.ndim == 2 and not 0 < samples.shape[1] <= max(1, samples.shape[0]):
+            raise RequestError(
+                f"the prompt has shape {samples.shape}, which is {samples.shape[1]} channels; give channels last"
+            )
         check_extent(len(samples), rate_hz, "the prompt")
         return samples.mean(axis=1) if samples.ndim == 2 else samples, rate_hz, "the prompt"
     import soundfile

@@ -140,6 +140,10 @@ def fill(
                     if found[key].shape != wanted[key].shape
                 ],
             ),
+            (
+                "of whole numbers instead of numbers with a fraction",
+                [key for key in both if wanted[key].is_floating_point() and not found[key].is_floating_point()],
+            ),
             ("not finite", [key for key in both if not bool(torch.isfinite(found[key]).all())]),
             ("not those that were written", changed({key: found[key] for key in both}, known)),
         ):

@@ -136,6 +136,10 @@ MISTAKES = {
     "no steps": (["a", "--from", "ARTIFACT", "--num-steps", "0"], "at least one step"),
     "name too long": (["a", "--from", "gone", "--out", f"{'x' * 300}.wav"], "cannot be written: File name too long"),
     "place of the kernel": (["a", "--from", "gone", "--out", "/proc/x.wav"], "/proc/x.wav cannot be written: "),
+    "no numbers": (["a", "--from", "ARTIFACT", "--device", "meta"], "device meta cannot be used here"),
+    "text before bundle": (["  ", "--from", "nowhere"], "there is no text to speak"),
+    "prompt before bundle": (["a", "--from", "nowhere", "--prompt-audio", "gone.wav"], "no prompt audio at gone.wav"),
+    "seed before bundle": (["a", "--from", "nowhere", "--seed", "-1"], "the seed is -1"),
     "no time": (["a", "--from", "ARTIFACT", "--max-seconds", "0"], "allow some seconds"),
     "strange language": (["a", "--from", "ARTIFACT", "--language", "no such one"], "not a language"),
 }
@@ -195,3 +199,9 @@ def test_place_that_cannot_be_written_is_told_before_networks_are_loaded(
 ) -> None:
     assert say("hello", "--from", artifact, "--out", tmp_path / "no" / "x.wav") == 1
     assert "lies in a folder that does not exist" in capsys.readouterr().err
+
+
+def test_closed_stdin_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert say("-", "--from", "nowhere") == 1
+    assert "stdin is closed" in capsys.readouterr().err

@@ -106,6 +106,24 @@ def test_request_that_fails_ends_alone(small: Bundle) -> None:
         generate_batch(small, [replace(asked, draws=Draws(recorded=[torch.full((1, 4, 8), torch.nan)]))])
 
 
+def test_request_that_another_thread_adds_while_a_step_is_made_is_spoken(small: Bundle) -> None:
+    """What is asked about a request in the middle of a step stands for the other thread."""
+    batch, made = Batch(small), dict[int, list[Step]]()
+    asked = Request(text="hello", max_patches=2, stop_threshold=1.0, num_steps=2, seed=1)
+    later = [replace(asked, num_steps=1), replace(asked, num_steps=1, guidance_scale=0.0)]
+
+    def busy() -> bool:
+        if later:
+            batch.add(later.pop())
+        return False
+
+    batch.add(replace(asked, cancelled=busy))
+    while batch.busy:
+        for number, step in batch.step().items():
+            made.setdefault(number, []).append(step)
+    assert {number: len(own) for number, own in made.items()} == {0: 2, 1: 2, 2: 2}
+
+
 def test_bad_request_is_named_before_anything_is_spoken(small: Bundle) -> None:
     with pytest.raises(RequestError, match="request 1: a patch needs at least one step"):
         generate_batch(small, [Request(text="fine"), Request(text="not fine", num_steps=0)])

@@ -209,3 +209,20 @@ def test_tokenizer_without_the_special_tokens_is_refused_when_it_is_loaded(broke
     (broken / "tokenizer_config.json").write_text(config.replace("<|audio_gen_span|>", "<|audio_gen_spam|>"))
     with pytest.raises(BundleError, match=r"the tokenizer lacks <\|audio_gen_span\|>"):
         load_bundle(broken)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool])
+def test_weights_of_whole_numbers_are_refused(broken: Path, kind: torch.dtype) -> None:
+    weights = load_file(broken / "model.safetensors")
+    weights["eos_proj.0.bias"] = weights["eos_proj.0.bias"].to(kind)
+    save_file(weights, broken / "model.safetensors")
+    (broken / "checksums.json").unlink()
+    with pytest.raises(BundleError, match=r"1 of whole numbers instead of numbers with a fraction: eos_proj\.0\.bias"):
+        load_bundle(broken)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "latent_stats.pt", "tokenizer.json"])
+def test_pointers_of_a_clone_without_its_large_files_are_called_so(broken: Path, name: str) -> None:
+    (broken / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 4400000000\n")
+    with pytest.raises(BundleError, match=rf"pointers of Git LFS in the place of {name}: run `git lfs pull`"):
+        load_bundle(broken)

@@ -327,3 +327,9 @@ def test_swapped_files_are_refused_by_name(official_folder: Path, tmp_path: Path
     shutil.copyfile(official_folder / "vocoder.safetensors", folder / "model.safetensors")
     with pytest.raises(BundleError, match=r"model.safetensors: \d+ missing: .*eos_proj.0.bias"):
         load_bundle(folder)
+
+
+def test_folder_of_the_hubs_cache_is_told_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "models--owner--model" / "snapshots" / "abc").mkdir(parents=True)
+    with pytest.raises(BundleError, match=r"give its hub id \(owner/model\), or .*models--owner--model/snapshots/abc"):
+        find_bundle(tmp_path / "models--owner--model")

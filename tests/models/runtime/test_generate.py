@@ -182,9 +182,14 @@ BAD_REQUESTS = {
     "strange rate": ({"prompt_audio": (np.ones(800, np.float32), 100)}, "a rate of 100 Hz"),
     "strange shape": ({"prompt_audio": (np.ones((2, 2, 2), np.float32), 16000)}, r"has shape \(2, 2, 2\)"),
     "infinite": ({"prompt_audio": (np.full(9000, np.inf, np.float32), 16000)}, "NaN or infinite"),
+    "channels first": (
+        {"prompt_audio": (np.full((2, 9000), 0.1, np.float32), 16000)},
+        "9000 channels; give channels last",
+    ),
+    "no channel": ({"prompt_audio": (np.zeros((9000, 0), np.float32), 16000)}, "0 channels"),
     "100,000 characters": ({"text": "a" * 100_000}, "the text has 100000 characters, and at most 4096 are taken"),
     "control character": ({"text": "a\x00b"}, r"the text has the control character U\+0000 at position 1"),
-    "half a sign": ({"text": "a\ud800b"}, r"control character U\+D800"),
+    "half a sign": ({"text": "a\ud800b"}, r"U\+D800, which is half of a surrogate pair, at position 1"),
     "control in prompt": (
         {"prompt_audio": voice(), "prompt_text": "\x1b[0m"},
         r"the prompt text has the control character U\+001B",
