@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from infra.manifest import ManifestError
 from infra.objects import Place, place_of
 from training.data.batching import plan_of, sources_of
+from training.data.collate import PATCH, RATE_HZ
 from training.data.stream import seconds_of
 from training.manifest import StageManifest, load_model, players_of
 
@@ -32,7 +33,11 @@ def lines(
     share = seconds / manifest.workers / manifest.engine.accumulation
     players = ", ".join(players_of(manifest.objective.name))
     yield f"stage       {manifest.stage}: {manifest.objective.name}, players {players}"
-    yield f"steps       {manifest.steps}, of {seconds:g} s each: {manifest.steps * seconds / 3600:,.1f} hours of audio"
+    patches = seconds * RATE_HZ / PATCH
+    yield (
+        f"steps       {manifest.steps}, of {seconds:g} s ({patches:,.0f} patches) each: "
+        f"{manifest.steps * seconds / 3600:,.1f} hours of audio, {manifest.steps * patches:,.0f} patches"
+    )
     yield (
         f"workers     {manifest.workers} ({manifest.device}), engine {manifest.engine.name}, "
         f"{manifest.engine.accumulation} micro-batch{'es' * (manifest.engine.accumulation > 1)} of about {share:.1f} s "

@@ -125,7 +125,7 @@ def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) ->
         where="test",
     )
     told = "\n".join(plan.lines(manifest, data={"data": corpus}, start_from=None))
-    assert "800.0 hours of audio" in told
+    assert "(180,000 patches) each: 800.0 hours of audio, 18,000,000 patches" in told
     assert "21 samples" in told
     counts = plan.parameters(manifest, start_from=None)
     assert "teacher" not in counts
