@@ -65,6 +65,14 @@ def test_same_samples_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_sound_that_ends_early_is_packed_by_nobody(tmp_path: Path) -> None:
+    made = items(tmp_path, 2)
+    made[1].file.write_bytes(made[1].file.read_bytes()[:-1])
+    with pytest.raises(CorpusError, match=f"ends before the audio of {made[1].key}; remove the file and run again"):
+        build(tmp_path / "corpus", made)
+    assert not list((tmp_path / "corpus").rglob("*.tar"))
+
+
 def test_sample_comes_back_as_it_was_written(tmp_path: Path) -> None:
     wave_S = (np.arange(-32768, 32768, 7) / 32768).astype(np.float32)
     (tmp_path / "x").write_bytes(b"....." + (flac := flac_of(wave_S, rate_hz=44100)))

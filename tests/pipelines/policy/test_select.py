@@ -141,6 +141,16 @@ def test_hours_are_told_by_first_any_and_only_reason() -> None:
     assert "between" in told
 
 
+def test_of_very_many_sources_the_last_are_summed_and_no_hour_is_lost() -> None:
+    rows = [{**row(f"k{number}", 36, "kept"), "source": f"source {number:03d}"} for number in range(203)]
+    by_source = funnel([RecordingFact("a.wav", 203 * 36, 203)], [*rows[:-1], {**rows[-1], "source": "source 000"}])[
+        "by_source"
+    ]
+    assert len(by_source) == 201
+    assert by_source["other"]["kept"] == pytest.approx(0.02), "two came when there were 200"
+    assert by_source["source 000"]["kept"] == pytest.approx(0.02), "known ones still get their own"
+
+
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [

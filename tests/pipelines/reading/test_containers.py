@@ -129,6 +129,15 @@ def test_bad_tar_is_a_sentence(kind: str, data: bytes, names: list[str], why: st
     assert found == names
 
 
+def test_names_of_one_member_take_no_more_together_than_one_may() -> None:
+    record = b"600013 path=" + b"a" * 600_000 + b"\n"
+    one = header("x", kind=b"x", size=len(record)) + record.ljust(-(-len(record) // 512) * 512, b"\0")
+    (found,) = entries(io.BytesIO(one + header("y") + bytes(1024)))
+    assert len(found.name) == 600_000
+    with pytest.raises(Damaged, match="bomb: the name of member 0"):
+        list(entries(io.BytesIO(one * 2 + header("y") + bytes(1024))))
+
+
 def test_tar_without_end_blocks_is_whole() -> None:
     data = tar_of(FILES)
     end = listed(data)[-1].offset + BLOCK
