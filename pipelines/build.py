@@ -132,9 +132,8 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     done = final_units(job.work, chain=chain.fingerprint)
     wanted = [unit.id for unit in units if unit.id not in done]
     earlier = earlier_results(chain.steps, wanted, [job.work, *works])
-    adopted = [unit for unit, path in earlier.items() if path.name == f"{unit}.{chain.fingerprint}.jsonl"]
-    for unit in adopted:
-        adopt(earlier.pop(unit), job.work)
+    same = [unit for unit, path in earlier.items() if path.name == f"{unit}.{chain.fingerprint}.jsonl"]
+    adopted = [unit for unit in same if adopt(earlier.pop(unit), job.work)]
     if adopted:
         job.say(f"{len(adopted)} units taken over from an earlier build: the same files, the same chain")
     note_chain(job.work, chain.steps)
@@ -165,10 +164,15 @@ def others(work: Path) -> list[Path]:
     return sorted(folder for folder in work.parents[1].glob("*/work") if folder != work)
 
 
-def adopt(result: Path, work: Path) -> None:
-    """Take over a unit that this very chain has finished for another version of the corpus: another policy, say."""
-    for file in (result.with_suffix(".flac"), result):
-        share(file, work / "units" / file.name)
+def adopt(result: Path, work: Path) -> bool:
+    """Take over a unit that this very chain has finished for another version of the corpus: another policy, say. False
+    where it is gone meanwhile: set aside with that version, or to be tried again."""
+    try:
+        for file in (result.with_suffix(".flac"), result):
+            share(file, work / "units" / file.name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def told_of_reuse(

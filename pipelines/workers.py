@@ -16,6 +16,7 @@ from models.frozen import WeightsError
 from pipelines.chain import Chain
 from pipelines.ledger import UnitResult, load, result_path
 from pipelines.manifest import CorpusManifest, Worker
+from pipelines.shards import CorpusError
 from pipelines.units import Unit
 
 
@@ -35,7 +36,7 @@ class UnitWorker:
         status: dict[str, Any] = {"unit": unit.id}
         if not self.stop:
             try:
-                result = self.chain.run_unit(unit, self.work, earlier=Path(earlier) if earlier else None)
+                result = self.result_of(unit, earlier=Path(earlier) if earlier else None)
                 status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
             except WeightsError as error:
                 self.stop = str(error)
@@ -44,6 +45,16 @@ class UnitWorker:
                 if not self.stop:
                     raise
         return {"status": [json.dumps({"stop": self.stop} if self.stop else status)]}
+
+    def result_of(self, unit: Unit, *, earlier: Path | None) -> UnitResult | None:
+        """See `Chain.run_unit`. What was to be taken over may be gone: its version was set aside, or what failed in it
+        is to be tried again."""
+        try:
+            return self.chain.run_unit(unit, self.work, earlier=earlier)
+        except (CorpusError, FileNotFoundError):
+            if earlier is None or earlier.exists():
+                raise
+            return self.chain.run_unit(unit, self.work)
 
 
 def told_of(result: UnitResult) -> dict[str, Any]:

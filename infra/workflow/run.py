@@ -126,9 +126,10 @@ class Run:
             tell(paint(f"failed: {note}", "red"))
             return Row(node, "failed", note)
         assert step.slot is not None
-        began = time.monotonic()
+        began, waited, verdict, reason = time.monotonic(), list[str](), step.verdict, step.reason
 
         def waiting(holder: str) -> None:
+            waited.append(holder)
             tell(f"waiting: {holder} is at work on it")
 
         if (old := step.slot.made()) is not None:  # so it is forced
@@ -140,14 +141,16 @@ class Run:
             if made is not None:
                 tell(f"{paint('skip', 'green')}: made meanwhile by another run")
                 return Row(node, "skipped", "made meanwhile by another run", time.monotonic() - began, made)
-            tell(f"{paint(step.verdict, 'bold')}: {step.reason}")
+            if waited and step.slot.state().get("attempt"):
+                verdict, reason = "resume", f"{waited[0]} did not make it; goes on from its work folder"
+            tell(f"{paint(verdict, 'bold')}: {reason}")
             try:
                 with self.at_work(node, step.slot):
                     made = attempt(step, inputs, self.around(), tell)
             except Refused as error:
                 tell(paint(f"failed: {error}", "red"))
                 return Row(node, "failed", str(error), time.monotonic() - began)
-        return Row(node, "made", step.reason, time.monotonic() - began, made)
+        return Row(node, "made", reason, time.monotonic() - began, made)
 
     def side_by_side(self, jobs: int, *, listen: Callable[[], None]) -> None:
         """Threads for nodes whose inputs are decided; the main thread waits, so that a signal reaches it at once."""

@@ -97,6 +97,26 @@ def test_a_node_that_another_run_has_made_again_meanwhile_is_not_made_a_third_ti
     assert not list((toys / "store" / "one").glob("*-replaced-*"))
 
 
+def test_a_node_that_another_run_leaves_unmade_is_gone_on_with_and_said_to_be(
+    toys: Path, stipple_run: Run, start: Start
+) -> None:
+    stipple_run("--until", "one")
+    slot = Store(toys / "store").slots("one")[0]
+    shutil.rmtree(slot.work)
+    (slot.folder / "COMMIT.json").unlink()
+    state = slot.folder / "state.json"
+    told = state.read_text()
+    state.unlink()
+    with owned(slot.folder / ".lock"):
+        other = start("--until", "one")
+        waiting(other)
+        state.write_text(told.replace('"committed"', '"failed"'))
+    err = other.communicate(timeout=60)[1]
+    assert "one    resume: process" in err
+    assert "did not make it; goes on from its work folder" in err
+    assert slot.state()["attempt"] == 2
+
+
 def test_nobody_begins_an_attempt_while_a_killed_one_is_marked(
     toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

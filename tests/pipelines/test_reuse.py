@@ -12,13 +12,15 @@ import pytest
 import soundfile
 
 from infra.manifest import parse
+from pipelines.build import adopt
 from pipelines.chain import Chain
 from pipelines.clip import Clip, Rejected
-from pipelines.ledger import UnitResult, load, result_path, sound_path
+from pipelines.ledger import UnitResult, is_final, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
 from pipelines.reuse import earlier_results, forecast, note_chain, unseen
 from pipelines.units import Unit, unit_of
+from pipelines.workers import UnitWorker
 
 RATE_HZ = 16000
 MANIFEST: dict[str, Any] = {
@@ -190,3 +192,39 @@ def test_arrays_are_kept_and_taken_over(unit: Unit, tmp_path: Path) -> None:
     assert [(name, array.tolist()) for name, array in arrays_of(second, again)] == [
         (name, array.tolist()) for name, array in before
     ]
+
+
+@pytest.mark.parametrize("when", ["before", "while it is taken over"])
+def test_unit_whose_earlier_result_goes_away_is_done_anew(
+    unit: Unit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Its version of the corpus is set aside to be built again, or what failed in it is to be tried again."""
+    Counted(tmp_path / "work").run(unit)
+    second = Counted(tmp_path / "second", loudness={"noise_percentile": 20})
+    (earlier,) = (tmp_path / "work" / "units").glob("*.jsonl")
+    usual = second.chain.take_over
+
+    def gone(*words: Any) -> None:
+        (tmp_path / "work").rename(tmp_path / "work-replaced-1")
+        usual(*words)
+
+    if when == "before":
+        (tmp_path / "work").rename(tmp_path / "work-replaced-1")
+    monkeypatch.setattr(second.chain, "take_over", gone)
+    worker = UnitWorker.__new__(UnitWorker)
+    worker.work, worker.stop, worker.chain = second.work, "", second.chain
+    status = worker({"unit": [unit.to_json()], "earlier": [str(earlier)]})["status"]
+    assert '"stop"' not in status[0]
+    fresh = Counted(tmp_path / "fresh", loudness={"noise_percentile": 20})
+    expected = fresh.heard(fresh.run(unit))
+    assert second.heard(load(result_path(second.work, unit=unit.id, chain=second.chain.fingerprint))) == expected
+    assert len(expected) == 4
+
+
+def test_unit_that_goes_away_while_it_is_adopted_is_not(unit: Unit, tmp_path: Path) -> None:
+    first = Counted(tmp_path / "work")
+    result = first.run(unit)
+    path = result_path(tmp_path / "work", unit=unit.id, chain=result.chain)
+    path.unlink()
+    assert not adopt(path, tmp_path / "second")
+    assert not is_final(tmp_path / "second", unit=unit.id, chain=result.chain)
