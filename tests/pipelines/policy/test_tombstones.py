@@ -24,6 +24,7 @@ from pipelines.policy.tombstones import (
     publish_tombstone,
     published_tombstones,
     read_tombstones,
+    store_list,
     tombstones_of,
 )
 from pipelines.policy.what_if import what_if
@@ -132,6 +133,23 @@ def test_second_time_adds_what_has_come_since(tmp_path: Path) -> None:
     assert [publish_tombstone(target, second), publish_tombstone(target, early)] == [True, False]
     assert published_tombstones(target) == [first, second]
     assert touched(one, second)[0].known_since == first.when
+
+
+def test_more_of_the_same_recording_is_written_down_and_what_is_covered_is_not(tmp_path: Path) -> None:
+    def added(*spans: tuple[float, float]) -> int:
+        told = tuple(("f" * 64, start, end) for start, end in spans)
+        stone = Tombstone(field="speaker", values=("s1",), corpus="toy", spans=told, **FACTS)
+        return append(tmp_path / FILE, [stone])
+
+    assert [added((0, 1)), added((0, 1)), added((0.5, 3)), added((0.2, 2.9)), added((0, 1), (4, 5))] == [1, 0, 1, 0, 1]
+
+
+def test_sound_is_known_by_the_hash_of_its_samples_whatever_file_it_came_in(tmp_path: Path) -> None:
+    stone = Tombstone(field="sha256", values=("a" * 64,), corpus=None, **FACTS)
+    append(store_list(tmp_path), [stone])
+    why = withholding(corpus="toy", store=tmp_path)
+    assert why(as_row(replace(SEGMENTS[0], pcm_sha256="a" * 64)))
+    assert not why(as_row(replace(SEGMENTS[0], pcm_sha256="b" * 64)))
 
 
 def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
