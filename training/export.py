@@ -35,6 +35,7 @@ def export(stage: Path, *, to: Path, whole: bool = False) -> Path:
 
 
 def is_bundle(path: Path) -> bool:
+    """Is it a bundle, and not a stage?"""
     return (path / "config.json").is_file()
 
 

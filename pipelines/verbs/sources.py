@@ -81,9 +81,11 @@ def told(fact: dict[str, Any]) -> str:
         "license": fact["license"],
         "asks": "; ".join(f"{term} ({TERMS[term]})" for term in fact["terms"]) or "nothing",
         "allows": ", ".join(fact["allows"]) or "nothing",
-        "name": fact["attribution"],
+        "cite": fact["attribution"],
         "source": fact["source"],
-        "to train on": "as its reader knows" if splits is None else ", ".join(splits) or "nothing of it",
+        "to train on": "all but what its reader takes for evaluation sets"
+        if splits is None
+        else ", ".join(splits) or "nothing of it",
         "sound": "restored by whoever published it" if fact["restored"] else "as recorded",
         "how to get": fact["how_to_get"],
         "then": f"stipple recordings {fact['manifest']} --set folder=FOLDER",

@@ -97,3 +97,21 @@ def test_what_failed_can_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFi
     assert final_units(work, chain="c") == {"good", "bad"}
     assert "1 results of units, 2.0 s in all, with failures: unreadable 1" in capsys.readouterr().out
     assert main(["corpus", "retry", str(tmp_path / "toy"), "--reason", "unreadable"]) == 1
+
+
+def test_sources_lists_what_licenses_allow_and_tells_all_about_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*words: str) -> str:
+        assert main(["corpus", "sources", *words]) == 0
+        return capsys.readouterr().out
+
+    every, free = (set(re.findall(r"^\w+", told(*words), re.M)) for words in ((), ("--allow", "commercial")))
+    assert {"emilia", "mls", "aishell3"} <= every
+    assert {"mls", "aishell3"} <= free < every
+    assert "emilia" not in free
+    (fact,) = json.loads(told("mls", "--json"))
+    assert (fact["license"], fact["allows"][0]) == ("CC-BY-4.0", "commercial")
+    page = told("emilia")
+    assert "to train on  all but what its reader takes for evaluation sets" in page
+    assert "then         stipple recordings manifests/recordings/emilia.yaml --set folder=FOLDER" in page
+    assert main(["corpus", "sources", "emila"]) == 2
+    assert "no corpus emila; did you mean 'emilia'?" in capsys.readouterr().err
