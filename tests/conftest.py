@@ -1,5 +1,6 @@
 """What tests share: the recordings beside the checkout, which are not skipped in silence, an S3 server, processes."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from tests.s3 import Server, running
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 skipped_though_there: list[str] = []
+
+
+def pytest_configure() -> None:
+    """All servers of the tests are on loopback, where a proxy that the machine has is not asked."""
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 
 @pytest.fixture(scope="module")

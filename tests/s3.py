@@ -1,5 +1,6 @@
 """An S3 server on loopback (moto), whose answers a test may spoil: 503, resets, delays, missing rights, full disks."""
 
+import os
 import socket
 import threading
 import time
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from infra.buckets import Bucket, Storage
 
@@ -51,7 +54,15 @@ class Server:
 
 @contextmanager
 def running() -> Iterator[Server]:
-    """A server with one bucket, `corpora`, until the end of the block."""
+    """A server with one bucket, `corpora`, until the end of the block; meanwhile, the environment names no account."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:  # whoever the person here is elsewhere
+            environment.delenv(name)
+        yield from serving()
+
+
+def serving() -> Iterator[Server]:
+    """The same, for the credentials that the environment names."""
     import logging
 
     import boto3
