@@ -1,9 +1,12 @@
 """Temporary folders: gone at the end, or when somebody needs the next one; never under somebody's hands."""
 
+import contextlib
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,3 +61,23 @@ def test_what_a_killed_process_left_goes_with_the_next_one_and_nothing_else(plac
         alive.communicate("\n")
     assert alive.returncode == 0
     assert not held.exists()
+
+
+def test_a_folder_that_another_container_sweeps_before_it_is_locked_is_made_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeper = contextlib.ExitStack()
+
+    def faster(path: Path, **more: Any) -> Any:
+        """The other one has the lock, and removes the folder when we wait for it, or later."""
+        sweeper.enter_context(owned(path))
+        sweeper.callback(shutil.rmtree, path.parent)
+        wait = {"waiting": lambda who: sweeper.close()} if "waiting" in more else {}
+        return owned(path, **wait)
+
+    monkeypatch.setattr("infra.scratch.owned", faster)
+    with scratch("test") as folder:
+        sweeper.close()
+        (folder / "x.txt").write_text("1")
+        with owned(folder / ".lock") as free:
+            assert not free
