@@ -1,0 +1,27 @@
+"""`stipple lineage list`: a line an artifact, from the store alone."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.cli import main
+
+
+def test_list_has_a_line_an_artifact_newest_first_and_says_where_mlflow_is_behind(
+    toys: Path, stipple_run: Callable[..., tuple[int, str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stipple_run("--until", "two")
+    words = ["lineage", "list", "--store", str(toys / "store"), "--tracking", f"sqlite:///{toys}/mlflow.db"]
+    assert main(words) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[0] in ("one", "two")]
+    assert [line.split()[:2] for line in lines] == [["two", "made"], ["one", "made"]]
+    assert all(re.search(r" [0-9a-f]{8} run [0-9a-f]{8}  .* ago  \(MLflow is behind\)$", line) for line in lines)
+
+
+def test_list_of_no_store_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lineage", "list", "--store", str(tmp_path / "none")]) == 1
+    assert (
+        "none: no store there; `stipple run manifests/workflows/quickstart.yaml` makes one" in capsys.readouterr().err
+    )

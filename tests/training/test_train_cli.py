@@ -1,0 +1,28 @@
+"""`stipple train`: mistakes on the command line are sentences, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["replay", "STAGE", "--steps", "5"], 2, "--steps 5: write A..B, like 100..120"),
+        (["replay", "STAGE", "--steps", "a..b"], 2, "--steps a..b: write A..B"),
+        (["replay", "STAGE", "--steps", "1..2"], 1, "no training was begun there"),
+        (["export", "STAGE", "OUT"], 1, "no training was begun there"),
+        (["run", "manifests/train/nothing.yaml", "--data", "STAGE"], 2, "nothing.yaml"),
+        (["resume", "manifests/train/tiny/soar.yaml", "--data", "STAGE", "--data", "OUT"], 2, "data_NAME=OUT"),
+    ],
+)
+def test_mistakes_are_sentences(
+    words: list[str], code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stage").mkdir()
+    places = {"STAGE": str(tmp_path / "stage"), "OUT": str(tmp_path / "out")}
+    assert main(["train", *(places.get(word, word) for word in words)]) == code
+    assert told.replace("OUT", places["OUT"]) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["stage"]
