@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("said.wav"),
         metavar="FILE",
-        help="the wav to write (default: said.wav); `-`: 16-bit samples on stdout",
+        help="the wav to write (default: said.wav); `-`: samples on stdout, 16 bits, mono; stderr tells their rate",
     )
     out.add_argument("--stream", action="store_true", help="decode patch by patch, and report the first packet")
     out.add_argument(
@@ -233,6 +233,8 @@ def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Told:
 
     options = options_of(args, patches_per_second=bundle.config.patches_per_second)
     begun, first = time.perf_counter(), None
+    if args.out == STDOUT:  # before the first of them, for who has to tell a player
+        print(f"samples: {bundle.config.audiovae.sample_rate} Hz, mono, 16 bits, little-endian", file=sys.stderr)
     if args.stream or args.live:
         heard: list[Chunk] = []
         for chunk in streamed(bundle, text, options, args):

@@ -83,7 +83,9 @@ def test_samples_on_stdout_are_those_of_the_file(
     assert say(*words, "--stream", "--out", tmp_path / "x.wav") == 0
     capsysbinary.readouterr()
     assert say(*words, "--stream", "--out", "-") == 0
-    heard = np.frombuffer(capsysbinary.readouterr().out, "<i2").astype(int)
+    told = capsysbinary.readouterr()
+    assert told.err.startswith(b"samples: 48000 Hz, mono, 16 bits, little-endian\n")
+    heard = np.frombuffer(told.out, "<i2").astype(int)
     written = soundfile.read(tmp_path / "x.wav", dtype="int16")[0].astype(int)
     assert np.array_equal(heard, written)
 
