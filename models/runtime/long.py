@@ -33,7 +33,7 @@ class Said:
 
 
 def generate_long(bundle: "Bundle", text: str, **options: Unpack[Options]) -> Speech:
-    """Speak `text` in pieces, and join them. A text of one piece is spoken as by `generate`.
+    """Speak `text` in pieces, and join them. A text of one piece is spoken as by `generate`, its lines joined.
 
     A prompt is the voice of every piece. Without one the first piece finds a voice, and the others continue it.
     `max_patches` holds for all together (and 500 for each). The finish reason is `length` where any piece was cut.
