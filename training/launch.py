@@ -14,6 +14,7 @@ from infra.manifest import ManifestError
 from infra.storage import write_atomic
 from infra.workflow.node import STOP, Job, Outcome, Refused
 from models.runtime.bundle import BundleError
+from models.runtime.configuration import read_config
 from pipelines.shards import CorpusError, open_corpus
 from training import heard, report
 from training.checkpoint import CheckpointError
@@ -26,6 +27,7 @@ from training.loop import Halted, Worker
 from training.manifest import StageManifest
 from training.manifest import identity as identity
 from training.roles import misfits as misfits
+from training.start import stop_unless_fit
 from training.steplog import LOSSES, read_log
 from training.update import NonFinite
 from training.validate import SAMPLES
@@ -103,9 +105,11 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
         raise Refused(f"{job.name}: {'; '.join(wrong)}")
     parent = job.inputs.get("start_from")
     try:
+        if parent is not None and (parent.out / "bundle" / "config.json").is_file():
+            stop_unless_fit(manifest, read_config(parent.out / "bundle"))
         sources = sources_of(manifest, folders=folders, memory=job.work / heard.FOUND)
         plan = plan_of(manifest, sources)
-    except (DataError, CorpusError) as error:
+    except (DataError, CorpusError, BundleError) as error:
         raise Refused(str(error)) from None
     asked = manifest.data.seconds_per_step
     held = sum(len(source.held_out) for source in sources)
@@ -289,6 +293,5 @@ def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:
         missed = report.missed(held[-1], below=manifest.bar.below)
         absent = ", ".join(sorted(set(manifest.bar.below) - set(held[-1])))
         summary["bar"] = {"below": manifest.bar.below, "missed": missed, "not_measured": absent}
-        how = f"it has learned less than its manifest expects, held out: {missed}" if missed else "its bar is passed"
-        job.say(f"{how}{f'; not measured on so few samples: {absent}' if absent else ''}")
+        job.say(report.of_bar(held[-1], below=manifest.bar.below))
     return Outcome(digest=report.bundle_digest(job.out / "bundle"), summary=summary)

@@ -10,6 +10,8 @@ from training.data.batching import plan_of, sources_of
 from training.data.collate import PATCH, RATE_HZ
 from training.data.stream import seconds_of
 from training.manifest import StageManifest, load_model, players_of
+from training.roles import misfits
+from training.start import stop_unless_fit
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
@@ -44,6 +46,9 @@ def lines(
         "on each"
     )
     if data:
+        given = dict.fromkeys([*data, *(["start_from"] if start_from or manifest.model is None else [])])
+        if wrong := misfits(manifest, given):
+            raise ManifestError(f"stage {manifest.stage}", wrong)
         yield from about_data(manifest, {role: place_of(place, storage) for role, place in data.items()})
     counts = parameters(manifest, start_from=start_from)
     if not counts:
@@ -76,7 +81,7 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
 def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[str, int]:
     """Parameters of each network; nothing is allocated.
 
-    Raises: ManifestError when the model's manifest cannot be used.
+    Raises: ManifestError when the model's manifest cannot be used; BundleError when the stage cannot start from it.
     """
     import torch
 
@@ -89,6 +94,7 @@ def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[s
 
         bundles = [path for path in (start_from / "out" / "bundle", start_from / "bundle", start_from) if path.is_dir()]
         config = load_bundle(bundles[0] if bundles else start_from).config
+        stop_unless_fit(manifest, config)
     elif manifest.model is not None:
         model = load_model(manifest.model)
         try:

@@ -116,3 +116,15 @@ def missed(found: Mapping[str, float], *, below: Mapping[str, float]) -> str:
     """Terms that were measured and did not come below their bars, in words; nothing where all did."""
     high = [term for term, value in below.items() if term in found and not found[term] < value]
     return ", ".join(f"{term} is {found[term]:.4g}, not below {below[term]:g}" for term in high)
+
+
+def of_bar(found: Mapping[str, float], *, below: Mapping[str, float]) -> str:
+    """Whether a stage came below its bars, a sentence; of terms that were not measured, that they were not."""
+    absent = ", ".join(sorted(set(below) - set(found)))
+    if set(below).isdisjoint(found):
+        return f"its bar says nothing: not measured on so few samples: {absent}"
+    if high := missed(found, below=below):
+        how = f"it has learned less than its manifest expects, held out: {high}"
+    else:
+        how = "its bar is passed, as far as it was measured" if absent else "its bar is passed"
+    return f"{how}; not measured on so few samples: {absent}" if absent else how

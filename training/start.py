@@ -1,10 +1,25 @@
 """The bundle that a stage begins with: the one before it, or a new one with seeded random weights."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.manifest import ManifestError
 from models.runtime.bundle import Bundle, load_bundle, new_bundle
-from training.manifest import StageManifest, load_model
+from training.manifest import StageManifest, load_model, players_of
+
+if TYPE_CHECKING:
+    from models.backbone.config import ModelConfig
+
+
+def stop_unless_fit(manifest: StageManifest, config: "ModelConfig") -> None:
+    """Hold a stage against the bundle that it starts from, by the bundle's configuration alone.
+
+    Raises: BundleError where the stage would train what is none of its kind.
+    """
+    from training.objectives.backbone import refuse_distilled
+
+    if "backbone" in players_of(manifest.objective.name):
+        refuse_distilled(config, needed=f"objective {manifest.objective.name}")
 
 
 def starting_bundle(manifest: StageManifest, *, start_from: str | Path | None) -> Bundle:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from infra.manifest import load, parse
+from infra.manifest import ManifestError, load, parse
 from infra.workflow.node import Refused
 from models.runtime.bundle import load_bundle
 from training import checkpoint as checkpoints
@@ -126,6 +126,8 @@ def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) ->
     )
     told = "\n".join(plan.lines(manifest, data={"data": corpus}, start_from=None))
     assert "(180,000 patches) each: 800.0 hours of audio, 18,000,000 patches" in told
+    with pytest.raises(ManifestError, match="nothing reads it: data.mixture has no part of that role"):
+        list(plan.lines(manifest, data={"data": corpus, "data_more": corpus}, start_from=None))
     assert "21 samples" in told
     counts = plan.parameters(manifest, start_from=None)
     assert "teacher" not in counts

@@ -5,7 +5,7 @@ report gives no weights. The discriminator moves first, on a waveform made witho
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -164,6 +164,11 @@ class Objective:
     """Stage 1. Takes a bundle, new or trained; makes one with an AudioVAE, its latent statistics and training parts."""
 
     def __init__(self, cfg: Config, bundle: Bundle, *, seed: int) -> None:
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of this run."""
+        if bundle.backbone is not None:
+            self.notes = ("the backbone of this bundle speaks the latents that its AudioVAE had, and is left out",)
+            bundle = replace(bundle, backbone=None, config=replace(bundle.config, meanflow=None, sampling=None))
         self.cfg, self.bundle = cfg, bundle
         self.vae = bundle.audiovae
         with torch.random.fork_rng(devices=[]):

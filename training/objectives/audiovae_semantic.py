@@ -121,11 +121,7 @@ class Objective(audiovae.Objective):
 
     def __init__(self, cfg: Config, bundle: Bundle, *, seed: int) -> None:
         self.wavlm: WavLM | None = None
-        self.notes: tuple[str, ...] = ()
-        """What a person should know of this run."""
-        if cfg.wavlm is None:
-            self.notes = ("semantic/wavlm is not part of this run: objective.wavlm names no folder with WavLM weights",)
-        else:
+        if cfg.wavlm is not None:
             try:
                 self.wavlm = WavLM(cfg.wavlm, layer=cfg.wavlm_layer)
             except WeightsError as error:
@@ -143,6 +139,10 @@ class Objective(audiovae.Objective):
         if trained is None and bundle.latent_mean_D is not None and bundle.latent_var_D is not None:
             self.supervision.encoder.expect(bundle.latent_mean_D, bundle.latent_var_D)
         super().__init__(cfg, bundle, seed=seed)
+        if cfg.wavlm is None:
+            self.notes += (
+                "semantic/wavlm is not part of this run: objective.wavlm names no folder with WavLM weights",
+            )
         reading = {f"semantic/{task}": float(getattr(cfg, f"{task}_weight")) for task in TASKS}
         if self.wavlm is not None:
             reading["semantic/wavlm"] = cfg.wavlm_weight

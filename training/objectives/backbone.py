@@ -14,6 +14,7 @@ from torch import Tensor
 
 from infra.manifest import Manifest
 from models.backbone.backbone import Backbone
+from models.backbone.config import ModelConfig
 from models.backbone.flow import interpolate, path_velocity
 from models.backbone.llm import load_pretrained
 from models.runtime.bundle import Bundle, BundleError
@@ -134,10 +135,10 @@ class BackbonePlayer(Player):
         }
 
 
-def refuse_distilled(bundle: Bundle, *, needed: str) -> None:
-    """Raises: BundleError where the bundle's head says mean velocities, or its sampler is locked to one or two steps:
+def refuse_distilled(config: ModelConfig, *, needed: str) -> None:
+    """Raises: BundleError where a bundle's head says mean velocities, or its sampler is locked to one or two steps:
     trained on as a velocity it would be lost, and speak no better."""
-    config, told = bundle.config, ""
+    told = ""
     if config.mean_velocity:
         told = "MeanFlow distilled this bundle"
     elif config.sampling is not None:
@@ -178,7 +179,7 @@ class Objective:
 
     def __init__(self, cfg: Config, bundle: Bundle, *, seed: int) -> None:
         """Raises: BundleError when the bundle cannot be built on."""
-        refuse_distilled(bundle, needed="flow matching")
+        refuse_distilled(bundle.config, needed="objective backbone")
         self.cfg = cfg
         self.frontend = Frontend(bundle)
         rates = replace(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from infra.manifest import Manifest
 from models.backbone.backbone import Backbone
-from models.backbone.config import MeanFlowConfig, ModelConfig
-from models.backbone.flow import Velocity, interpolate, path_velocity
+from models.backbone.config import MeanFlowConfig, ModelConfig, SamplingConfig
+from models.backbone.flow import Sampler, Velocity, interpolate, path_velocity
 from models.backbone.layout import valid_patches
 from models.backbone.meanflow import adaptive_weight, intervals, mean_velocity
 from models.runtime.bundle import Bundle, BundleError
@@ -44,6 +44,10 @@ class Config(Manifest):
     time_mean: float = -0.4
     time_std: float = Field(default=1.0, gt=0)
     """Ends of an interval are two logit-normal times (the paper writes log-normal, which would leave [0, 1])."""
+    student: Literal["any_steps", "two_steps", "one_step"] = "any_steps"
+    """any_steps: told the interval, for 2 to 4 steps (paper). The others are released without their training (ours):
+    they learn the way to the data from where their locked sampler asks, time 0 (and that of the angle 1.3), and are
+    told no interval; `anchor` and `grid` are then of no use. The streaming student: `layouts: {interleaved: 1}`."""
     anchor: float = Field(default=0.5, ge=0, le=1)
     """Utterances whose interval is empty."""
     anchor_target: Literal["formula", "teacher"] = "formula"
@@ -117,7 +121,14 @@ def targets(
 def drawn_intervals(
     first_B: Tensor, second_B: Tensor, anchor_B: Tensor, *, cfg: Config, grid_B3: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Start and duration from two standard normal and one uniform draw; `grid_B3`: three uniform draws for `grid`."""
+    """Start and duration from two standard normal and one uniform draw; `grid_B3`: three uniform draws for `grid`.
+
+    Students of fixed steps take, with the uniform draw, one of the times that their sampler asks at, and go to the end.
+    """
+    if cfg.student != "any_steps":
+        times_T = torch.tensor(locked_sampler(cfg).times)
+        start_B = times_T[(anchor_B * len(times_T)).long()]
+        return start_B, 1 - start_B
     start_B, duration_B = intervals(first_B, second_B, mean=cfg.time_mean, std=cfg.time_std)
     if grid_B3 is not None and cfg.grid:
         steps_B = (grid_B3[:, 1] * MAX_GRID).floor() + 1
@@ -126,6 +137,20 @@ def drawn_intervals(
         duration_B = torch.where(on_grid_B, 1 / steps_B, duration_B)
     empty_B = (anchor_B < cfg.anchor) | (duration_B < SHORTEST)
     return start_B, duration_B.masked_fill(empty_B, 0.0)
+
+
+def locked_sampler(cfg: Config) -> Sampler:
+    """How a student of fixed steps makes a patch."""
+    return Sampler("flow", 1) if cfg.student == "one_step" else Sampler("scm", 2)
+
+
+def student_config(config: ModelConfig, *, cfg: Config) -> ModelConfig:
+    """What config.json says of the student: told intervals, or its sampler locked."""
+    if cfg.student == "any_steps":
+        return replace(config, meanflow=MeanFlowConfig(enabled=True, use_duration_embedding=True))
+    one = cfg.student == "one_step"
+    locked = SamplingConfig(solver="flow_matching", num_steps=1) if one else SamplingConfig(solver="scm", num_steps=2)
+    return replace(config, meanflow=None, sampling=locked)
 
 
 class MeanFlowPlayer(Player):
@@ -182,16 +207,16 @@ def conditions(heard: Heard, noise: Noise) -> tuple[Tensor, Tensor]:
 
 
 def student_of(teacher: Backbone, *, config: ModelConfig, seed: int) -> Backbone:
-    """A copy with a duration embedder whose last layer is zero: at first it says what the teacher says, for any
-    interval. Only its head is free to move."""
+    """A copy with a duration embedder (where the student is told intervals) whose last layer is zero: at first it says
+    what the teacher says, for any interval. Only its head is free to move."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Backbone(config)
     new = student.load_state_dict(teacher.state_dict(), strict=False).missing_keys
     assert all("duration_embedder" in key for key in new), new
     embedder = student.velocity_field_predictor.duration_embedder
-    assert embedder is not None
-    nn.init.zeros_(embedder.linears[-1].weight)
+    if embedder is not None:
+        nn.init.zeros_(embedder.linears[-1].weight)
     student.requires_grad_(False)
     student.velocity_field_predictor.requires_grad_(True)
     return student
@@ -204,11 +229,16 @@ class Objective:
         """Raises: BundleError when the bundle has no backbone, or a distilled one."""
         if bundle.backbone is None:
             raise BundleError("MeanFlow distills a trained backbone, and this bundle has none: give that of soar")
-        refuse_distilled(bundle, needed="the teacher of MeanFlow")
+        refuse_distilled(bundle.config, needed="objective meanflow")
         self.cfg = cfg
         self.frontend = Frontend(bundle)
         self.teacher = copy.deepcopy(bundle.backbone.velocity_field_predictor).eval().requires_grad_(False)
-        config = replace(bundle.config, meanflow=MeanFlowConfig(enabled=True, use_duration_embedding=True))
+        if cfg.student == "two_steps" and bundle.config.fm_sigma:
+            raise BundleError(
+                f"a student of two steps learns paths that end in the data, and this bundle has fm_sigma "
+                f"{bundle.config.fm_sigma:g}"
+            )
+        config = student_config(bundle.config, cfg=cfg)
         self.backbone = student_of(bundle.backbone, config=config, seed=seed)
         self.bundle = replace(bundle, config=config, backbone=self.backbone)
         self.players: Mapping[str, Player] = {"backbone": MeanFlowPlayer(self.backbone, cfg)}
@@ -278,6 +308,6 @@ class Objective:
         return spoken(self.bundle, batch, draw)
 
     def finish(self, batches: Iterable[Batch]) -> Bundle:
-        """The bundle with the student, and `meanflow.enabled` in its configuration."""
+        """The bundle with the student; its configuration says how it is to be sampled."""
         del batches
         return on_cpu(self.bundle)

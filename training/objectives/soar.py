@@ -261,7 +261,7 @@ class Objective:
             raise BundleError(
                 "SOAR corrects a trained backbone, and this bundle has none: give that of backbone_stage3"
             )
-        refuse_distilled(bundle, needed="SOAR")
+        refuse_distilled(bundle.config, needed="objective soar")
         if bundle.config.fm_sigma:
             raise BundleError(
                 f"SOAR's equations are those of paths that end in the data, and this bundle has fm_sigma "

@@ -15,6 +15,7 @@ from models.audiovae.config import AudioVAEConfig
 from models.audiovae.supervision import Answer, HeadConfig, Supervision
 from models.backbone.config import ModelConfig, SemanticEncoderConfig
 from models.runtime.bundle import Bundle, new_bundle
+from tests.small import small_bundle
 from training.data.draw import Draw
 from training.engine import PlainEngine
 from training.manifest import Engine, Optimizer, load_model
@@ -232,6 +233,15 @@ def validation(objective: audiovae.Objective, batch: Batch) -> dict[str, float]:
     prepared = objective.prepare(batch, draw)
     terms = {name: term for player in objective.players.values() for name, term in player(prepared, draw).items()}
     return {name: float(term.total / term.count) for name, term in terms.items() if float(term.count)}
+
+
+def test_a_backbone_of_other_latents_does_not_stay_in_the_bundle() -> None:
+    whole = small_bundle(meanflow={"enabled": True})
+    for made in (audiovae.Objective(CFG, whole, seed=0), audiovae_semantic.Objective(SEMANTIC, whole, seed=0)):
+        assert "is left out" in made.notes[0]
+        assert made.bundle.backbone is None
+        assert not made.bundle.config.mean_velocity
+    assert whole.backbone is not None
 
 
 # -- stage 2

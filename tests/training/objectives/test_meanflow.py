@@ -1,22 +1,26 @@
 """MeanFlow: the released script's targets and gradients, its identities, and what it moves."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.runtime.bundle import Bundle, BundleError, load_bundle
+from models.backbone.flow import sampler_for
+from models.runtime.bundle import Bundle, BundleError, load_bundle, save_bundle
+from models.runtime.generate import generate
 from models.text.tokens import training_example
 from tests.small import small_bundle
 from training.data.draw import Draw
 from training.data.prepared import Prepared, stacked
 from training.objectives import Batch, Term
 from training.objectives.meanflow import Config, Noise, Objective, conditions, drawn_intervals, targets, weighted
-from training.objectives.soar import heard_by
+from training.objectives.soar import Heard, heard_by
 
 Make = Callable[..., Prepared]
 
@@ -196,6 +200,61 @@ def test_conditions_are_dropped_one_independent_of_the_other_and_in_natural_mode
     assert bool(only_speaker.any())
     fused = Objective(Config(mode="fused", **rates), bundle, seed=0).lesson(heard, draw).noise
     assert bool((fused.keep_hidden_B & fused.keep_speaker_B).all())
+
+
+@pytest.mark.parametrize(("student", "times"), [("one_step", [0.0]), ("two_steps", [0.0, 0.2173])])
+def test_a_student_of_fixed_steps_learns_the_teachers_end_from_where_its_sampler_asks(
+    bundle: Bundle, batch: Batch, student: Literal["one_step", "two_steps"], times: list[float]
+) -> None:
+    objective = Objective(Config(student=student, teacher_steps=2, guidance=0.5), bundle, seed=0)
+    sampler = sampler_for(objective.bundle.config)
+    assert sampler.times == pytest.approx(times, abs=1e-4)
+    assert objective.backbone.velocity_field_predictor.duration_embedder is None
+    lessons = [objective.prepare(batch, Draw(0, step, batch.keys)) for step in range(6)]
+    starts = sorted({round(float(start), 6) for lesson in lessons for start in lesson.noise.start_B})
+    assert starts == pytest.approx(sampler.times, abs=1e-6)
+    for lesson in lessons[:2]:
+        heard, noise = lesson.heard, lesson.noise
+
+        def teacher(state: Tensor, time: Tensor, heard: Heard = heard) -> Tensor:
+            asked = {"time_B": time, "speaker_BH": heard.speaker_BH, "guidance": 0.5, "dit": objective.teacher}
+            return objective.backbone.guided_velocity(heard.hidden_BPH, heard.clean_BFD, state, **asked)
+
+        half_B = (1 - noise.start_B) / 2
+        with torch.no_grad():
+            middle = lesson.noisy_BFD + half_B[:, None, None] * teacher(lesson.noisy_BFD, noise.start_B)
+            end = middle + half_B[:, None, None] * teacher(middle, noise.start_B + half_B)
+        for row, start in enumerate(noise.start_B.tolist()):
+            state, target = lesson.noisy_BFD[row], lesson.target_BFD[row]
+            if student == "one_step":
+                found = sampler.run(lambda *_, target=target: target, state)
+            else:
+                tau = math.atan2(1 - start, start)
+                found = sampler.denoise(lambda *_, target=target: target, state * sampler.scale(tau), tau=tau, number=0)
+            assert torch.allclose(found, end[row], atol=1e-4)
+
+
+def test_a_student_of_one_step_learns_and_makes_a_bundle_that_is_locked_to_it(
+    bundle: Bundle, batch: Batch, draw: Draw, tmp_path: Path
+) -> None:
+    objective = Objective(Config(student="one_step", teacher_steps=2, adaptive="none"), bundle, seed=0)
+    player = objective.players["backbone"]
+    optimizer = torch.optim.AdamW([p for p in player.parameters() if p.requires_grad], lr=3e-3)
+    lesson, losses = objective.prepare(batch, draw), []
+    for _ in range(25):
+        term = player(lesson, draw)["meanflow/loss"]
+        losses.append(float(term.total.detach() / term.count))
+        optimizer.zero_grad()
+        (term.total / term.count).backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
+    save_bundle(objective.finish([]), tmp_path / "bundle", card={})
+    made = load_bundle(tmp_path / "bundle")
+    assert made.config.meanflow is None
+    assert generate(made, "ma", max_patches=2).patches <= 2
+    assert sampler_for(made.config).steps == 1
+    with pytest.raises(BundleError, match="fm_sigma 0.1"):
+        Objective(Config(student="two_steps"), small_bundle(fm_sigma=0.1), seed=0)
 
 
 def test_only_the_head_of_the_student_moves(bundle: Bundle, batch: Batch, draw: Draw) -> None:

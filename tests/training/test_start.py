@@ -1,0 +1,50 @@
+"""How a stage begins and ends: the bundle that it may start from, and what is said of its bar."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.journal import About, JournalRun
+from infra.manifest import load
+from infra.storage import ROOT
+from infra.workflow.node import Job, Made, Refused
+from models.runtime.bundle import BundleError, save_bundle
+from tests.small import small_bundle
+from training import plan
+from training.launch import run
+from training.manifest import StageManifest
+from training.report import of_bar
+
+ALONE = {"launcher": "in_process", "workers": "1", "engine.name": "plain"}
+
+
+@pytest.mark.parametrize("stage", ["soar", "meanflow", "backbone_stage2"])
+def test_a_stage_of_velocities_does_not_begin_from_a_distilled_bundle(corpus: Path, tmp_path: Path, stage: str) -> None:
+    save_bundle(small_bundle(meanflow={"enabled": True}), tmp_path / "made" / "bundle", card={})
+    facts = {"digest": "e" * 32, "fingerprint": "", "run": ""}
+    manifest = load(StageManifest, ROOT / "manifests" / "train" / "tiny" / f"{stage}.yaml", ALONE)
+    job = Job(
+        name=stage,
+        manifest=manifest,
+        inputs={
+            "data": Made(kind="corpus", name="mini", out=corpus, **facts),
+            "start_from": Made(kind="train", name="meanflow", out=tmp_path / "made", **facts),
+        },
+        out=tmp_path / "out",
+        work=tmp_path / "work",
+        run=JournalRun(tmp_path / "journal", About("a" * 32, stage, "test", "train")),
+        connect=lambda: pytest.fail("nothing is to start"),
+        attempt=1,
+        say=print,
+    )
+    with pytest.raises(Refused, match="MeanFlow distilled this bundle"):
+        run(job)
+    assert not (job.work / "errand.json").exists()
+    with pytest.raises(BundleError, match="MeanFlow distilled this bundle"):
+        plan.parameters(manifest, start_from=tmp_path / "made")
+
+
+def test_a_bar_that_was_not_measured_is_not_passed() -> None:
+    assert of_bar({"a": 1.0}, below={"b": 2.0}) == "its bar says nothing: not measured on so few samples: b"
+    assert of_bar({"a": 1.0}, below={"a": 2.0, "b": 2.0}).startswith("its bar is passed, as far as it was measured")
+    assert of_bar({"a": 1.0}, below={"a": 2.0}) == "its bar is passed"
