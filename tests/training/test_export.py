@@ -1,5 +1,6 @@
 """Bundles come out of finished and of unfinished stages; plans count before anything is started."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,11 @@ ENGINES = [("plain", "net"), ("zero2", "net"), ("zero1", "generator"), ("zero3",
 @pytest.mark.parametrize(("engine", "player"), ENGINES)
 def test_a_checkpoint_of_any_engine_becomes_a_bundle(runs: Any, tmp_path: Path, engine: str, player: str) -> None:
     shutil.copytree(runs.at("cut", engine), tmp_path / "stage" / "work")
-    written = export(tmp_path / "stage", to=tmp_path / "bundle", whole=True)
+    before = os.umask(0o022)
+    try:
+        written = export(tmp_path / "stage", to=tmp_path / "bundle", whole=True)
+    finally:
+        os.umask(before)
     bundle = load_bundle(written)
     assert bundle.card["steps"] == 6
     assert bundle.card["unfinished"] is True
