@@ -31,7 +31,7 @@ def drive(corpus: Path, popen: Callable[..., "subprocess.Popen[str]"]) -> Drive:
 
 
 def results(process: "subprocess.Popen[str]") -> tuple[list[dict[str, Any]], str]:
-    told, _ = process.communicate(timeout=2 * PATIENCE_SECONDS)
+    told, _ = process.communicate()  # within the time of the test
     assert process.returncode == 0, told
     return [json.loads(line) for line in told.splitlines() if line.startswith("{")], told
 
