@@ -15,6 +15,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Reads = Literal["text", "caption"]
 
 
 class Bound(Manifest):
@@ -42,6 +43,9 @@ class Part(Manifest):
     """Tiers of the corpus policy; None takes all."""
     where: dict[str, Bound | tuple[str | int | bool, ...]] = {}
     """Index column -> the values, or the interval, that it must have; a sample without the score is left out."""
+    reads: Reads = "text"
+    """What the backbone is told of a sample: its text, or its caption, which says how it sounds and not what is said,
+    in the template `text_to_audio`. A sample without it is left out."""
 
 
 class Data(Manifest):
@@ -216,6 +220,10 @@ class StageManifest(Manifest):
         roles = [part.role for part in self.data.mixture]
         if len(set(map(str, self.data.mixture))) < len(roles):
             wrong.append("data.mixture: the same part is named twice")
+        if any(part.reads == "caption" for part in self.data.mixture) and not needs_text(self.objective.name):
+            wrong.append(
+                f"data.mixture: reads: caption is for a backbone; objective {self.objective.name!r} reads none"
+            )
         if self.model is not None and self.model not in model_names():
             wrong.append(f"model: no {self.model!r} in manifests/models; there are: {', '.join(model_names())}")
         if wrong:

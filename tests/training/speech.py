@@ -50,7 +50,8 @@ def clip(number: int, *, shortest: int = 4, longest: int = 14) -> tuple[NDArray[
 def build_corpus(
     root: Path, *, samples: int = 24, untexted: int = 2, longest: int = 14, encoder: LatentEncoder | None = None
 ) -> Path:
-    """Write the corpus into `root`; the last `untexted` samples have no text. With an encoder, its latents, too."""
+    """Write the corpus into `root`; the last `untexted` samples have no text, every second one
+    has a caption. With an encoder, its latents, too."""
     items = []
     spool = root.parent / f"{root.name}.spool"
     spool.mkdir(parents=True)
@@ -76,6 +77,7 @@ def build_corpus(
             language="zh" if number % 5 == 0 else "en",
             speaker=speaker,
             mos_overall=2.0 + number % 3,
+            caption=f"{speaker} sings vowels" if number % 2 else None,
         )
         flac = flac_of(wave_S, rate_hz=RATE_HZ)
         stored = b""

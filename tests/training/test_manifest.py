@@ -71,6 +71,8 @@ def test_mistakes_of_form_are_reported_together() -> None:
         ({"data": {"seconds_per_step": math.inf}}, "seconds_per_step: Input should be a finite number"),
         ({"schedule": {"final_lr": math.inf}}, "final_lr: Input should be a finite number"),
         ({"data": {"seconds_per_step": 9, "mixture": [{"where": {"mos": {"min": 3, "max": 1}}}]}}, "no score lies"),
+        ({"data": {"seconds_per_step": 9, "mixture": [{"reads": "captions"}]}}, "'text' or 'caption'"),
+        ({"data": {"seconds_per_step": 9, "mixture": [{"reads": "caption"}]}}, "is for a backbone"),
         ({"objective": {"name": "soar", "layouts": {}}}, "not all 0"),
         ({"objective": {"name": "meanflow", "layouts": {"plain": -1}}}, "at least 0"),
         ({"objective": {"name": "backbone", "weights": {}}}, "weights"),
@@ -216,6 +218,10 @@ def test_stages_of_the_full_workflow_hear_what_the_paper_says() -> None:
         data = node.manifest.data
         assert {part.tiers for part in data.mixture} == {("gold", "silver") if heard[name] == heard["soar"] else None}
         assert data.hours_power == (None if name == "backbone_stage1" else 1)
+    captioned = {
+        name for name, node in stages.items() for part in node.manifest.data.mixture if part.reads == "caption"
+    }
+    assert captioned == {"backbone_stage2"}
     parents = [node.inputs.get("start_from") for node in stages.values()]
     assert parents == [None, *STAGES[:-1]]
 

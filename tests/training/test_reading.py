@@ -67,6 +67,18 @@ def test_an_emotion_is_what_the_corpus_says_or_else_what_a_captioner_heard(
     assert emotion_of(row) == emotion
 
 
+def test_a_part_of_the_mixture_reads_captions_also_of_what_has_no_text(corpus: Path, tmp_path: Path) -> None:
+    data = Data(seconds_per_step=10, held_out=0, mixture=(Part(), Part(reads="caption")))
+    for _ in ("from the index", "from memory"):
+        texts, captions = open_sources(data, folders={"data": corpus}, needs_text=True, memory=tmp_path)
+        one, other = texts.read(int(texts.numbers[0])), captions.read(int(captions.numbers[0]))
+        assert (one.template, other.template) == ("tts", "text_to_audio")
+        assert one.text.startswith("m")
+        assert other.text.endswith("sings vowels")
+        assert (len(texts.numbers), len(captions.numbers)) == (22, 12)
+        assert set(captions.numbers.tolist()) - set(texts.numbers.tolist())
+
+
 def test_a_second_start_reads_no_row_of_the_index_and_finds_the_same(corpus: Path, tmp_path: Path) -> None:
     first = opened(corpus, tmp_path)
     with counted(Rows, "columns") as calls:

@@ -32,6 +32,8 @@ class Utterance:
     emotion: str | None = None
     stored: Stored | None = None
     """Its latents, where its shard has them."""
+    template: str = "tts"
+    """What the text is (models.text.tokens.TEMPLATES): `text_to_audio` where it is a caption."""
 
     @property
     def stored_samples(self) -> int:
@@ -74,6 +76,7 @@ def collate(utterances: Sequence[Utterance], *, max_clip_seconds: float, draw: D
         languages=[one.language for one in utterances],
         speakers=[one.speaker for one in utterances],
         emotions=[one.emotion for one in utterances],
+        templates=[one.template for one in utterances],
         heard=heard,
     )
 

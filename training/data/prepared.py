@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -192,19 +192,21 @@ class Frontend(nn.Module):
         self, batch: Batch, draw: Draw, *, layouts: Mapping[Layout, float], language_tag: float
     ) -> list[Example]:
         """Token ids of each utterance, its layout drawn by the shares; text and patches alternate as this bundle will
-        be asked to speak (`streaming` in config.json)."""
+        be asked to speak (`streaming` in config.json). A caption comes first, whole, and without a language's tag."""
         names = list(layouts)
         share = torch.tensor([layouts[name] for name in names], dtype=torch.float64).cumsum(0)
         pick_B = torch.searchsorted(share / share[-1], draw.uniform("layout").double(), right=True)
         tag_B = draw.uniform("language_tag") < language_tag
         found = []
         for number, text in enumerate(batch.texts):
-            words = tagged_where_known(text, batch.languages[number]) if bool(tag_B[number]) else text
+            template, layout = batch.template(number), names[min(int(pick_B[number]), len(names) - 1)]
+            if template != "tts":
+                words, layout = text, "plain"
+            else:
+                words = tagged_where_known(text, batch.languages[number]) if bool(tag_B[number]) else text
+            asked: dict[str, Any] = {"layout": layout, "template": template, "streaming": self.config.streaming}
             patches = int(batch.length_B[number]) // self.config.patch_samples
-            layout = names[min(int(pick_B[number]), len(names) - 1)]
-            found.append(
-                training_example(self.tokenizer, words, patches=patches, layout=layout, streaming=self.config.streaming)
-            )
+            found.append(training_example(self.tokenizer, words, patches=patches, **asked))
         return found
 
 

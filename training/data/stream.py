@@ -16,11 +16,16 @@ from pipelines.shards import Corpus, Sample, open_corpus, version_of
 from training.data.collate import PATCH, RATE_HZ, Utterance, patches_of
 from training.data.memory import recall, remember
 from training.data.permutation import mixed
-from training.manifest import Bound, Data, Part
+from training.manifest import Bound, Data, Part, Reads
 from training.objectives import Stored
 
 KEPT = ("numbers", "held_out", "patches", "latents", "languages", "hashes", "held_hashes")
 """What of a source is looked up in the index."""
+WORDS: Mapping[Reads, tuple[tuple[str, ...], str]] = {
+    "text": (("text_tts", "text"), "tts"),
+    "caption": (("caption",), "text_to_audio"),
+}
+"""What the backbone is told -> the columns to look for it, the form made for speaking first; and its template."""
 FOUND = 3
 """Raised when other samples are found by the same manifest: what was kept before is then no longer taken."""
 
@@ -51,7 +56,8 @@ class Source:
     held_hashes: NDArray[np.uint64]
     """Of the keys of `held_out`."""
     role: str
-    """Of the mixture's part."""
+    """Of the mixture's part, like the next."""
+    reads: Reads
     found: str
     """Name of its folder in the memory of `open_sources`; empty where nothing was kept."""
 
@@ -63,11 +69,13 @@ class Source:
     def read(self, number: int, *, wave: bool = True) -> Utterance:
         """Utterance `number` of the corpus; without `wave`, its FLAC is not decoded."""
         sample = self.corpus.sample(number, wave=wave)
+        words, template = WORDS[self.reads]
         return Utterance(
             key=sample.key,
             wave_S=sample.wave_S,
             rate_hz=sample.rate_hz,
-            text=text_of(sample.record),
+            text=first_of(sample.record, words),
+            template=template,
             language=sample.record.get("language"),
             speaker=sample.record.get("speaker"),
             emotion=emotion_of(sample.record),
@@ -75,9 +83,9 @@ class Source:
         )
 
 
-def text_of(row: Mapping[str, Any]) -> str:
-    """What the utterance says, in the form made for speaking; empty where nobody knows."""
-    return str(row.get("text_tts") or row.get("text") or "")
+def first_of(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first of these facts that is known; else empty."""
+    return next((str(row[name]) for name in names if row.get(name)), "")
 
 
 def emotion_of(row: Mapping[str, Any]) -> str | None:
@@ -128,7 +136,7 @@ def open_sources(
             corpus = opened.get(part.role) or as_seen(open_corpus(folder, whole=True), found)
             known: dict[str, Any] = {**found, "latents": bool(found["latents"])}
             arrays = {key: known[key] for key in KEPT}
-            source = Source(corpus=corpus, weight=part.weight, role=part.role, found=name, **arrays)
+            source = Source(corpus=corpus, weight=part.weight, role=part.role, reads=part.reads, found=name, **arrays)
         else:
             corpus = opened.get(part.role) or open_corpus(folder)
             source = replace(source_of(corpus, part, **asked), found=name)
@@ -142,7 +150,7 @@ def open_sources(
 def found_by(folder: str | Path | Place, part: Part, *, data: Data, needs_text: bool, least_seconds: float) -> str:
     """All that decides which samples a part has, as 32 hex digits; no row of the index is read."""
     facts = data.model_dump(mode="json", include={"min_clip_seconds", "max_clip_seconds", "held_out"})
-    facts |= part.model_dump(mode="json", include={"tiers", "where"})
+    facts |= part.model_dump(mode="json", include={"tiers", "where", "reads"})
     return digest([FOUND, version_of(folder), facts, needs_text, least_seconds])[:32]
 
 
@@ -163,10 +171,12 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool, least
     seconds_N = np.asarray(corpus.seconds)
     used_N = (seconds_N >= data.min_clip_seconds) & chosen(corpus, part)
     if needs_text:
-        used_N &= (seconds_N <= data.max_clip_seconds) & has_text(corpus)
+        used_N &= (seconds_N <= data.max_clip_seconds) & has_any(corpus, WORDS[part.reads][0])
     used = np.flatnonzero(used_N)
     if not len(used):
-        asked = f"{data.min_clip_seconds:g} to {data.max_clip_seconds:g} s" + (", with text" if needs_text else "")
+        asked = f"{data.min_clip_seconds:g} to {data.max_clip_seconds:g} s" + (
+            f", with {part.reads}" if needs_text else ""
+        )
         raise DataError(
             f"corpus {corpus.name} has {len(corpus)} samples and none fits ({asked}"
             f"{', and the filters of the mixture' if part.tiers or part.where else ''})"
@@ -186,6 +196,7 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool, least
         hashes=hashes[~held],
         held_hashes=hashes[held],
         role=part.role,
+        reads=part.reads,
         found="",
         languages=np.array([word or "" for word in facts["language"].take(used[held]).to_pylist()], dtype=np.str_),
     )
@@ -212,13 +223,13 @@ def chosen(corpus: Corpus, part: Part) -> NDArray[np.bool_]:
     return passes_N
 
 
-def has_text(corpus: Corpus) -> NDArray[np.bool_]:
-    """Which samples have something to say."""
+def has_any(corpus: Corpus, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which samples have words in any of these columns."""
     import pyarrow
     from pyarrow import compute
 
     has_N = np.zeros(len(corpus), dtype=np.bool_)
-    for form in corpus.rows.columns("text_tts", "text").itercolumns():
+    for form in corpus.rows.columns(*names).itercolumns():
         length = compute.binary_length(form.cast(pyarrow.string())).fill_null(0)
         has_N |= length.to_numpy() > 0
     return has_N

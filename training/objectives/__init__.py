@@ -47,10 +47,16 @@ class Batch:
     speakers: list[str | None]
     emotions: list[str | None] = field(default_factory=list)
     """Empty where nobody knows any."""
+    templates: list[str] = field(default_factory=list)
+    """What the texts are (models.text.tokens.TEMPLATES); empty where all are spoken."""
     stored: list[Stored | None] = field(default_factory=list)
     """Latents that need not be encoded; empty where nobody has looked for them."""
     heard: list[bool] = field(default_factory=list)
     """Whose waveform is there; empty means all. The row of the others is silent."""
+
+    def template(self, number: int) -> str:
+        """Of one text."""
+        return self.templates[number] if self.templates else "tts"
 
 
 class Player(nn.Module):

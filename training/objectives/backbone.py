@@ -247,6 +247,13 @@ def spoken(bundle: Bundle, batch: Batch, draw: Draw, *, seconds: float = 4.0) ->
     for number, (key, text) in enumerate(zip(batch.keys, batch.texts, strict=True)):
         wave_S = batch.wave_BS[number, : int(batch.length_B[number])].cpu().numpy()
         with suppress(RequestError):
-            speech = generate(bundle, text, prompt_audio=(wave_S, rate_hz), max_patches=limit, seed=draw.seed)
+            speech = generate(
+                bundle,
+                text,
+                prompt_audio=(wave_S, rate_hz),
+                template=batch.template(number),
+                max_patches=limit,
+                seed=draw.seed,
+            )
             found[key[:12]] = speech.wave_S
     return found

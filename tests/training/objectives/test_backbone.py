@@ -13,7 +13,7 @@ from torch import Tensor
 from infra.manifest import ManifestError, parse
 from models.runtime.bundle import Bundle, BundleError, load_bundle
 from models.runtime.session import Session
-from models.text.tokens import INTERLEAVED, encode
+from models.text.tokens import INTERLEAVED, encode, prefix
 from tests.small import small_bundle
 from training.data.draw import Draw
 from training.data.prepared import Frontend, Prepared
@@ -247,6 +247,18 @@ def test_text_and_patches_alternate_as_the_bundle_will_be_asked_to_speak(batch: 
         start = len(encode(bundle.tokenizer, INTERLEAVED))
         found[mode] = [example.audio[start:].index(True) for example in examples]
     assert found == {"one_to_one": [1, 1, 1], "buffered_ratio": [3, 3, 3]}
+
+
+def test_a_caption_comes_whole_before_the_first_patch_and_without_a_tag(
+    bundle: Bundle, batch: Batch, draw: Draw
+) -> None:
+    batch = replace(batch, templates=["tts", "text_to_audio", "tts"])
+    examples = Frontend(bundle).examples(batch, draw, layouts={"interleaved": 1.0}, language_tag=1.0)
+    wanted = prefix(bundle.tokenizer, "two words", template="text_to_audio")
+    assert examples[1].ids[: len(wanted)] == wanted
+    assert not any(examples[1].audio[: len(wanted)])
+    texts = [bundle.tokenizer.decode(example.ids) for example in examples]
+    assert [INTERLEAVED in text for text in texts] == [True, False, True]
 
 
 def test_texts_carry_their_language_as_often_as_asked(bundle: Bundle, batch: Batch, draw: Draw) -> None:
