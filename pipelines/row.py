@@ -78,6 +78,8 @@ class Segment:
     given_language: str | None = None
     given_speaker: str | None = None
     given_emotion: str | None = None
+    given_caption: str | None = None
+    """How it sounds, in the words of the corpus."""
 
     # one block a transform
     channel: int | None = by("probe")

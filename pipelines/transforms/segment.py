@@ -38,6 +38,8 @@ class Config(Manifest):
     """Shorter segments are dropped, unless they have a given text."""
     max_seconds: float = 30
     pad_seconds: float = 0.15
+    whole: bool = False
+    """Take a recording whole, or its first `max_seconds`, whatever is to be heard in it: for sounds with captions."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Transform:
         """The segments of a recording; `Unusable` where nobody speaks."""
         seconds = len(decoded.wave_S) / decoded.rate_hz
         speech_P = self.vad.probabilities(at_16k(decoded))
+        heard = float((speech_P >= self.cfg.onset).sum()) * Silero.FRAME_SECONDS
+        if self.cfg.whole:
+            end = min(len(decoded.wave_S), round(self.cfg.max_seconds * decoded.rate_hz))
+            fits = decoded.recording.text is not None and end == len(decoded.wave_S)
+            return Cut([self.piece(decoded, (0, end), speech_P, voice=None, text_fits=fits)], heard)
         spans = self.spans(speech_P)
         if not spans:
             best = float(speech_P.max()) if len(speech_P) else 0.0
@@ -76,7 +83,6 @@ class Transform:
         chosen = [Span(spans[0].start, spans[-1].end, voice)] if whole else self.cut(self.merge(spans), speech_P)
         places = zip(self.padded(chosen, decoded), chosen, strict=True)
         pieces = [self.piece(decoded, at, speech_P, voice=span.voice, text_fits=whole) for at, span in places]
-        heard = float((speech_P >= self.cfg.onset).sum()) * Silero.FRAME_SECONDS
         return Cut(pieces, heard)
 
     def spans(self, speech_P: NDArray[np.float32]) -> list[Span]:
@@ -168,6 +174,7 @@ class Transform:
             given_language=recording.language,
             given_speaker=recording.speaker,
             given_emotion=recording.emotion,
+            given_caption=recording.extra.get("caption"),
             speech_ratio=float(inside_P.mean()),
             edge_active=bool(inside_P[:edge].any() or inside_P[-edge:].any()),
             turn=voice,

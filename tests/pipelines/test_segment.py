@@ -64,6 +64,18 @@ def test_what_probe_did_to_the_samples_goes_into_the_row(segment: Transform) -> 
         assert (piece.segment.channel, piece.segment.gain) == told
 
 
+def test_sounds_are_kept_whole_where_the_manifest_says_so_and_with_the_caption_of_the_corpus() -> None:
+    given = decoded(40)
+    given.recording.extra["caption"] = "rain on a tin roof"
+    assert isinstance(Transform(Config())(given), Unusable)
+    cut = Transform(Config(whole=True))(given)
+    assert isinstance(cut, Cut)
+    (clip,) = cut.pieces
+    assert isinstance(clip, Clip)
+    assert (clip.segment.start_sample, clip.segment.end_sample) == (0, 30 * 16000)
+    assert (clip.segment.given_caption, clip.segment.speech_ratio, cut.speech_seconds) == ("rain on a tin roof", 0, 0)
+
+
 def test_margins_neither_overlap_nor_leave_the_recording(segment: Transform) -> None:
     spans = [Span(1, 50), Span(54, 90), Span(90, 124)]
     made = segment.padded(spans, decoded(4.0))

@@ -213,7 +213,7 @@ def test_stages_of_the_full_workflow_hear_what_the_paper_says() -> None:
     assert heard["backbone_stage1"] == {"emilia"}
     assert heard["backbone_stage2"] == corpora
     assert heard["soar"] == heard["backbone_stage3"] < corpora
-    assert {len({part.role for part in node.manifest.data.mixture}) for node in stages.values()} == {1, 7, 13}
+    assert {len({part.role for part in node.manifest.data.mixture}) for node in stages.values()} == {1, 7, 13, 14}
     for name, node in stages.items():
         data = node.manifest.data
         assert {part.tiers for part in data.mixture} == {("gold", "silver") if heard[name] == heard["soar"] else None}

@@ -23,9 +23,9 @@ KEPT = ("numbers", "held_out", "patches", "latents", "languages", "hashes", "hel
 """What of a source is looked up in the index."""
 WORDS: Mapping[Reads, tuple[tuple[str, ...], str]] = {
     "text": (("text_tts", "text"), "tts"),
-    "caption": (("caption",), "text_to_audio"),
+    "caption": (("given_caption", "caption"), "text_to_audio"),
 }
-"""What the backbone is told -> the columns to look for it, the form made for speaking first; and its template."""
+"""What the backbone is told -> the columns to look for it, the best first; and its template."""
 FOUND = 3
 """Raised when other samples are found by the same manifest: what was kept before is then no longer taken."""
 
