@@ -169,7 +169,7 @@ def os_error_sentence(error: OSError) -> str | None:
     """A sentence for what the machine refuses (full disk, rights, ports); None for errors that are our own."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full{where}: free some space and run the same command again; it goes on where it stopped"
+        return f"the disk is full{where}: free some space and run the same command again"
     if error.errno == errno.EFBIG:
         return f"a file would grow over this system's limit{where}: raise it (ulimit -f) and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
