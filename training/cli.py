@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for verb, told in (
         ("run", "train a stage, from where an earlier attempt left it"),
         ("resume", "the same, but refuse where there is nothing to go on with"),
-        ("plan", "say what `run` would do: steps, hours of audio, parameters, memory"),
+        ("plan", "say what `run` would do: audio, parameters, memory, operations, time, cost"),
     ):
         sub = verbs.add_parser(verb, help=told, description=told)
         sub.add_argument("manifest", type=Path, help="a manifest in manifests/train/")
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="folder of a corpus, or its URL; data_NAME=CORPUS for another one of the mixture",
         )
         sub.add_argument("--storage", type=Path, metavar="MANIFEST", help="how the object store of the URL is reached")
+        sub.add_argument(
+            "--cluster", type=Path, metavar="MANIFEST", help="a manifest in manifests/clusters/; laptop.yaml by default"
+        )
         sub.add_argument(
             "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
         )
@@ -63,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace, *, resume: bool = False) -> int:
     """Train, and print where the bundle lies and what the losses came to."""
-    from infra.workflow.single import settings_of, single
+    from infra.workflow.single import CLUSTER, settings_of, single
     from training.report import first_to_last
 
     made = single(
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace, *, resume: bool = False) -> int:
         inputs=inputs_of(args),
         storage=storage_of(args),
         overrides=settings_of(args.set),
+        cluster=args.cluster or CLUSTER,
         force=getattr(args, "force", False),
         resume=resume,
     )
@@ -128,13 +132,23 @@ def corpora_of(words: list[str]) -> dict[str, str | Path]:
 
 def plan(args: argparse.Namespace) -> int:
     """Print what would be done; nothing is started."""
+    from infra.cluster import ClusterManifest
     from infra.manifest import load
-    from infra.workflow.single import settings_of
+    from infra.workflow.single import CLUSTER, settings_of
+    from infra.workflow.summary import shown
     from training.manifest import StageManifest
     from training.plan import lines
 
     manifest = load(StageManifest, args.manifest, settings_of(args.set))
-    for line in lines(manifest, data=corpora_of(args.data), start_from=args.start_from, storage=storage_of(args)):
+    named = args.cluster or CLUSTER
+    for line in lines(
+        manifest,
+        data=corpora_of(args.data),
+        start_from=args.start_from,
+        storage=storage_of(args),
+        cluster=load(ClusterManifest, named),
+        named=shown(named),
+    ):
         print(line)
     return 0
 

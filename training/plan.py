@@ -1,11 +1,14 @@
-"""What a stage would cost, before anything is started: parameters, memory by ZeRO stage, hours of audio."""
+"""What a stage would cost, before anything is started: parameters, memory by ZeRO stage, audio, time, price."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.cluster import ClusterManifest
 from infra.manifest import ManifestError
 from infra.objects import Place, place_of
+from training.compute import compute
+from training.compute import lines as about_compute
 from training.data.batching import plan_of, sources_of
 from training.data.collate import PATCH, RATE_HZ
 from training.data.stream import seconds_of
@@ -14,6 +17,8 @@ from training.roles import misfits
 from training.start import stop_unless_fit
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from infra.buckets import Storage
     from models.backbone.config import ModelConfig
 
@@ -28,9 +33,11 @@ def lines(
     data: Mapping[str, str | Path],
     start_from: Path | None,
     storage: "Storage | None" = None,
+    cluster: ClusterManifest,
+    named: str,
 ) -> Iterator[str]:
     """The plan, a line at a time. `data`: role -> the folder of a corpus, or its URL in a store that `storage`
-    describes; without any, nothing is said of data."""
+    describes; without any, nothing is said of data. `named`: where the manifest of the cluster lies."""
     seconds = manifest.data.seconds_per_step
     share = seconds / manifest.workers / manifest.engine.accumulation
     players = ", ".join(players_of(manifest.objective.name))
@@ -50,10 +57,12 @@ def lines(
         if wrong := misfits(manifest, given):
             raise ManifestError(f"stage {manifest.stage}", wrong)
         yield from about_data(manifest, {role: place_of(place, storage) for role, place in data.items()})
-    counts = parameters(manifest, start_from=start_from)
-    if not counts:
+    config = config_of(manifest, start_from=start_from)
+    if config is None:
         yield "parameters  unknown: give --from, or set `model`"
         return
+    made = networks(manifest, config)
+    counts = parameters(manifest, made)
     yield "parameters  " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
     moved = trained(manifest, counts)
     yield f"trained     {moved / 1e6:.2f} M"
@@ -62,6 +71,7 @@ def lines(
         yield f"memory      {stage:7} {size / GIB:8.2f} GiB a worker, before activations{mark}"
     if manifest.engine.offload:
         yield f"            of it {moved * STATE / manifest.workers / GIB:.2f} GiB in the memory of the host (offload)"
+    yield from about_compute(manifest, compute(manifest, made), cluster=cluster, named=named)
 
 
 def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterator[str]:
@@ -78,15 +88,11 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
         yield f"            {uneven}"
 
 
-def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[str, int]:
-    """Parameters of each network; nothing is allocated.
+def config_of(manifest: StageManifest, *, start_from: Path | None) -> "ModelConfig | None":
+    """The networks that a stage begins from; None where nobody says.
 
     Raises: ManifestError when the model's manifest cannot be used; BundleError when the stage cannot start from it.
     """
-    import torch
-
-    from models.audiovae.vae import AudioVAE
-    from models.backbone.backbone import Backbone
     from models.backbone.config import ModelConfig
 
     if start_from is not None:
@@ -95,27 +101,32 @@ def parameters(manifest: StageManifest, *, start_from: Path | None) -> Mapping[s
         bundles = [path for path in (start_from / "out" / "bundle", start_from / "bundle", start_from) if path.is_dir()]
         config = load_bundle(bundles[0] if bundles else start_from).config
         stop_unless_fit(manifest, config)
-    elif manifest.model is not None:
-        model = load_model(manifest.model)
-        try:
-            config = ModelConfig.from_dicts(model.config, model.llm)
-        except (TypeError, ValueError, KeyError) as error:
-            raise ManifestError(f"manifests/models/{manifest.model}.yaml", [str(error)]) from None
-    else:
-        return {}
+        return config
+    if manifest.model is None:
+        return None
+    model = load_model(manifest.model)
+    try:
+        return ModelConfig.from_dicts(model.config, model.llm)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ManifestError(f"manifests/models/{manifest.model}.yaml", [str(error)]) from None
+
+
+def networks(manifest: StageManifest, config: "ModelConfig") -> dict[str, "nn.Module"]:
+    """The networks of a stage, by name; nothing is allocated."""
+    import torch
+
+    from models.audiovae.vae import AudioVAE
+    from models.backbone.backbone import Backbone
+
     with torch.device("meta"):
-        audiovae = AudioVAE(config.audiovae)
+        vae = AudioVAE(config.audiovae)
         if "generator" in players_of(manifest.objective.name):
-            return {"audiovae": count(audiovae), **judged_and_read(manifest, config)}
-        backbone = Backbone(config)
-    head = count(backbone.velocity_field_predictor)
-    llm = count(backbone.llm)
-    found = {"audiovae": count(audiovae), "llm": llm, "head": head, "rest": count(backbone) - llm - head}
-    return {**found, "teacher": head} if manifest.objective.name == "meanflow" else found
+            return {"audiovae": vae, **judges_and_readers(manifest, config)}
+        return {"audiovae": vae, "backbone": Backbone(config)}
 
 
-def judged_and_read(manifest: StageManifest, config: "ModelConfig") -> dict[str, int]:
-    """Parameters of what an AudioVAE stage trains beside the AudioVAE."""
+def judges_and_readers(manifest: StageManifest, config: "ModelConfig") -> dict[str, "nn.Module"]:
+    """What an AudioVAE stage trains beside the AudioVAE."""
     from models.audiovae.discriminators import Discriminator, DiscriminatorConfig
     from models.audiovae.flow import PosteriorFlow
     from models.audiovae.supervision import HeadConfig, Supervision
@@ -125,20 +136,32 @@ def judged_and_read(manifest: StageManifest, config: "ModelConfig") -> dict[str,
     assert isinstance(cfg, audiovae.Config)
     judges = DiscriminatorConfig(rate_hz=config.audiovae.sample_rate, **cfg.judges.model_dump())
     flow = PosteriorFlow(config.audiovae.latent_dim, **cfg.flow.model_dump())
-    found = {"flow": count(flow), "discriminator": count(Discriminator(judges))}
+    found: dict[str, nn.Module] = {"flow": flow, "discriminator": Discriminator(judges)}
     if isinstance(cfg, audiovae_semantic.Config):
         words, head = int(config.llm["vocab_size"]), HeadConfig(**cfg.head.model_dump())
-        readers = Supervision(config, words=words, head=head, teacher_width=None)
-        encoder = count(readers.encoder)
-        found |= {"semantic encoder": encoder, "its language model": count(readers) - encoder}
+        found["readers"] = Supervision(config, words=words, head=head, teacher_width=None)
     return found
 
 
-def count(network: "object") -> int:
-    """Parameters of a network, shared ones once."""
-    from torch import nn
+def parameters(manifest: StageManifest, networks: Mapping[str, "nn.Module"]) -> dict[str, int]:
+    """Parameters of each network, as a person would name them."""
+    from models.audiovae.supervision import Supervision
+    from models.backbone.backbone import Backbone
 
-    assert isinstance(network, nn.Module)
+    found = {name: count(network) for name, network in networks.items()}
+    readers, backbone = networks.get("readers"), networks.get("backbone")
+    if isinstance(readers, Supervision):
+        encoder = count(readers.encoder)
+        found |= {"semantic encoder": encoder, "its language model": found.pop("readers") - encoder}
+    if isinstance(backbone, Backbone):
+        llm, head = count(backbone.llm), count(backbone.velocity_field_predictor)
+        found |= {"llm": llm, "head": head, "rest": found.pop("backbone") - llm - head}
+        found |= {"teacher": head} if manifest.objective.name == "meanflow" else {}
+    return found
+
+
+def count(network: "nn.Module") -> int:
+    """Parameters of a network, shared ones once."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

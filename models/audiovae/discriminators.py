@@ -100,7 +100,11 @@ class BandJudge(nn.Module):
         return complex_BNT2.permute(0, 3, 2, 1)
 
     def forward(self, wave_BS: Tensor) -> Judgment:
-        octaves = torch.split(self.spectrum(wave_BS), self.bins, dim=-1)
+        return self.judged(self.spectrum(wave_BS))
+
+    def judged(self, spectrum: Tensor) -> Judgment:
+        """What it makes of a `spectrum`."""
+        octaves = torch.split(spectrum, self.bins, dim=-1)
         x = torch.cat([conv(octave) for conv, octave in zip(self.octave_convs, octaves, strict=True)], dim=-1)
         features = []
         for conv in self.convs:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from infra.cluster import ClusterManifest
 from infra.manifest import ManifestError, load, parse
 from infra.workflow.node import Refused
 from models.runtime.bundle import load_bundle
@@ -114,6 +116,12 @@ def test_a_folder_without_training_is_a_sentence(tmp_path: Path) -> None:
         export(tmp_path / "stage", to=tmp_path / "bundle")
 
 
+def networks_of(manifest: StageManifest) -> dict[str, nn.Module]:
+    config = plan.config_of(manifest, start_from=None)
+    assert config is not None
+    return plan.networks(manifest, config)
+
+
 def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) -> None:
     manifest = parse(
         StageManifest,
@@ -129,12 +137,15 @@ def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) ->
         },
         where="test",
     )
-    told = "\n".join(plan.lines(manifest, data={"data": corpus}, start_from=None))
+    machines = ClusterManifest(worker_tflops=400, price_per_worker_hour=2.5)
+    where: dict[str, Any] = {"start_from": None, "cluster": machines, "named": "clusters/c.yaml"}
+    told = "\n".join(plan.lines(manifest, data={"data": corpus}, **where))
     assert "(180,000 patches) each: 800.0 hours of audio, 18,000,000 patches" in told
     with pytest.raises(ManifestError, match="nothing reads it: data.mixture has no part of that role"):
-        list(plan.lines(manifest, data={"data": corpus, "data_more": corpus}, start_from=None))
+        list(plan.lines(manifest, data={"data": corpus, "data_more": corpus}, **where))
     assert "21 samples" in told
-    counts = plan.parameters(manifest, start_from=None)
+    assert "64 workers at 400 TFLOP/s each" in told
+    counts = plan.parameters(manifest, networks_of(manifest))
     assert "teacher" not in counts
     assert sum(counts.values()) - counts["audiovae"] == pytest.approx(2.198e9, rel=0.01)
     sizes = plan.memory(1000, frozen=0, workers=8)
@@ -154,7 +165,7 @@ def test_a_plan_counts_steps_hours_and_memory_of_the_full_model(corpus: Path) ->
 )
 def test_a_plan_knows_what_a_stage_trains_and_what_it_only_holds(stage: str, trained: float, frozen: float) -> None:
     manifest = load(StageManifest, MODELS.parent / "train" / f"{stage}.yaml", {"model": "dots_tts_2b"})
-    counts = plan.parameters(manifest, start_from=None)
+    counts = plan.parameters(manifest, networks_of(manifest))
     moved = plan.trained(manifest, counts)
     assert moved == pytest.approx(trained, rel=0.01)
     assert sum(counts.values()) - moved == pytest.approx(frozen, rel=0.01)

@@ -41,7 +41,7 @@ def test_a_stage_of_velocities_does_not_begin_from_a_distilled_bundle(corpus: Pa
         run(job)
     assert not (job.work / "errand.json").exists()
     with pytest.raises(BundleError, match="MeanFlow distilled this bundle"):
-        plan.parameters(manifest, start_from=tmp_path / "made")
+        plan.config_of(manifest, start_from=tmp_path / "made")
 
 
 def test_a_bar_that_was_not_measured_is_not_passed() -> None:
