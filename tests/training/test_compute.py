@@ -133,3 +133,14 @@ def test_a_plan_names_the_cluster_that_it_is_given(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     assert "at 0.01 TFLOP/s each" in said
     assert f"set price_per_worker_hour in {cluster}" in said
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_a_cluster_that_cannot_be_used_is_refused_before_anything_starts(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    cluster = tmp_path / "slow.yaml"
+    cluster.write_text("worker_tflop: 400\n")
+    words = [str(TINY / "audiovae_stage1.yaml"), "--data", str(corpus), "--cluster", str(cluster)]
+    assert main(["train", verb, *words]) == 2
+    assert "did you mean 'worker_tflops'" in capsys.readouterr().err
