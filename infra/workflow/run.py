@@ -132,7 +132,7 @@ class Run:
             waited.append(holder)
             tell(f"waiting: {holder} is at work on it")
 
-        if (old := step.slot.made()) is not None:  # so it is forced
+        if name in self.forced and (old := step.slot.made()) is not None:
             with step.slot.lease(waiting=waiting):
                 if (made := step.slot.made()) is not None and made.run == old.run:
                     self.store.set_aside(step.slot)  # its lock goes along
@@ -273,13 +273,9 @@ def open_above(
     """
     what = digest({name: [str(node.path), node.manifest, dict(node.inputs)] for name, node in nodes.items()})
     slot = next(iter(store.workflow_runs(workflow)), None)
-    if (
-        slot
-        and own(owned(slot.folder / ".lock"))
-        and slot.state()["what"] == what
-        and slot.state()["status"] != "committed"
-    ):
-        run_id = str(slot.state()["run"])
+    last = slot.state() if slot is not None and own(owned(slot.folder / ".lock")) else {}
+    if slot is not None and last.get("what") == what and last.get("status") != "committed":
+        run_id = str(last["run"])
     else:
         run_id = new_id()
         slot = Slot(store.root / WORKFLOWS / workflow / run_id[:16])

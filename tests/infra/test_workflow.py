@@ -14,6 +14,7 @@ from infra.ancestry import ancestors, find, tree_lines
 from infra.manifest import ManifestError
 from infra.storage import owned
 from infra.workflow import plan
+from infra.workflow import run as workflow_run
 from infra.workflow.fingerprint import Parts, fingerprint_of
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
@@ -206,6 +207,25 @@ def test_a_node_that_another_run_begins_while_its_verdict_is_found_is_no_error(
     code, _, err = stipple_run("--until", "one")
     assert code == 0
     assert "one    run: another run has just begun it" in err
+
+
+def test_a_node_that_another_run_makes_while_its_verdict_is_found_is_not_made_again(
+    toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, others = workflow_run.step_of, list[tuple[int, str, str]]()
+    late = iter([True])
+
+    def found(*words: Any, **named: Any) -> Any:
+        step = inner(*words, **named)
+        if next(late, False):
+            others.append(stipple_run())
+        return step
+
+    monkeypatch.setattr(workflow_run, "step_of", found)
+    code, _, err = stipple_run()
+    assert (code, others[0][0]) == (0, 0)
+    assert "one    skip: made meanwhile by another run" in err
+    assert len(Store(toys / "store").slots("one")) == 1
 
 
 def test_another_run_at_work_is_not_waited_for_but_where_it_makes_a_node(toys: Path, stipple_run: Run) -> None:
