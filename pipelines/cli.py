@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.settings import add_set, settings_of
 from infra.storage import ROOT
 from pipelines import verbs
 
@@ -36,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--recordings", type=Path, required=True, metavar="FOLDER", help="a folder of recordings, or a catalog"
         )
-        sub.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="override a key of the manifest; give it again for another key",
-        )
+        add_set(sub)
         if verb == "plan":
             told = "run the chain on a sample (of N recordings), and say what to expect of all: hours, time, disk"
             sub.add_argument("--sample", type=natural, metavar="N", nargs="?", const=0, help=told)
@@ -81,7 +76,7 @@ def run_plan(args: argparse.Namespace) -> int:
 
     from infra.log import say
     from infra.manifest import load
-    from infra.workflow.single import STORE, settings_of
+    from infra.workflow.single import STORE
     from pipelines.forecast.prediction import predict
     from pipelines.forecast.sampling import lengths
     from pipelines.funnel import duration
@@ -159,7 +154,7 @@ def node_name(manifest: "CorpusManifest") -> str:
 def run_build(args: argparse.Namespace) -> int:
     """Catalog the folder if it is not one yet, then build; both are nodes, so both are skipped when made before."""
     from infra.manifest import load
-    from infra.workflow.single import settings_of, single
+    from infra.workflow.single import single
     from pipelines.manifest import CorpusManifest
 
     overrides = settings_of(args.set)

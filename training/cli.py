@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.settings import add_set, settings_of
+
 if TYPE_CHECKING:
     from infra.buckets import Storage
 
@@ -36,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
         )
-        sub.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="override a key of the manifest; give it again for another key",
-        )
+        add_set(sub)
         if verb == "run":
             sub.add_argument("--force", action="store_true", help="train it again; the old one is kept")
     told = "run some steps of a stage again, and hold them against what was written"
@@ -66,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace, *, resume: bool = False) -> int:
     """Train, and print where the bundle lies and what the losses came to."""
-    from infra.workflow.single import CLUSTER, settings_of, single
+    from infra.workflow.single import CLUSTER, single
     from training.report import first_to_last
 
     made = single(
@@ -134,7 +130,7 @@ def plan(args: argparse.Namespace) -> int:
     """Print what would be done; nothing is started."""
     from infra.cluster import ClusterManifest
     from infra.manifest import load
-    from infra.workflow.single import CLUSTER, settings_of
+    from infra.workflow.single import CLUSTER
     from infra.workflow.summary import shown
     from training.manifest import StageManifest
     from training.plan import lines

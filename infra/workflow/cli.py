@@ -7,6 +7,7 @@ from pathlib import Path
 from infra.cluster import Cluster, ClusterManifest
 from infra.log import say
 from infra.manifest import ManifestError, did_you_mean, load
+from infra.settings import add_set
 from infra.shipping import Shipping, default_tracking
 from infra.storage import root_of
 from infra.workflow.graph import Node, after, build, needed_by, split_overrides
@@ -23,13 +24,7 @@ SUMMARY = "run a workflow: make what is missing, skip what is made"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The workflow, and what to do of it."""
     parser.add_argument("workflow", type=Path, help="a manifest in manifests/workflows/")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NODE.KEY=VALUE",
-        help="override a key of a node's manifest; give it again for another key",
-    )
+    add_set(parser, key="NODE.KEY", of="a node's manifest")
     parser.add_argument("--from", dest="first", metavar="NODE", help="only this node and what needs it")
     parser.add_argument("--until", dest="last", metavar="NODE", help="only this node and what it needs")
     parser.add_argument(

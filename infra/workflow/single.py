@@ -10,6 +10,7 @@ from infra.ancestry import slot_of_path
 from infra.cluster import Cluster, ClusterManifest
 from infra.manifest import ManifestError, load
 from infra.objects import place_of, point
+from infra.settings import add_set, settings_of
 from infra.shipping import Shipping, default_tracking
 from infra.storage import ROOT, part_of, read_json, tree_digest
 from infra.workflow.graph import build
@@ -138,26 +139,8 @@ def published_at(url: str, store: Store, *, storage: "Storage | None") -> Made:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`stipple recordings MANIFEST`."""
     parser.add_argument("manifest", type=Path, help="a manifest in manifests/recordings/")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the manifest; give it again for another key",
-    )
+    add_set(parser)
     parser.add_argument("--force", action="store_true", help="make it again; the old one is kept")
-
-
-def settings_of(words: list[str]) -> dict[str, str]:
-    """`--set key=value` words as overrides. Other commands with one manifest use it too.
-
-    Raises: ManifestError.
-    """
-    pairs = [word.partition("=") for word in words]
-    wrong = [f"--set {key}: write key=value" for key, equals, _ in pairs if not equals or not key]
-    if wrong:
-        raise ManifestError("command line", wrong)
-    return {key: value for key, _, value in pairs}
 
 
 def main(args: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
+from infra.settings import add_set, settings_of
+
 SUMMARY = "score a checkpoint: make speech or reconstructions, measure, and write a report"
 
 
@@ -16,13 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--of", required=True, type=Path, metavar="BUNDLE", help="a bundle, or a training artifact")
     one.add_argument("--data", type=Path, metavar="CORPUS", help="a corpus: inputs and prompts come from it")
     one.add_argument("--out", type=Path, metavar="DIR", help="copy report, scores and wavs here (an absent folder)")
-    one.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the manifest; give it again for another key",
-    )
+    add_set(one)
     one.add_argument("--force", action="store_true", help="measure again; the old artifact is kept")
 
 
@@ -30,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
     """Print the table of means to stdout, and where the report lies."""
     from infra.storage import new_folder
     from infra.workflow.node import Refused
-    from infra.workflow.single import settings_of, single
+    from infra.workflow.single import single
     from models.runtime.bundle import find_bundle
     from pipelines.evaluation.report import lines
 
