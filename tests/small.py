@@ -53,3 +53,14 @@ def small_bundle(*, seed: int = 1, backbone: bool = True, llm: dict[str, Any] | 
         bundle.latent_mean_D = torch.linspace(-0.5, 0.5, 8)
         bundle.latent_var_D = torch.linspace(0.5, 1.5, 8)
     return bundle
+
+
+def bundle_that_stops_at(probability: float) -> Bundle:
+    """A bundle whose stop head says the same of every hidden state."""
+    bundle = small_bundle()
+    assert bundle.backbone is not None
+    with torch.no_grad():
+        head = bundle.backbone.eos_proj[2]
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([1 - probability, probability]).log())
+    return bundle

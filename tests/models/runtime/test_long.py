@@ -14,8 +14,8 @@ from models.runtime.long import found_voice, generate_long, stream_long
 from models.runtime.prompt import RequestError
 from models.runtime.speaking import Opening
 from models.runtime.voice import Voice
-from tests.models.runtime.test_generate import bundle_that_stops_at
 from tests.models.runtime.voices import voice
+from tests.small import bundle_that_stops_at
 
 SENTENCE = "This is a sentence of the kind that a long text has very many of, and so is the next one after it. "
 LONG = SENTENCE * 5  # three pieces: two sentences, two, one

@@ -14,9 +14,8 @@ from models.runtime.prompt import RequestError
 from models.runtime.session import Session
 from models.runtime.stream import Chunk
 from models.text import tokens
-from tests.models.runtime.test_generate import bundle_that_stops_at
 from tests.models.runtime.voices import voice
-from tests.small import small_bundle
+from tests.small import bundle_that_stops_at, small_bundle
 
 PATCH = 7680
 TEXT = "Well, who is it?"
