@@ -12,8 +12,15 @@ from infra.manifest import canonical, digest
 from infra.storage import ROOT
 from infra.workflow.graph import Node
 
-VERSIONS = {"train": ("torch", "deepspeed"), "eval": ("torch",)}
-"""Kind -> libraries whose minor version changes its numbers. A corpus names its models in its own identity."""
+VERSIONS = {
+    "train": ("torch", "deepspeed"),
+    "eval": (
+        "torch", "transformers", "soxr", "librosa", "pystoi", "jiwer", "opencc", "speechmos", "resemblyzer",
+        "moonshine-voice", "openai-whisper", "faster-whisper", "funasr",
+    ),
+}  # fmt: skip
+"""Kind -> libraries whose minor version changes its numbers: of an evaluation, also those that bring the weights of its
+judges. A corpus names its models in its own identity."""
 
 DECIDES_NOTHING = ("cli.py",)
 """Files that no artifact depends on, left out where a whole folder is named."""

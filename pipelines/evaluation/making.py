@@ -3,14 +3,17 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from infra.workflow.node import Refused
 from pipelines.evaluation import kept
+from pipelines.evaluation.listing import listed
 from pipelines.evaluation.manifest import Choice, EvalManifest, Line, Speech
-from pipelines.evaluation.metrics import Utterance, Wave
+from pipelines.evaluation.metrics import Prompt, Utterance, Wave
 from pipelines.shards import Corpus
 
 if TYPE_CHECKING:
@@ -20,17 +23,6 @@ if TYPE_CHECKING:
 Systems = dict[str, list[Utterance]]
 """What made them -> what was made. The bundle's own come first."""
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A voice to speak in."""
-
-    key: str
-    wave_S: Wave | None
-    rate_hz: int
-    text: str | None
-    language: str | None
 
 
 def choose(corpus: Corpus, choice: Choice, *, seed: int, with_text: bool = False) -> list[int]:
@@ -81,11 +73,13 @@ def reconstructions(bundle: "Bundle", corpus: Corpus, manifest: EvalManifest, *,
     for name, audiovae in networks.items():
         say(f"{name}: {len(inputs)} recordings through the AudioVAE and back")
         made[name] = [
-            Utterance(
-                key=sample.key,
-                text=text_of(sample.record),
-                language=sample.record.get("language"),
-                **reconstruct(audiovae, sample.wave_S, sample.rate_hz),
+            checked(
+                Utterance(
+                    key=sample.key,
+                    text=text_of(sample.record),
+                    language=sample.record.get("language"),
+                    **reconstruct(audiovae, sample.wave_S, sample.rate_hz),
+                )
             )
             for sample in inputs
         ]
@@ -165,7 +159,7 @@ def spoken(
     begun = time.perf_counter()
     try:
         if prompt is not None and prompt.wave_S is None:
-            raise RequestError("its prompt is missing")
+            raise RequestError(prompt.problem or "its prompt is missing")
         sound = None if prompt is None or prompt.wave_S is None else (prompt.wave_S, prompt.rate_hz)
         made = generate(
             bundle,
@@ -183,13 +177,21 @@ def spoken(
         )
     except RequestError as error:
         return replace(wanting, problem=str(error))
-    return replace(
+    utterance = replace(
         wanting,
         wave_S=made.wave_S.cpu().numpy(),
         rate_hz=made.rate_hz,
         finish=made.finish_reason,
         making_seconds=time.perf_counter() - begun,
     )
+    return checked(utterance)
+
+
+def checked(utterance: Utterance) -> Utterance:
+    """The utterance; without its sound, and with the reason, where that is not finite: one such value spoils a mean."""
+    if utterance.wave_S is None or np.isfinite(utterance.wave_S).all():
+        return utterance
+    return replace(utterance, wave_S=None, finish=None, problem="what came out has samples that are not numbers")
 
 
 def crossed(wanted: Speech, corpus: Corpus | None, *, seed: int) -> Iterator[tuple[str, Line, Prompt | None]]:
@@ -210,26 +212,3 @@ def prompt_of(corpus: Corpus, number: int) -> Prompt:
     sample = corpus.sample(number)
     record = sample.record
     return Prompt(sample.key, sample.wave_S, sample.rate_hz, text_of(record), record.get("language"))
-
-
-def listed(wanted: Speech) -> Iterator[tuple[str, Line, Prompt | None]]:
-    """The pairs of a Seed-TTS-Eval list. A prompt that is missing makes a missing utterance, which is counted."""
-    import soundfile
-
-    assert wanted.list_file is not None
-    path = Path(wanted.list_file)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise Refused(f"{path}: the list of utterances cannot be read ({error.strerror}); see the manifest") from None
-    for number, line in enumerate(filter(None, map(str.strip, lines)), start=1):
-        parts = line.split("|")
-        if len(parts) < 4:
-            raise Refused(f"{path}, line {number}: should be utt|prompt_text|prompt_wav|infer_text, but is {line!r}")
-        utt, prompt_text, wav, text = parts[:4]
-        wave_S, rate_hz = None, 16000
-        if (path.parent / wav).is_file():
-            samples, rate_hz = soundfile.read(path.parent / wav, dtype="float32", always_2d=True)
-            wave_S = samples.mean(axis=1)
-        prompt = Prompt(f"prompt-{utt}", wave_S, int(rate_hz), prompt_text, wanted.list_language)
-        yield utt, Line(text=text, language=wanted.list_language), prompt

@@ -8,7 +8,7 @@ from typing import Any
 from infra.manifest import digest
 from infra.storage import glance
 from infra.workflow.node import Job, Outcome, Refused
-from pipelines.evaluation import making, report, scores
+from pipelines.evaluation import listing, making, report, scores
 from pipelines.evaluation.manifest import EvalManifest
 from pipelines.evaluation.metrics import Utterance
 from pipelines.shards import Corpus, open_corpus
@@ -16,15 +16,16 @@ from pipelines.shards import Corpus, open_corpus
 MANIFEST = EvalManifest
 ROLES: Mapping[str, bool] = {"bundle": True, "data": False}
 """`data` is not needed where the manifest brings its own list of prompts, or none."""
-CODE = ("pipelines/evaluation", "pipelines/packing/index.py", "pipelines/shards.py", "models")
+CODE = (
+    "pipelines/evaluation", "pipelines/hearing/texts.py", "pipelines/packing/index.py", "pipelines/shards.py", "models",
+)  # fmt: skip
 
 
 def identity(manifest: EvalManifest) -> Mapping[str, Any]:
-    """All of the manifest but what is for people, and the content of the list and of the weights that it names."""
+    """All of the manifest but what is for people, and the content of the list, its prompts and the weights named."""
     said = dict(contents(manifest.model_dump(exclude={"purpose"})))
     if manifest.speech is not None and manifest.speech.list_file is not None:
-        path = Path(manifest.speech.list_file)
-        said["list"] = digest(path.read_text(encoding="utf-8")) if path.is_file() else "absent"
+        said["list"] = listing.content(Path(manifest.speech.list_file))
     return said
 
 

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from infra.manifest import Entry, resolve
-from pipelines.evaluation.metrics import Column, Utterance
+from pipelines.evaluation.metrics import Column, Score, Utterance
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ def measure(metrics: Sequence[Entry], utterances: Sequence[Utterance]) -> list[C
     columns: list[Column] = []
     for entry in metrics:
         columns += resolve("pipelines.evaluation.metrics", entry.name).measure(utterances, entry.settings)
-    return columns
+    return [replace(column, scores=[finite(score) for score in column.scores]) for column in columns]
+
+
+def finite(score: Score) -> Score:
+    """The score; a sentence in place of what is no number, which would make the mean one too."""
+    return score if isinstance(score, str) or np.isfinite(score) else "no number came out"
 
 
 def summarize(column: Column, utterances: Sequence[Utterance], *, resamples: int, seed: int) -> Summary:

@@ -60,6 +60,19 @@ class Utterance:
         return self.views[name, to_hz]
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """A voice to speak in."""
+
+    key: str
+    wave_S: Wave | None
+    rate_hz: int
+    text: str | None
+    language: str | None
+    problem: str | None = None
+    """Why there is no sound."""
+
+
 Score = float | str
 """A value, or the sentence that says why there is none."""
 

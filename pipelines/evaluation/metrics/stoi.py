@@ -7,6 +7,8 @@ from infra.manifest import Manifest
 from pipelines.evaluation.metrics import Column, Score, Utterance, pair_at
 
 RATE_HZ = 16000
+SHORTEST = 6400
+TOO_LITTLE = "too little speech in the input (STOI needs 0.4 s that is not silence)"
 
 
 class Config(Manifest):
@@ -29,9 +31,11 @@ def score(utterance: Utterance, *, extended: bool) -> Score:
     if isinstance(pair, str):
         return pair
     wave_S, against_S = pair
+    if len(wave_S) < SHORTEST:
+        return TOO_LITTLE
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         value = float(stoi(against_S, wave_S, RATE_HZ, extended=extended))
     if any("STFT frames" in str(warning.message) for warning in caught):
-        return "too little speech in the input (STOI needs 0.4 s that is not silence)"
+        return TOO_LITTLE
     return value

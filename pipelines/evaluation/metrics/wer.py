@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from infra.manifest import Device, Manifest
+from models.text.language import language_tag
 from pipelines.evaluation.metrics import Column, Score, Utterance, backend
 from pipelines.hearing.texts import converted
 from pipelines.transforms.transcribe import Recognizer, require_recognizer
@@ -45,6 +46,8 @@ class Config(Manifest):
     def known(cls, routes: dict[str, str]) -> dict[str, str]:
         """Every name is a recognizer in models/frozen, and hears the language of its route."""
         for language, name in routes.items():
+            if language != "other" and language != code_of(language):
+                raise ValueError(f"{language!r} is no language code; did you mean {code_of(language)!r}?")
             require_recognizer(name)
             if name in ENGLISH_ONLY and language != "en":
                 raise ValueError(f"{name} hears English only, and is asked for {language}")
@@ -62,12 +65,12 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     who = ", ".join(f"{name} ({ears[name].fingerprint})" for name in ears)
     how = (
         f"Seed-TTS-Eval's rule (mean over utterances; characters for {', '.join(BY_CHARACTER)}; apostrophes kept; "
-        f"Mandarin heard in simplified characters), heard by {who}: its own mistakes are in the number"
+        f"Chinese compared in simplified characters), heard by {who}: its own mistakes are in the number"
     )
     scores: list[Score] = [""] * len(utterances)
     notes = [""] * len(utterances)
     heard_by: dict[str, list[int]] = {name: [] for name in ears}
-    languages = [(utterance.language or "").lower() for utterance in utterances]
+    languages = [code_of(utterance.language) for utterance in utterances]
     for number, (utterance, language) in enumerate(zip(utterances, languages, strict=True)):
         name = routes.get(language) or (routes.get("other") if language else None)
         if utterance.wave_S is None or not len(utterance.wave_S):
@@ -89,12 +92,20 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     return Column("wer", scores, "lower", how, notes=notes)
 
 
+def code_of(language: str | None) -> str:
+    """`zh` of `zh-CN`, `cmn` and `Chinese`; what is no language stays as it is, and empty is unknown."""
+    try:
+        return (language_tag(language) or "").lower()
+    except ValueError:
+        return (language or "").lower()
+
+
 def error_rate(heard: str, said: str, *, language: str) -> Score:
     """(substitutions + deletions + insertions) / words of what should be said."""
     from jiwer import process_words
 
-    if language == "zh":
-        heard = converted(heard, to="simplified")
+    if language in ("zh", "yue"):
+        heard, said = converted(heard, to="simplified"), converted(said, to="simplified")
     reference, hypothesis = normalized(said, language=language), normalized(heard, language=language)
     if not reference.strip():
         return "nothing but punctuation to say"

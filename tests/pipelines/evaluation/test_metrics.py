@@ -8,9 +8,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from infra.manifest import Entry
 from models.frozen import Heard, WeightsError
 from pipelines.evaluation.metrics import Column, Utterance, Wave, dnsmos, mel, speaker, stoi, stops, utmos, wer
-from pipelines.evaluation.scores import interval, summarize
+from pipelines.evaluation.scores import interval, measure, summarize
 from tests.utmos_checkpoint import speechmos
 from tests.wavlm_sv_checkpoint import release
 
@@ -84,7 +85,7 @@ def test_missing_and_unknown_are_counted_with_their_reason_and_leave_the_mean_al
 
 def test_every_language_is_heard_by_its_route_and_told_to_it() -> None:
     one, other = Ears({"0": "a"}), Ears({"1": "\u570b", "2": "x"})
-    utterances = [said(0, "a", "en"), said(1, "\u56fd", "zh"), said(2, "x", "FR"), said(3, "y", "")]
+    utterances = [said(0, "a", "en-US"), said(1, "\u56fd", "zh-CN"), said(2, "x", "FR"), said(3, "y", "")]
     routes = {"en": "one", "other": "other"}
     column = wer.column({"one": one, "other": other}, routes, utterances)
     assert column.scores == [0.0, 0.0, 0.0, "nobody hears an unknown language"], (
@@ -99,6 +100,7 @@ def test_metrics_name_backends_that_are_there() -> None:
         (wer, {"routes": {"en": "wisper"}}, "no 'wisper' in models/frozen"),
         (wer, {"routes": {"en": "dnsmos"}}, "recognizes no speech"),
         (wer, {"routes": {"zh": "moonshine"}}, "hears English only"),
+        (wer, {"routes": {"zh-CN": "paraformer"}}, "did you mean 'zh'"),
         (speaker, {"backend": "dnsmos"}, "compares no voices"),
     ):
         with pytest.raises(ValidationError, match=told):
@@ -151,6 +153,20 @@ def test_chinese_is_scored_by_character() -> None:
     assert wer.error_rate("\u4f60\u597d", "\u4f60\u597d\u4e16\u754c", language="zh") == 0.5
 
 
+@pytest.mark.parametrize("language", ["zh", "yue"])
+@pytest.mark.parametrize("text", ["\u570b\u8a9e", "\u56fd\u8bed"])
+def test_script_of_chinese_is_no_mistake_on_either_side(text: str, language: str) -> None:
+    assert wer.error_rate("\u56fd\u8bed", text, language=language) == 0.0
+    assert wer.error_rate("\u570b\u8a9e", text, language=language) == 0.0
+
+
+def test_score_that_is_no_number_does_not_spoil_the_mean() -> None:
+    spoiled = tone()
+    spoiled[5] = np.nan
+    columns = measure([Entry(name="mel", settings=mel.Config())], [pair(tone(), tone()), pair(spoiled, tone())])
+    assert columns[0].scores == [0.0, "no number came out"]
+
+
 def test_reconstruction_metrics_of_identity_and_of_more_and_more_noise() -> None:
     clean = tone(seconds=2)
     utterances = [pair(clean if level == 0 else noisy(clean, level), clean) for level in (0.0, 0.01, 0.1)]
@@ -175,7 +191,9 @@ def test_what_is_not_aligned_or_too_short_has_no_distance_but_a_reason() -> None
         "nothing to compare it with, sample by sample",
         "shorter than one window",
     ]
-    assert "too little speech" in str(stoi.measure([pair(wave[:3000], wave[:3000])], stoi.Config())[0].scores[0])
+    for samples in (0, 1, 100, 3000):
+        pairs = [pair(wave[:samples], wave[:samples])]
+        assert "too little speech" in str(stoi.measure(pairs, stoi.Config())[0].scores[0])
 
 
 def test_stops_tell_how_speech_ended() -> None:

@@ -1,6 +1,7 @@
 """Whole evaluations of a small bundle on a small corpus: what they write, and that they tell the truth."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,6 +177,25 @@ def test_missing_prompt_of_a_list_is_counted_not_skipped(corpus: Path, bundle: P
     assert own["finish"] == {"missing": 1}
     assert own["metrics"]["stopped"]["missing"] == 1
     assert own["metrics"]["stopped"]["unscored"] == {"its prompt is missing": 1}
+
+
+def test_what_is_not_finite_is_missing_and_spoils_no_mean(
+    corpus: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, made = making.reconstruct, []
+
+    def spoiled(*args: Any) -> dict[str, Any]:
+        found = whole(*args)
+        found["wave_S"][3] = math.nan if not made else 0.0
+        made.append(found)
+        return found
+
+    monkeypatch.setattr(making, "reconstruct", spoiled)
+    _, scores = evaluate({**RECONSTRUCTION, "metrics": ["mel", "dnsmos"]}, tmp_path, bundle=bundle, data=corpus)
+    for summary in scores["systems"]["bundle"]["metrics"].values():
+        assert math.isfinite(summary["mean"])
+        assert summary["unscored"] == {"what came out has samples that are not numbers": 1}
+    assert scores["systems"]["bundle"]["finish"] == {"missing": 1, "none": 1}
 
 
 def test_list_with_a_torn_line_is_a_sentence(bundle: Path, tmp_path: Path) -> None:
