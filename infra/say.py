@@ -1,10 +1,10 @@
 """`stipple say`: text, spoken by a bundle into a wav file, or as samples on stdout while they are made."""
 
 import argparse
+import gc
 import io
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra import log
+from infra.waiting import Spoken, told_while
+from infra.wavs import keep, refuse_place, samples_16
+
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from models.runtime.bundle import Bundle
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "speak a line of text with a bundle"
 STDOUT = Path("-")
+SECONDS = 30.0
+"""At most, of a piece of text, where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampler.add_argument("--num-steps", type=int, metavar="N", help="solver steps a patch (default: the model's)")
     sampler.add_argument("--guidance-scale", type=float, metavar="G", help="0 is none; default: the model's (1.2)")
     sampler.add_argument(
-        "--max-seconds", type=float, default=30.0, metavar="S", help="cut there at the latest (default: 30)"
+        "--max-seconds",
+        type=float,
+        metavar="S",
+        help=f"cut there at the latest (default: {SECONDS:.0f}, of a long text as often as it has pieces)",
     )
     sampler.add_argument(
         "--stop-threshold", type=float, default=0.8, metavar="P", help="stop above this probability (default: 0.8)"
@@ -110,23 +117,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Speak, write the wav whole or not at all, and say how it ended."""
-    refuse_early(args)
-    text = args.text if args.text != "-" else "" if args.live else "".join(stdin_lines())
-    refuse_request(args, text)
-    from models.runtime.bundle import find_bundle, load_bundle
-    from models.runtime.precision import place
-
-    found = find_bundle(args.bundle, download=args.download, revision=args.revision)
-    bundle = place(load_bundle(found), device=args.device, precision=args.precision)
+    """Speak, write the wav whole or not at all (what was heard of --live too), and say how it ended."""
+    gc.disable()  # what libraries and weights make while they load is no garbage: a fifth of the time to the first word
+    try:
+        refuse_early(args)
+        text = args.text if args.text != "-" else "" if args.live else "".join(stdin_lines())
+        refuse_request(args, text)
+        bundle = loaded(args)
+    finally:
+        gc.enable()
     told = speak(bundle, text, args)
     if args.json:
         print(json.dumps({**asdict(told), "real_time_factor": told.real_time_factor}))
     elif args.out != STDOUT:
         print(args.out)
     for line in lines(told, maximum=args.max_seconds):
-        print(line, file=sys.stderr)
-    return 0
+        log.say(line)
+    return 130 if told.finish_reason == "cancelled" else 0
+
+
+def loaded(args: argparse.Namespace) -> "Bundle":
+    """The bundle, where it is to speak; what does not fit it is told before, since a large one takes a while.
+
+    Raises: BundleError, RequestError.
+    """
+    from models.runtime.bundle import CARD, check_files, find_bundle, load_bundle
+    from models.runtime.configuration import read_config
+    from models.runtime.files import read_card
+    from models.runtime.precision import place, usable
+    from models.runtime.speaking import sampler_of
+
+    usable(args.device)
+    found = find_bundle(args.bundle, download=args.download, revision=args.revision)
+    check_files(found, read_card(found, CARD))
+    sampler_of(read_config(found), method=args.solver, num_steps=args.num_steps, guidance_scale=args.guidance_scale)
+    size = sum(file.stat().st_size for file in found.glob("*.safetensors")) / 1e6
+    with told_while(f"loading {found} ({f'{size / 1000:.1f} GB' if size >= 1000 else f'{size:.1f} MB'})"):
+        return place(load_bundle(found), device=args.device, precision=args.precision)
 
 
 def refuse_early(args: argparse.Namespace) -> None:
@@ -142,48 +169,39 @@ def refuse_early(args: argparse.Namespace) -> None:
         raise Refused("--out - gives samples as they are made: it goes with --stream or --live, and not with --json")
     if args.out != STDOUT:
         refuse_place(args.out)
-    if not (math.isfinite(args.max_seconds) and args.max_seconds > 0):
+    if args.max_seconds is not None and not (math.isfinite(args.max_seconds) and args.max_seconds > 0):
         raise Refused(f"--max-seconds is {args.max_seconds}; allow some seconds")
     if args.prompt_text and args.prompt_audio is None:
         raise Refused("--prompt-text says what is spoken in --prompt-audio; give both")
 
 
 def refuse_request(args: argparse.Namespace, text: str) -> None:
-    """The same of what is asked for, so that nobody waits for a large model to be told.
+    """The same of what is asked for, so that nobody waits for a large model to be told. The prompt is read here, once.
 
     Raises: RequestError.
     """
     from models.runtime.long import MAX_CHARACTERS
-    from models.runtime.prompt import prompt_wave
+    from models.runtime.prompt import RequestError, checked_sound
     from models.runtime.request import Request, check_text
+    from models.text.language import language_tag
+    from models.text.sentences import split
 
+    try:
+        language_tag(args.language)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    pieces = 1
+    if not (args.whole or args.live):
+        check_text(text, limit=MAX_CHARACTERS)
+        pieces = len(split(text))
+    if args.max_seconds is None:
+        args.max_seconds = SECONDS * pieces
     if args.whole or args.live:
         Request(text="-" if args.live else text, **options_of(args, patches_per_second=1.0))
     else:
-        check_text(text, limit=MAX_CHARACTERS)
         Request(text="-", **options_of(args, patches_per_second=1.0))
     if args.prompt_audio is not None:
-        prompt_wave(args.prompt_audio)
-
-
-def refuse_place(out: Path) -> None:
-    """Only a regular file is replaced, in a folder that can be written to; a link is followed.
-
-    Raises: Refused.
-    """
-    from infra.storage import require_place
-    from infra.workflow.node import Refused
-
-    real = Path(os.path.realpath(out))
-    for wrong, what in (
-        (os.path.isdir(real), "is a folder"),
-        (os.path.islink(real), "is a link that leads to itself"),
-        (os.path.exists(real) and not os.path.isfile(real), "is a device, a pipe or a socket"),
-        (not os.path.isdir(real.parent), "lies in a folder that does not exist"),
-    ):
-        if wrong:
-            raise Refused(f"--out {out} {what}; name a wav file in a folder that exists, or `-` for stdout")
-    require_place(real, what=f"--out {out}")
+        args.prompt_audio = checked_sound(args.prompt_audio)
 
 
 def stdin_lines() -> Iterator[str]:
@@ -225,33 +243,61 @@ def options_of(args: argparse.Namespace, *, patches_per_second: float) -> "Optio
 
 def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Told:
     """Make the speech, and write it."""
-    import torch
-
-    from infra.storage import write_atomic
     from models.runtime.generate import generate
     from models.runtime.long import generate_long
 
     options = options_of(args, patches_per_second=bundle.config.patches_per_second)
+    rate_hz = bundle.config.audiovae.sample_rate
     begun, first = time.perf_counter(), None
     if args.out == STDOUT:  # before the first of them, for who has to tell a player
-        print(f"samples: {bundle.config.audiovae.sample_rate} Hz, mono, 16 bits, little-endian", file=sys.stderr)
+        log.say(f"samples: {rate_hz} Hz, mono, 16 bits, little-endian")
+    else:
+        options["cancelled"] = Spoken(bundle.config.patches_per_second).cancelled
     if args.stream or args.live:
-        heard: list[Chunk] = []
-        for chunk in streamed(bundle, text, options, args):
-            first = first or 1000 * (time.perf_counter() - begun)
-            heard.append(chunk)
-            if args.out == STDOUT:
-                sys.stdout.buffer.write(samples_16(chunk.wave_S).tobytes())
-                sys.stdout.buffer.flush()
-        wave, finish = torch.cat([chunk.wave_S for chunk in heard]), heard[-1].finish_reason
+        wave, finish, first = heard(bundle, text, options, args)
     else:
         made = (generate if args.whole else generate_long)(bundle, text, **options)
         wave, finish = made.wave_S, made.finish_reason
-    assert finish is not None
-    took, rate_hz = time.perf_counter() - begun, bundle.config.audiovae.sample_rate
+    took = time.perf_counter() - begun
     if args.out != STDOUT:
-        write_atomic(Path(os.path.realpath(args.out)), wav_bytes(wave, rate_hz))
+        keep(wave, rate_hz, args.out)
     return Told(str(args.out), len(wave) / rate_hz, rate_hz, finish, took, first, args.seed)
+
+
+def heard(
+    bundle: "Bundle", text: str, options: "Options", args: argparse.Namespace
+) -> "tuple[Tensor, FinishReason, float | None]":
+    """All that was streamed, how it ended, and after how many milliseconds the first of it was there.
+
+    What was spoken live is kept, whatever ends it.
+    """
+    import torch
+
+    from infra.workflow.node import Refused
+    from models.runtime.prompt import RequestError
+
+    begun, first = time.perf_counter(), None
+    waves: list[Tensor] = []
+    finish: FinishReason | None = None
+    try:
+        for chunk in streamed(bundle, text, options, args):
+            first = first or 1000 * (time.perf_counter() - begun)
+            waves.append(chunk.wave_S)
+            finish = chunk.finish_reason
+            if args.out == STDOUT:
+                sys.stdout.buffer.write(samples_16(chunk.wave_S).tobytes())
+                sys.stdout.buffer.flush()
+    except KeyboardInterrupt:
+        if not (args.live and waves):
+            raise
+        finish = "cancelled"
+    except (Refused, RequestError):
+        if args.live and waves and args.out != STDOUT:
+            keep(torch.cat(waves), bundle.config.audiovae.sample_rate, args.out)
+            log.say(f"what was spoken before is in {args.out}")
+        raise
+    assert finish is not None
+    return torch.cat(waves), finish, first
 
 
 def streamed(bundle: "Bundle", text: str, options: "Options", args: argparse.Namespace) -> "Iterator[Chunk]":
@@ -273,22 +319,6 @@ def streamed(bundle: "Bundle", text: str, options: "Options", args: argparse.Nam
     yield from session.finish()
 
 
-def wav_bytes(wave: "Tensor", rate_hz: int) -> bytes:
-    """A 16-bit wav file."""
-    import soundfile
-
-    held = io.BytesIO()
-    soundfile.write(held, samples_16(wave), rate_hz, format="WAV", subtype="PCM_16")
-    return held.getvalue()
-
-
-def samples_16(wave: "Tensor") -> "NDArray[np.int16]":
-    """16-bit samples."""
-    import numpy as np
-
-    return np.asarray((wave * 32767).round().numpy().astype("<i2"))
-
-
 def lines(told: Told, *, maximum: float) -> Iterator[str]:
     """What to say of it."""
     factor = told.real_time_factor or 0.0
@@ -297,6 +327,8 @@ def lines(told: Told, *, maximum: float) -> Iterator[str]:
         yield f"first packet after {told.first_packet_ms:.0f} ms"
     if told.finish_reason == "stop":
         yield "finish reason: stop (the stop head ended it)"
+    elif told.finish_reason == "cancelled":
+        yield f"finish reason: cancelled. CUT after {told.seconds:.2f} s, when it was stopped"
     elif told.seconds < maximum - 0.2:
         yield (
             f"finish reason: length. CUT after {told.seconds:.2f} s, where so short a text (or a piece of it) cannot "

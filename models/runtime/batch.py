@@ -99,7 +99,10 @@ class Batch:
         Raises: RequestError for a request that cannot be met.
         """
         sampler = sampler_of(
-            self.bundle, method=request.method, num_steps=request.num_steps, guidance_scale=request.guidance_scale
+            self.bundle.config,
+            method=request.method,
+            num_steps=request.num_steps,
+            guidance_scale=request.guidance_scale,
         )
         draws = request.draws or Draws(seed=request.seed)
         words = self.words(request)

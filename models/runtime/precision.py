@@ -40,12 +40,7 @@ def place(
 
     if precision not in ("float32", "bfloat16"):
         raise BundleError(f"unknown precision {precision!r}; there are: float32, bfloat16")
-    try:
-        target = torch.device(device)
-        torch.zeros(1, device=target).cpu()  # `meta` has no numbers to give back
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]  # what follows is for those who build torch
-        raise BundleError(f"device {device} cannot be used here: {reason}") from None
+    target = usable(device)
     bundle.audiovae.to(target)
     bundle.speaker.to(target)
     if bundle.backbone is not None:
@@ -61,3 +56,14 @@ def place(
         latent_var_D=None if var_D is None else var_D.to(target),
         slots=SlotPool(backend="inductor" if fused else None) if wanted else None,
     )
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """Raises: BundleError for a device that is not there."""
+    try:
+        target = torch.device(device)
+        torch.zeros(1, device=target).cpu()  # `meta` has no numbers to give back
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]  # what follows is for those who build torch
+        raise BundleError(f"device {device} cannot be used here: {reason}") from None
+    return target

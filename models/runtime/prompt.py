@@ -32,6 +32,15 @@ def prompt_wave(sound: Sound, *, to_hz: int = resample.RATE_HZ, patch_samples: i
 
     Raises: RequestError for what is not sound, silent, too short, too long, or not finite.
     """
+    wave_S, rate_hz = checked_sound(sound)
+    return resample.prompt_wave(wave_S, rate_hz, to_hz=to_hz, patch_samples=patch_samples)
+
+
+def checked_sound(sound: Sound) -> tuple[NDArray[np.float32], int]:
+    """The prompt as it was recorded, mono, and its rate: it can stand for the file from then on.
+
+    Raises: as `prompt_wave`.
+    """
     wave_S, rate_hz, name = read_sound(sound)
     if not np.isfinite(wave_S).all():
         raise RequestError(f"{name} has samples that are not numbers (NaN or infinite); give a clean recording")
@@ -46,7 +55,7 @@ def prompt_wave(sound: Sound, *, to_hz: int = resample.RATE_HZ, patch_samples: i
     seconds = (end - start) / rate_hz
     if seconds < SHORTEST_SECONDS:
         raise RequestError(f"{name} has only {seconds:.2f} s of sound; give 2 to 10 seconds of a voice")
-    return resample.prompt_wave(wave_S, rate_hz, to_hz=to_hz, patch_samples=patch_samples)
+    return wave_S, rate_hz
 
 
 def read_sound(sound: Sound) -> tuple[NDArray[np.float32], int, str]:

@@ -83,7 +83,10 @@ class Session:
         request, tokenizer = self.request, self.bundle.tokenizer
         parts = speaking_parts(self.bundle)
         sampler = sampler_of(
-            self.bundle, method=request.method, num_steps=request.num_steps, guidance_scale=request.guidance_scale
+            self.bundle.config,
+            method=request.method,
+            num_steps=request.num_steps,
+            guidance_scale=request.guidance_scale,
         )
         start = tokens.encode(tokenizer, tokens.INTERLEAVED)
         prompt, rest = [start], []

@@ -21,6 +21,7 @@ from models.runtime.prompt import RequestError
 from models.runtime.voice import Voice
 
 if TYPE_CHECKING:
+    from models.backbone.config import ModelConfig
     from models.runtime.bundle import Bundle
 
 
@@ -208,13 +209,15 @@ def speaking_parts(bundle: "Bundle") -> Parts:
     return Parts(bundle.backbone, bundle.latent_mean_D.to(device), bundle.latent_var_D.sqrt().to(device))
 
 
-def sampler_of(bundle: "Bundle", *, method: str | None, num_steps: int | None, guidance_scale: float | None) -> Sampler:
+def sampler_of(
+    config: "ModelConfig", *, method: str | None, num_steps: int | None, guidance_scale: float | None
+) -> Sampler:
     """The sampler that was asked for.
 
     Raises: RequestError when the model does not allow it.
     """
     try:
-        return sampler_for(bundle.config, method=method, steps=num_steps, guidance=guidance_scale)
+        return sampler_for(config, method=method, steps=num_steps, guidance=guidance_scale)
     except ValueError as error:
         raise RequestError(str(error)) from None
 

@@ -22,7 +22,7 @@ def alone(
     """Every graph by itself, at some sizes; and, `watched`, which kernels take the time."""
     assert bundle.slots is not None
     parts = speaking_parts(bundle)
-    sampler = sampler_of(bundle, method=None, num_steps=options["num_steps"], guidance_scale=None)
+    sampler = sampler_of(bundle.config, method=None, num_steps=options["num_steps"], guidance_scale=None)
     for size in sizes:
         slots = bundle.slots.lend(parts, sampler, size)
         if slots is None:

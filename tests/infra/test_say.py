@@ -4,13 +4,18 @@ import io
 import json
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from infra.cli import main
+from infra.cli import build_parser, main
+from infra.say import refuse_request
+from infra.waiting import Spoken, told_while
+from models.runtime import prompt as prompts
 from models.runtime.bundle import Bundle, save_bundle
 from tests.small import small_bundle
 
@@ -84,7 +89,7 @@ def test_samples_on_stdout_are_those_of_the_file(
     capsysbinary.readouterr()
     assert say(*words, "--stream", "--out", "-") == 0
     told = capsysbinary.readouterr()
-    assert told.err.startswith(b"samples: 48000 Hz, mono, 16 bits, little-endian\n")
+    assert b"\nsamples: 48000 Hz, mono, 16 bits, little-endian\n" in told.err
     heard = np.frombuffer(told.out, "<i2").astype(int)
     written = soundfile.read(tmp_path / "x.wav", dtype="int16")[0].astype(int)
     assert np.array_equal(heard, written)
@@ -104,6 +109,91 @@ def test_stdin_is_spoken_line_by_line_while_it_is_written(
     monkeypatch.setattr(sys, "stdin", lenient)
     assert say("-", "--from", artifact, "--out", tmp_path / "x.wav") == 1
     assert "stdin is not UTF-8 text" in capsys.readouterr().err
+
+
+class Typed(io.TextIOBase):
+    """A person who types lines, and then does something else."""
+
+    def __init__(self, *lines: str, then: BaseException) -> None:
+        self.lines, self.then = lines, then
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        yield from self.lines
+        raise self.then
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "finish reason: cancelled. CUT after"),
+        (UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "not a start"), 1, "stdin is not UTF-8 text"),
+    ],
+)
+def test_what_was_spoken_live_is_kept_whatever_ends_it(
+    then: BaseException,
+    code: int,
+    said: str,
+    artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Typed("Hello, how are you?\n", "Fine.\n", then=then))
+    words = ["-", "--live", "--from", artifact, "--out", tmp_path / "x.wav", "--num-steps", 1]
+    assert say(*words) == code
+    assert said in capsys.readouterr().err
+    assert soundfile.info(tmp_path / "x.wav").frames >= 7680
+
+
+def test_live_session_that_is_stopped_before_it_speaks_leaves_no_file(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Typed(then=KeyboardInterrupt()))
+    assert say("-", "--live", "--from", artifact, "--out", tmp_path / "x.wav") == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_is_told_first_and_again_while_it_lasts(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert say("hello", "--from", artifact, "--out", tmp_path / "x.wav", "--stop-threshold", 0) == 0
+    assert capsys.readouterr().err.startswith(f"loading {artifact}/out/bundle (")
+    reminded = threading.Event()
+    with told_while("loading it", every_seconds=0.001):
+        while not reminded.wait(0.01):
+            if "loading it: 0." in capsys.readouterr().err:
+                reminded.set()
+
+
+def test_speech_that_takes_long_tells_how_much_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    spoken = Spoken(6.25, every_seconds=0.0)
+    assert not spoken.cancelled()
+    assert not spoken.cancelled()
+    assert "0.2 s of speech after 0.0 s" in capsys.readouterr().err
+
+
+def test_prompt_is_read_once(artifact: Path, prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, files = prompts.read_sound, list[object]()
+
+    def counted(sound: prompts.Sound) -> tuple[np.ndarray, int, str]:
+        files.extend([sound] if isinstance(sound, Path) else [])
+        return read(sound)
+
+    monkeypatch.setattr(prompts, "read_sound", counted)
+    words = ["hello", "--from", artifact, "--prompt-audio", prompt, "--prompt-text", "hm", "--stop-threshold", 0]
+    assert say(*words, "--out", tmp_path / "x.wav") == 0
+    assert files == [prompt]
+
+
+def test_long_text_has_time_for_each_of_its_pieces() -> None:
+    parser, sentence = (
+        build_parser(only="say"),
+        "This is a sentence of a hundred letters or so, and it goes on and on. ",
+    )
+    for words, seconds in ((["-"], 120.0), (["-", "--whole"], 30.0), (["-", "--max-seconds", "9"], 9.0)):
+        args = parser.parse_args(["say", "--from", "x", *words])
+        refuse_request(args, sentence * 8)
+        assert args.max_seconds == seconds
 
 
 def test_very_short_text_is_cut_where_it_cannot_take_longer_and_that_is_told(

@@ -1,0 +1,47 @@
+"""What a person sees of work that takes long and has no steps to count."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infra.log import clock, say
+
+EVERY_SECONDS = 10.0
+
+
+@contextmanager
+def told_while(what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
+    """Say at once what is done, and every few seconds that it still is."""
+    say(what)
+    begun, done = time.monotonic(), threading.Event()
+
+    def remind() -> None:
+        while not done.wait(every_seconds):
+            say(f"{what}: {clock(time.monotonic() - begun)} so far")
+
+    thread = threading.Thread(target=remind, daemon=True, name="reminder")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class Spoken:
+    """How much has been spoken, told every few seconds; `cancelled` is what a request asks before each patch."""
+
+    def __init__(self, patches_per_second: float, *, every_seconds: float = EVERY_SECONDS) -> None:
+        self.patches_per_second, self.every_seconds = patches_per_second, every_seconds
+        self.patches, self.begun = 0, time.monotonic()
+        self.told = self.begun
+
+    def cancelled(self) -> bool:
+        """Never; one more patch is about to be made."""
+        now = time.monotonic()
+        if now - self.told >= self.every_seconds:
+            self.told = now
+            say(f"{self.patches / self.patches_per_second:.1f} s of speech after {clock(now - self.begun)}")
+        self.patches += 1
+        return False
