@@ -22,8 +22,8 @@ VERSIONS = {
 """Kind -> libraries whose minor version changes its numbers: of an evaluation, also those that bring the weights of its
 judges. A corpus names its models in its own identity."""
 
-DECIDES_NOTHING = ("cli.py",)
-"""Files that no artifact depends on, left out where a whole folder is named."""
+DECIDES_NOTHING = frozenset({"cli.py", "verbs"})
+"""Files and folders that no artifact depends on (commands), left out where a whole folder is named."""
 
 NOT_MADE = "(not made yet)"
 
@@ -65,7 +65,7 @@ def code_of(places: Iterable[str]) -> dict[str, str]:
         path = ROOT / place
         if not path.exists():
             raise FileNotFoundError(f"CODE names {place!r}, which is not in the checkout")
-        inside = sorted(file for file in path.rglob("*.py") if file.name not in DECIDES_NOTHING)
+        inside = sorted(file for file in path.rglob("*.py") if not DECIDES_NOTHING & {*file.relative_to(path).parts})
         for file in [path] if path.is_file() else inside:
             name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.as_posix()
             files[name] = code_digest(file, file.stat().st_mtime_ns)

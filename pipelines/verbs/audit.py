@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.verbs import add_corpus
+
 if TYPE_CHECKING:
     from pipelines.shards import Corpus
 
@@ -14,7 +16,7 @@ SUMMARY = "the audit page, and the verdict of those who listened to its sample"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The corpus, and what of it."""
-    parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+    add_corpus(parser)
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--verdicts", type=Path, metavar="FILE", help="what an audit page saved: compute the verdict")
     asked.add_argument("--page", type=Path, metavar="FILE", help="write the page anew, with the sounds of the shards")
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 accepted, or written; 1 refused, or not all clips are judged yet."""
-    from pipelines.cli import corpus_at
+    from pipelines.locate import corpus_at
 
     root = corpus_at(args.corpus)
     if args.verdicts:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print `keep:` lines that paste into a manifest."""
     from infra.manifest import ManifestError
-    from pipelines.cli import corpus_at
+    from pipelines.locate import corpus_at
     from pipelines.policy.calibrate import calibrate, yaml_of
     from pipelines.policy.conditions import read_condition
     from pipelines.policy.scored import score_names

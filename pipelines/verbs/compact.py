@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from pipelines.verbs import size_of
+
 SUMMARY = "write a version without what was taken down; of a selection, a corpus of its own"
 
 
@@ -17,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 where nothing is left."""
-    from pipelines.cli import corpus_at, told_of
+    from pipelines.locate import corpus_at
     from pipelines.packing.compact import compact
     from pipelines.policy.tombstones import store_of, tombstones_of
     from pipelines.policy.views import corpus_and_selection
 
     root = corpus_at(args.corpus)
     card = compact(root, args.out, soft_bytes=round(args.soft_mb * 1e6))
-    print(f"{card['name']}@{card['digest']}: {told_of(card)}, from {card['compacted_from']}")
+    print(f"{card['name']}@{card['digest']}: {size_of(card)}, from {card['compacted_from']}")
     print(f"{args.out}")
     place, _ = corpus_and_selection(root, None)
     if not tombstones_of(place):

@@ -40,9 +40,9 @@ def main(args: argparse.Namespace) -> int:
     import os
 
     from infra.manifest import ManifestError
-    from pipelines.cli import corpus_at
     from pipelines.copies.dedup import check_names, copies, write_tombstones
     from pipelines.hearing.heard import heard_at
+    from pipelines.locate import corpus_at
 
     if not 0 < args.min_share <= 1:
         raise ManifestError("--min-share", [f"lies between 0 and 1, but is {args.min_share:g}"])

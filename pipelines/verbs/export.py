@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
     """
     from infra.log import say
     from infra.storage import new_folder
-    from pipelines.cli import corpus_at
+    from pipelines.locate import corpus_at
     from pipelines.packing.export import WRITERS
     from pipelines.policy.views import refuse_if_hidden_since
     from pipelines.shards import open_corpus

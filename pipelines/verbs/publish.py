@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+from pipelines.verbs import add_corpus
+
 SUMMARY = "send a corpus to an object store or a folder; whole or not at all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, and where to."""
-    parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+    add_corpus(parser)
     parser.add_argument("target", metavar="TARGET", help="s3://BUCKET/PREFIX, gs://..., az://..., or a folder")
     parser.add_argument("--storage", type=Path, metavar="MANIFEST", help="how the store is reached: manifests/storage/")
     parser.add_argument("--verify", action="store_true", help="then read all of it back, and prove it")
@@ -20,7 +22,7 @@ def main(args: argparse.Namespace) -> int:
     from infra.log import say
     from infra.manifest import load
     from infra.objects import place_of
-    from pipelines.cli import corpus_at
+    from pipelines.locate import corpus_at
     from pipelines.packing.publish import publish
     from pipelines.packing.verify import verify
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.verbs import add_corpus
+
 SUMMARY = "say what a policy would keep, which policy yields so many hours; write what it keeps as a view"
 VIEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Of a view: a folder of that name lies in the store, and nowhere else."""
@@ -14,7 +16,7 @@ VIEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One question at a time."""
-    parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+    add_corpus(parser)
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--what-if", metavar="CONDITION", help="hours that it keeps, as 'utmos>=3.5 and snr_db>=20'")
     asked.add_argument(
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 done, 1 where a license that is not allowed is there, 2 for what cannot be asked."""
-    from pipelines.cli import corpus_at
+    from pipelines.locate import corpus_at
     from pipelines.policy.conditions import read_condition
     from pipelines.policy.scored import score_names
 

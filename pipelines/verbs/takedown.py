@@ -5,6 +5,8 @@ import getpass
 import os
 from pathlib import Path
 
+from pipelines.verbs import add_corpus
+
 SUMMARY = "hide samples from all who read or build, by speaker, recording, URL, hash or key"
 ASKED = {
     "speaker": "the speaker as given with the recordings, or as told apart in one",
@@ -17,7 +19,7 @@ ASKED = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, and why."""
-    parser.add_argument("corpus", help="a folder with corpus.json, or the name of a corpus in the store")
+    add_corpus(parser)
     group = parser.add_mutually_exclusive_group(required=True)
     for name, told in ASKED.items():
         group.add_argument(f"--{name}", metavar=name.upper(), help=told)
@@ -37,8 +39,8 @@ def main(args: argparse.Namespace) -> int:
     from infra.buckets import Storage
     from infra.manifest import ManifestError, load
     from infra.objects import place_of
-    from pipelines.cli import corpus_at
     from pipelines.funnel import duration
+    from pipelines.locate import corpus_at
     from pipelines.policy.erasing import erase_beside
     from pipelines.policy.takedown import take_down, tombstone_for, touched
     from pipelines.policy.tombstones import publish_tombstone

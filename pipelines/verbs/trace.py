@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
     """Exit codes: 0 found, 1 not found."""
     from infra.workflow.node import Refused
     from infra.workflow.single import STORE
-    from pipelines.cli import corpus_at
+    from pipelines.locate import corpus_at
     from pipelines.policy.takedown import corpora_in
     from pipelines.trace import facts, table, trace
 

@@ -12,6 +12,7 @@ import pytest
 
 from infra import cli
 from infra.mistakes import MISTAKES, last_line, sentence_of
+from infra.workflow.fingerprint import code_of
 from infra.workflow.node import Refused
 from tests.processes import PATIENCE_SECONDS
 
@@ -134,3 +135,9 @@ def test_threads_wait_as_the_person_said_or_briefly() -> None:
     assert cli.waiting({"HOME": "/"}) == cli.SPIN
     assert cli.waiting({"GOMP_SPINCOUNT": "7"}) == {}
     assert cli.waiting({"OMP_WAIT_POLICY": "ACTIVE"}) == {}
+
+
+def test_commands_are_no_part_of_what_decides_an_artifact() -> None:
+    code = code_of(["pipelines"])
+    assert "pipelines/build.py" in code
+    assert not [file for file in code if "/verbs/" in file or file.endswith("cli.py")]

@@ -1,0 +1,75 @@
+"""Where what a person names lies: a corpus by its folder or its name in the store, recordings by folder or catalog."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.storage import ROOT
+
+if TYPE_CHECKING:
+    from pipelines.manifest import CorpusManifest
+    from pipelines.row import Recording
+
+CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
+"""The manifest by which a bare folder is cataloged."""
+
+
+def corpus_at(word: str) -> Path:
+    """The folder of a corpus or a view: a path, the folder above it, or the (newest) one of that name in the store.
+
+    Raises: CorpusError
+    """
+    from infra.workflow.manifest import NAME
+    from infra.workflow.single import STORE
+    from infra.workflow.store import Store
+    from pipelines.policy.views import CARD, SELECTIONS
+    from pipelines.shards import CorpusError
+
+    path = Path(word)
+    for folder in (path, path / "out", STORE / SELECTIONS / word):
+        if (folder / "corpus.json").is_file() or (folder / CARD).is_file():
+            return folder
+    if path.is_dir():
+        return path
+    node = word.replace("-", "_")
+    slots = Store(STORE).slots(node) if NAME.fullmatch(node) else []
+    found = [slot.out for slot in slots if (slot.out / "corpus.json").is_file()]
+    if not found:
+        raise CorpusError(
+            f"{word}: neither a folder, nor a corpus that was built here; `stipple corpus build` makes one"
+        )
+    return found[0]
+
+
+def node_name(manifest: "CorpusManifest") -> str:
+    """The name of the corpus in the store."""
+    return manifest.name.replace("-", "_")
+
+
+def recordings_at(place: Path, manifest: "CorpusManifest") -> "list[Recording]":
+    """The recordings of a folder or catalog, by the manifest's reader where that is not the catalog's.
+
+    Raises: Refused
+    """
+    from infra.manifest import load, resolve
+    from pipelines.readers import folder, jsonl
+    from pipelines.recordings import RecordingsManifest, told
+
+    if manifest.reader.name != "jsonl":
+        return list(resolve("pipelines.readers", manifest.reader.name).recordings(manifest.reader.settings, place))
+    if is_bare_folder(place):
+        catalog = load(RecordingsManifest, CATALOG, folder_override(place))
+        return [told(recording, catalog) for recording in folder.recordings(folder.Config(), place)]
+    at = place / "out" if (place / "out" / "recordings.jsonl").is_file() else place
+    return list(jsonl.recordings(jsonl.Config(), at))
+
+
+def is_bare_folder(place: Path) -> bool:
+    """Is it a folder (or nothing at all) in which no catalog lies, neither as delivered nor as an artifact?"""
+    catalogs = (place / "recordings.jsonl", place / "out" / "recordings.jsonl")
+    return not place.exists() or (place.is_dir() and not any(catalog.is_file() for catalog in catalogs))
+
+
+def folder_override(place: Path) -> dict[str, str]:
+    """What `--set folder=PLACE` says to the manifest of a catalog."""
+    return {"folder": json.dumps(str(place.resolve()))}

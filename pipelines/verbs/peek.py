@@ -1,0 +1,45 @@
+"""`stipple corpus peek`: a few samples of a finished corpus, or of what was not kept."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.verbs import add_corpus
+
+SUMMARY = "print a few samples, or a few of those that were dropped"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The corpus, how many, and of which kind."""
+    add_corpus(parser)
+    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many (default 10)")
+    parser.add_argument("--dropped", metavar="REASON", nargs="?", const="", help="those dropped or failed, and why")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Samples spread over the corpus, a line each."""
+    from pipelines.locate import corpus_at
+    from pipelines.policy.spared import spared_rows
+    from pipelines.shards import open_corpus
+
+    root = corpus_at(args.corpus)
+    rows: Sequence[Mapping[str, Any]] = open_corpus(root).rows
+    if args.dropped is not None:
+        rows = [row for row in spared_rows(root) if row["status"] != "kept" and is_asked(row, args.dropped)]
+    for row in rows[:: max(len(rows) // max(args.count, 1), 1)][: args.count]:
+        print(row_line(row))
+    return 0
+
+
+def is_asked(row: Mapping[str, Any], reason: str) -> bool:
+    """Was it dropped or failed for the reason; where none is asked for, for any but lying between segments?"""
+    return reason in row["reasons"] if reason else row["reasons"] != ["between"]
+
+
+def row_line(row: Mapping[str, Any]) -> str:
+    """A sample, or a fate of the ledger, for people."""
+    mos = "" if row["mos_overall"] is None else f"mos {row['mos_overall']:.2f}"
+    language = row["language"] or row["given_language"] or "?"
+    head = f"{(row['key'] or '-')[:10]:<10} {row.get('item_seconds', row['seconds']):>6.2f} s {language:<3} {mos:<8}"
+    told = row.get("reason") or f"{row['tier']}: {row['text'] or '(no text)'}"
+    return f"{head} {row['recording']}  {told}"
