@@ -3,13 +3,12 @@
 import contextlib
 import io
 import os
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from infra.storage import file_digest, read_json, replacing, sync_folder, write_json
+from infra.storage import file_digest, part_of, read_json, replacing, sync_folder, write_json
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
@@ -110,7 +109,7 @@ class Folder:
         """Write the file beside its place, then link it there, which fails where there is one."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        part = part_of(path)
         try:
             with part.open("wb") as file:
                 file.write(data)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import canonical
-from infra.storage import write_atomic
+from infra.storage import part_of, replacing, write_atomic
 from pipelines.sealing import SoundFile
 from pipelines.shards import CorpusError
 
@@ -147,8 +147,7 @@ def save(work: Path, result: UnitResult, sound: SoundFile | Path) -> None:
 def share(source: Path, target: Path) -> None:
     """The same file under another name: a link where the disk can, else a copy; whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    part.unlink(missing_ok=True)
+    part = part_of(target)
     try:
         os.link(source, part)
     except OSError:
@@ -236,12 +235,11 @@ def ledger_writer(path: Path) -> Iterator[Any]:
     text, number = pyarrow.string(), pyarrow.float64()
     types = {"reasons": pyarrow.list_(text), "item_seconds": number}
     schema = pyarrow.schema([*((name, types.get(name, text)) for name in LEDGER_COLUMNS), *segment_columns()])
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     waiting: list[Mapping[str, Any]] = []
-    with parquet.ParquetWriter(part, schema, compression="zstd") as file:
+    with replacing(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as table:
 
         def flush() -> None:
-            file.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
+            table.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
             waiting.clear()
 
         def put(row: Mapping[str, Any]) -> None:
@@ -251,16 +249,6 @@ def ledger_writer(path: Path) -> Iterator[Any]:
 
         yield put
         flush()
-    with part.open("rb") as written_file:
-        os.fsync(written_file.fileno())
-    part.replace(path)
-
-
-def write_ledger(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """`ledger.parquet`, of rows that are all there."""
-    with ledger_writer(path) as put:
-        for row in rows:
-            put(row)
 
 
 def read_ledger(root: Path) -> list[dict[str, Any]]:

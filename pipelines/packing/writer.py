@@ -6,9 +6,8 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,37 +53,9 @@ class Packable(Protocol):
     def row(self) -> Mapping[str, Any]:
         """All fields of its segment; may be read from a file each time."""
 
-
-@runtime_checkable
-class HasArrays(Protocol):
-    """A sample with arrays beside its sound."""
-
     @property
     def arrays(self) -> Mapping[str, tuple[int, int]]:
         """Name -> where the bytes of its .npy lie in `file`: offset and length."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A sample to be packed whose row is in memory."""
-
-    row: Mapping[str, Any]
-    tier: str
-    file: Path
-    offset: int
-    flac_bytes: int
-    arrays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """See HasArrays."""
-
-    @property
-    def key(self) -> str:
-        """Of its segment."""
-        return str(self.row["key"])
-
-    @property
-    def record_bytes(self) -> int:
-        """As the shard will hold it."""
-        return len(record_of(self.row, tier=self.tier))
 
 
 def record_of(row: Mapping[str, Any], *, tier: str) -> bytes:
@@ -124,7 +95,7 @@ def plan(items: Iterable[Packable], *, soft_bytes: int, members: Sequence[str] =
     filled = soft_bytes
     for item in sorted(items, key=lambda item: item.key):
         size = padded(item.flac_bytes) + padded(item.record_bytes) + (padded(XVECTOR_BYTES) if SPK in members else 0)
-        size += sum(padded(count) for name, (_, count) in arrays_of(item).items() if name in members)
+        size += sum(padded(count) for name, (_, count) in item.arrays.items() if name in members)
         if size > HARD_BYTES - 2 * BLOCK:
             raise CorpusError(f"{item.key}: a sample of {size / 2**20:.0f} MiB, but a shard may have 1280: cut it")
         if filled + size > min(soft_bytes, HARD_BYTES - 2 * BLOCK) or not shards:
@@ -145,8 +116,8 @@ def header(name: str, size: int) -> bytes:
 def write_shard(root: Path, number: int, items: Sequence[Packable], *, members: Sequence[str] = ()) -> dict[str, Any]:
     """Write shard `number`, its offsets and its rows, each whole or not at all; nothing where that was done before.
 
-    `members`: arrays that go with the samples that have them, as `<key>.<name>.npy`: those of HasArrays by their names,
-    and `spk`, the x-vector of the row.
+    `members`: arrays that go with the samples that have them, as `<key>.<name>.npy`: their arrays by name, and
+    `spk`, the x-vector of the row.
 
     Returns its entry in corpus.json. The shard counts as done once its rows lie in `parts/`, which comes last.
 
@@ -240,14 +211,9 @@ def bytes_of(item: Packable, offset: int, count: int) -> bytes:
     return data
 
 
-def arrays_of(item: Packable) -> Mapping[str, tuple[int, int]]:
-    """Where the arrays of a sample lie; none for most."""
-    return item.arrays if isinstance(item, HasArrays) else {}
-
-
 def npys_of(item: Packable, row: Mapping[str, Any], *, members: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of the arrays that go with a sample."""
-    for name, (offset, count) in arrays_of(item).items():
+    for name, (offset, count) in item.arrays.items():
         if name in members:
             yield name, bytes_of(item, offset, count)
     if SPK in members and row.get("xvector") is not None:
@@ -258,7 +224,7 @@ def wanted_of(items: Sequence[Packable], records: Sequence[bytes], *, members: S
     """Hash of what a shard is to be made of: by it, a shard that was made of the same is not made again."""
     state = hashlib.sha256(canonical(sorted(members)).encode())
     for item, record in zip(items, records, strict=True):
-        arrays = sorted((name, *place) for name, place in arrays_of(item).items())
+        arrays = sorted((name, *place) for name, place in item.arrays.items())
         facts = [str(item.file), item.offset, item.flac_bytes, arrays, item.row.get("xvector")]
         state.update(canonical(facts).encode() + record + b"\n")
     return state.hexdigest()

@@ -29,9 +29,10 @@ import soundfile
 
 from pipelines.packing.index import index_name
 from pipelines.packing.parts import index_schema
-from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key
 from pipelines.shards import Corpus, open_corpus, shard_name, shard_path
+from tests.pipelines.packable import Item
 
 RATE_HZ, SECONDS, WAVES = 48_000, 5, 40
 ROWS_A_SHARD = 2048
@@ -227,6 +228,7 @@ import sys, time, random, numpy, pyarrow, psutil, soundfile
 from pyarrow import parquet, compute
 from pipelines.shards import open_corpus
 from pipelines.packing.index import index_name
+from tests.pipelines.packable import Item
 root, how = sys.argv[1:]
 me = psutil.Process()
 before = me.memory_info().rss

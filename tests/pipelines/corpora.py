@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from infra.manifest import parse
-from pipelines.ledger import write_ledger
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, plan, write_shard
 from pipelines.policy.select import verdicts
 from pipelines.row import Segment, Wave, as_row, segment_key
+from tests.pipelines.packable import Item, write_ledger
 
 RATE_HZ = 16000
 BASE: dict[str, Any] = {

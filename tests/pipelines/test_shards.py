@@ -12,9 +12,10 @@ import pytest
 from pyarrow import parquet
 
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import Item, finish, flac_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key, segment_of
 from pipelines.shards import CorpusError, index_name, open_corpus
+from tests.pipelines.packable import Item
 
 SHARD = "shards/pack-0000/shard-000000.tar"
 

@@ -11,8 +11,9 @@ import soxr
 from numpy.typing import NDArray
 
 from models.runtime.latents import LatentEncoder
-from pipelines.packing.writer import Item, finish, flac_of, npy_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, npy_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key
+from tests.pipelines.packable import Item
 
 RATE_HZ = 24_000
 VOWELS = {

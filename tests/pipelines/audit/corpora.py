@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.funnel import Funnel
-from pipelines.ledger import RecordingFact, write_ledger
-from pipelines.packing.writer import Item, finish, flac_of, write_shard
+from pipelines.ledger import RecordingFact
+from pipelines.packing.writer import finish, flac_of, write_shard
 from pipelines.row import Segment, Wave, as_row
+from tests.pipelines.packable import Item, write_ledger
 
 MANIFEST: dict[str, Any] = {
     "purpose": "to <test>",

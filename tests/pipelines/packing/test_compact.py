@@ -11,13 +11,14 @@ from infra.workflow.node import Refused
 from pipelines.ledger import read_ledger
 from pipelines.packing.compact import compact
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import Item, finish, flac_of, npy_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, npy_of, plan, write_shard
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.selection import policy_facts, tally, write_selection
 from pipelines.policy.takedown import take_down, tombstone_for, touched
 from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from tests.pipelines.corpora import corpus_of, segment
+from tests.pipelines.packable import Item
 
 SEGMENTS = [
     segment(n, given_speaker=f"s{n % 3}", recording=f"of_s{n % 3}_{n}.wav", text=f"secret {n}", license="CC-BY-4.0",

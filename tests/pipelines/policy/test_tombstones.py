@@ -11,7 +11,7 @@ import pytest
 from infra.objects import Folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
-from pipelines.ledger import read_ledger, write_ledger
+from pipelines.ledger import read_ledger
 from pipelines.packing.publish import publish
 from pipelines.packing.verify import verify
 from pipelines.policy.conditions import read_condition
@@ -32,6 +32,7 @@ from pipelines.policy.withheld import withholding
 from pipelines.row import as_row
 from pipelines.shards import CorpusError, open_corpus
 from tests.pipelines.corpora import corpus_of, segment
+from tests.pipelines.packable import write_ledger
 from tests.s3 import Server
 
 FACTS = {"why": "asked to", "who": "me", "when": "2026-01-02T00:00:00+00:00"}

@@ -15,10 +15,11 @@ from models.runtime.latents import encoder_digest
 from pipelines.clip import Clip, Rejected
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import Item, finish, flac_of, npy_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, npy_of, plan, write_shard
 from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from pipelines.transforms import latents
+from tests.pipelines.packable import Item
 from tests.pipelines.test_shards import segment
 from tests.small import small_bundle
 from training.data.collate import Utterance, collate
