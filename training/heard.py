@@ -24,7 +24,7 @@ from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, open_corpus
 from training.data.batching import PLAN, Plan, plan_of
 from training.data.memory import recall
-from training.data.stream import KEPT, Source
+from training.data.stream import Source
 from training.manifest import StageManifest
 from training.steplog import LOSSES, read_log
 
@@ -148,10 +148,10 @@ def part_of(told: Mapping[str, Any], kept: Path) -> Part:
 
     Raises: Refused
     """
-    arrays = recall(kept / told["found"], names=KEPT)
+    words = ("numbers", "held_out", "patches", "hashes", "held_hashes")
+    arrays = recall(kept / told["found"], names=words)
     if arrays is None:
         raise Refused(f"{kept / told['found']}: what was found in {told['corpus']} is gone or damaged")
-    words = ("numbers", "held_out", "patches", "hashes", "held_hashes")
     return Part(
         weight=told["weight"],
         **{name: arrays[name] for name in words},

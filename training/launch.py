@@ -19,7 +19,7 @@ from pipelines.shards import CorpusError, open_corpus
 from training import heard, report
 from training.checkpoint import CheckpointError
 from training.data.batching import plan_of, sources_of
-from training.data.stream import DataError, seconds_of
+from training.data.stream import DataError, about_held_out, seconds_of
 from training.errand import ERRAND, Errand
 from training.heaviest import DoesNotFit
 from training.leaks import Leak
@@ -112,11 +112,10 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
     except (DataError, CorpusError, BundleError) as error:
         raise Refused(str(error)) from None
     asked = manifest.data.seconds_per_step
-    held = sum(len(source.held_out) for source in sources)
     job.say(
         f"{manifest.steps} steps of {asked:g} s on {manifest.workers} "
         f"worker{'s' if manifest.workers > 1 else ''}, from {sum(len(s.numbers) for s in sources)} samples "
-        f"({clock(seconds_of(sources))}); {held} held out"
+        f"({clock(seconds_of(sources))}); {about_held_out(sources)}"
     )
     if uneven := plan.uneven(asked=asked):
         job.say(uneven)

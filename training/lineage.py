@@ -11,7 +11,7 @@ from infra.storage import file_digest
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, CorpusError
-from training.data.stream import hashes_of
+from training.data.holdout import hashes_of
 from training.heard import Part, Stretch, history, whole
 
 NAMED = ("key", "recording", "recording_sha256", "pcm_sha256", "source")

@@ -65,7 +65,8 @@ class Data(Manifest):
     max_epochs: Positive | None = None
     """Times that a part of the mixture may be repeated over the stage; what it cannot give, the others do."""
     held_out: float = Field(default=0.01, ge=0, lt=1)
-    """Part of the samples, chosen by the hash of their keys, that is validated on and never trained on."""
+    """Part of the samples, about, that is validated on and never trained on: whole speakers where a corpus names 20 or
+    more, else whole recordings, chosen by the hash of their names (training.data.holdout)."""
 
 
 class PlayerOptimizer(Manifest):

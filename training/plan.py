@@ -11,7 +11,7 @@ from training.compute import compute
 from training.compute import lines as about_compute
 from training.data.batching import plan_of, sources_of
 from training.data.collate import PATCH, RATE_HZ
-from training.data.stream import seconds_of
+from training.data.stream import about_held_out, seconds_of
 from training.manifest import StageManifest, load_model, players_of
 from training.roles import misfits
 from training.start import stop_unless_fit
@@ -81,7 +81,7 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
     hours = seconds_of(sources) / 3600
     yield (
         f"data        {sum(len(s.numbers) for s in sources)} samples, {hours:.3f} h; "
-        f"{sum(len(s.held_out) for s in sources)} held out; {plan.steps_in_epoch} "
+        f"{about_held_out(sources)}; {plan.steps_in_epoch} "
         f"step{'s' * (plan.steps_in_epoch > 1)} an epoch, {manifest.steps / plan.steps_in_epoch:.1f} epochs"
     )
     if uneven := plan.uneven(asked=manifest.data.seconds_per_step):

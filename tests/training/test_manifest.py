@@ -254,3 +254,9 @@ def test_fewer_workers_than_asked_for_are_at_most_as_many_and_need_ray() -> None
     with pytest.raises(ManifestError, match=r"min_workers \(3\) must be at most workers \(2\)"):
         parse(StageManifest, {**GOOD, "workers": 2, "min_workers": 3}, where="test")
     assert parse(StageManifest, {**GOOD, "workers": 2, "min_workers": 1}, where="test").min_workers == 1
+
+
+@pytest.mark.parametrize("folder", [TRAIN, TRAIN / "tiny"], ids=["full", "tiny"])
+def test_no_stage_is_validated_on_what_one_before_it_has_heard(folder: Path) -> None:
+    shares = [load(StageManifest, folder / f"{stage}.yaml").data.held_out for stage in STAGES]
+    assert shares == sorted(shares, reverse=True)

@@ -14,7 +14,7 @@ from infra.journal import read_from
 from infra.manifest import parse
 from training import validate
 from training.data.batching import Pick
-from training.data.stream import hashes_of, lowest
+from training.data.holdout import hashes_of, lowest
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest
@@ -127,8 +127,8 @@ def test_what_is_trained_on_is_not_validated_on(worker: Worker) -> None:
     trained = {pick for step in range(2 * worker.plan.steps_in_epoch) for pick in worker.plan.step(step)}
     assert not held & trained
     for part, source in enumerate(worker.plan.sources):
-        keys = [row["key"] for row in source.corpus.rows]
-        for number in np.flatnonzero(lowest(hashes_of(keys), share=0.5)):
+        recordings = [row["recording_sha256"] for row in source.corpus.rows]
+        for number in np.flatnonzero(lowest(hashes_of(recordings), share=0.5)):
             assert Pick(part, int(number)) not in trained
 
 

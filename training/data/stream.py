@@ -14,19 +14,19 @@ from infra.manifest import digest
 from infra.objects import Place
 from pipelines.shards import Corpus, Sample, open_corpus, version_of
 from training.data.collate import PATCH, RATE_HZ, Utterance, patches_of
+from training.data.holdout import COLUMNS, Identities, Split, divided, identities
 from training.data.memory import recall, remember
-from training.data.permutation import mixed
 from training.manifest import Bound, Data, Part, Reads
 from training.objectives import Stored
 
-KEPT = ("numbers", "held_out", "patches", "latents", "languages", "hashes", "held_hashes")
+KEPT = ("numbers", "held_out", "patches", "latents", "languages", "hashes", "held_hashes", "held_by", "aside")
 """What of a source is looked up in the index."""
 WORDS: Mapping[Reads, tuple[tuple[str, ...], str]] = {
     "text": (("text_tts", "text"), "tts"),
     "caption": (("given_caption", "caption"), "text_to_audio"),
 }
 """What the backbone is told -> the columns to look for it, the best first; and its template."""
-FOUND = 3
+FOUND = 4
 """Raised when other samples are found by the same manifest: what was kept before is then no longer taken."""
 
 
@@ -55,6 +55,10 @@ class Source:
     """Of the keys of `numbers`: what is still known of a sample when its corpus is gone (training.heard)."""
     held_hashes: NDArray[np.uint64]
     """Of the keys of `held_out`."""
+    held_by: str
+    """What was held out as a whole: `speaker`, `recording` or `sample` (training.data.holdout)."""
+    aside: int
+    """Samples that are neither trained nor validated on, so that the two stay apart."""
     role: str
     """Of the mixture's part, like the next."""
     reads: Reads
@@ -120,38 +124,75 @@ def open_sources(
 
     Raises: DataError when a part has no sample left; CorpusError.
     """
-    opened: dict[str, Corpus] = {}
-    sources = []
     for part in data.mixture:
         if part.role not in folders:
             raise DataError(
                 f"data.mixture names the role {part.role!r}, but the inputs are: {', '.join(folders) or 'none'}"
             )
-        folder = folders[part.role]
-        asked: dict[str, Any] = {"data": data, "needs_text": needs_text, "least_seconds": least_seconds}
-        name = "" if memory is None else found_by(folder, part, **asked)
-        place = None if memory is None else memory / name
-        found = None if place is None else recall(place, names=KEPT)
-        if found is not None:
-            corpus = opened.get(part.role) or as_seen(open_corpus(folder, whole=True), found)
-            known: dict[str, Any] = {**found, "latents": bool(found["latents"])}
-            arrays = {key: known[key] for key in KEPT}
-            source = Source(corpus=corpus, weight=part.weight, role=part.role, reads=part.reads, found=name, **arrays)
-        else:
-            corpus = opened.get(part.role) or open_corpus(folder)
-            source = replace(source_of(corpus, part, **asked), found=name)
-            if place is not None:
-                remember(place, arrays_of(source))
-        opened[part.role] = corpus
-        sources.append(source)
+    asked: dict[str, Any] = {"needs_text": needs_text, "least_seconds": least_seconds}
+    if memory is None:
+        return looked_up(data, folders=folders, **asked)
+    names = found_by(data, folders=folders, **asked)
+    found = [recall(memory / name, names=KEPT) for name in names]
+    if all(one is not None for one in found):
+        return recalled(data, folders=folders, found=dict(zip(names, [one for one in found if one], strict=True)))
+    sources = [
+        replace(source, found=name)
+        for source, name in zip(looked_up(data, folders=folders, **asked), names, strict=True)
+    ]
+    for source in sources:
+        remember(memory / source.found, arrays_of(source))
     return sources
 
 
-def found_by(folder: str | Path | Place, part: Part, *, data: Data, needs_text: bool, least_seconds: float) -> str:
-    """All that decides which samples a part has, as 32 hex digits; no row of the index is read."""
+def recalled(
+    data: Data, *, folders: Mapping[str, str | Path | Place], found: Mapping[str, Mapping[str, NDArray[Any]]]
+) -> list[Source]:
+    """The parts of the mixture as they were found before: name in the memory -> what is kept there."""
+    opened: dict[str, Corpus] = {}
+    sources = []
+    for part, (name, arrays) in zip(data.mixture, found.items(), strict=True):
+        corpus = opened.get(part.role) or as_seen(open_corpus(folders[part.role], whole=True), arrays)
+        opened[part.role] = corpus
+        known: dict[str, Any] = {
+            **{key: arrays[key] for key in KEPT},
+            "latents": bool(arrays["latents"]),
+            "aside": int(arrays["aside"]),
+            "held_by": str(arrays["held_by"]),
+        }
+        sources.append(Source(corpus=corpus, weight=part.weight, role=part.role, reads=part.reads, found=name, **known))
+    return sources
+
+
+def looked_up(
+    data: Data, *, folders: Mapping[str, str | Path | Place], needs_text: bool, least_seconds: float
+) -> list[Source]:
+    """The parts of the mixture, by whole columns of the indexes."""
+    opened = {role: open_corpus(folders[role]) for role in dict.fromkeys(part.role for part in data.mixture)}
+    corpora = [opened[part.role] for part in data.mixture]
+    used = [
+        usable(corpus, part, data=data, needs_text=needs_text)
+        for corpus, part in zip(corpora, data.mixture, strict=True)
+    ]
+    known = [
+        identities(corpus.rows.columns(*COLUMNS).take(own), corpus=corpus.name)
+        for corpus, own in zip(corpora, used, strict=True)
+    ]
+    splits = divided(known, share=data.held_out)
+    rows = zip(corpora, data.mixture, used, known, splits, strict=True)
+    return [source_of(*one, data=data, least_seconds=least_seconds) for one in rows]
+
+
+def found_by(
+    data: Data, *, folders: Mapping[str, str | Path | Place], needs_text: bool, least_seconds: float
+) -> list[str]:
+    """All that decides which samples each part has, as 32 hex digits, the other parts included; no row of the index is
+    read."""
     facts = data.model_dump(mode="json", include={"min_clip_seconds", "max_clip_seconds", "held_out"})
-    facts |= part.model_dump(mode="json", include={"tiers", "where", "reads"})
-    return digest([FOUND, version_of(folder), facts, needs_text, least_seconds])[:32]
+    filters = [part.model_dump(mode="json", include={"role", "tiers", "where", "reads"}) for part in data.mixture]
+    versions = {role: version_of(folders[role]) for role in sorted({part.role for part in data.mixture})}
+    every = [FOUND, versions, facts, filters, needs_text, least_seconds]
+    return [digest([*every, number])[:32] for number in range(len(filters))]
 
 
 def arrays_of(source: Source) -> dict[str, NDArray[Any]]:
@@ -166,8 +207,11 @@ def as_seen(corpus: Corpus, found: Mapping[str, NDArray[Any]]) -> Corpus:
     return replace(corpus, rows=corpus.rows.only(found["seen"])) if "seen" in found else corpus
 
 
-def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool, least_seconds: float) -> Source:
-    """One part of the mixture, by whole columns of the index."""
+def usable(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> NDArray[np.int64]:
+    """Numbers of the samples that fit a part of the mixture.
+
+    Raises: DataError when none does.
+    """
     seconds_N = np.asarray(corpus.seconds)
     used_N = (seconds_N >= data.min_clip_seconds) & chosen(corpus, part)
     if needs_text:
@@ -181,20 +225,42 @@ def source_of(corpus: Corpus, part: Part, *, data: Data, needs_text: bool, least
             f"corpus {corpus.name} has {len(corpus)} samples and none fits ({asked}"
             f"{', and the filters of the mixture' if part.tiers or part.where else ''})"
         )
+    return used
+
+
+def source_of(
+    corpus: Corpus,
+    part: Part,
+    used: NDArray[np.int64],
+    known: Identities,
+    split: Split,
+    *,
+    data: Data,
+    least_seconds: float,
+) -> Source:
+    """One part of the mixture, of the samples that fit and how they are divided.
+
+    Raises: DataError when none is left to train on.
+    """
+    held, trained = split.held_N, ~(split.held_N | split.aside_N)
+    if not trained.any():
+        also = ", here or in another part of the mixture" if split.aside_N.any() else ""
+        raise DataError(
+            f"corpus {corpus.name}: all {len(used)} samples that fit are held out{also}; lower data.held_out"
+        )
     facts = corpus.rows.columns("latents_by", "language")
-    hashes = hashes_of(corpus.rows.columns("key")["key"].take(used))
-    held = lowest(hashes, share=data.held_out)
-    if held.all():
-        raise DataError(f"corpus {corpus.name}: all {len(used)} samples that fit are held out; lower data.held_out")
+    seconds_N = np.asarray(corpus.seconds)
     return Source(
         corpus=corpus,
         weight=part.weight,
-        numbers=used[~held],
+        numbers=used[trained],
         held_out=used[held],
         patches=patches_of(np.maximum(np.minimum(seconds_N, data.max_clip_seconds), least_seconds)).astype(np.int32),
         latents=facts["latents_by"].null_count < len(corpus),
-        hashes=hashes[~held],
-        held_hashes=hashes[held],
+        hashes=known.key_N[trained],
+        held_hashes=known.key_N[held],
+        held_by=split.by,
+        aside=int(split.aside_N.sum()),
         role=part.role,
         reads=part.reads,
         found="",
@@ -242,45 +308,13 @@ def inside(value: Any, wanted: Bound | Sequence[str | int | bool]) -> bool:
     return (wanted.min is None or value >= wanted.min) and (wanted.max is None or value <= wanted.max)
 
 
-def lowest(hashes: NDArray[np.uint64], *, share: float) -> NDArray[np.bool_]:
-    """Which hashes, as numbers in [0, 1), lie below `share`; and of eight or more at least the lowest one.
-
-    A key stays on its side when the corpus grows (but for that lowest one, in a corpus too small for the share).
-    """
-    places = (hashes >> np.uint64(11)).astype(np.float64) / 2**53
-    held = places < share
-    if share > 0 and not held.any() and len(places) >= 8:
-        held[int(places.argmin())] = True
-    return np.asarray(held, dtype=np.bool_)
-
-
-def hashes_of(keys: Any) -> NDArray[np.uint64]:
-    """64 bits for every key, from the key alone; a million keys take a tenth of a second."""
-    words_NW = words_of(keys)
-    hash_N = np.zeros(len(words_NW), dtype=np.uint64)
-    for word_N in words_NW.T:
-        hash_N = np.where(word_N != 0, mixed(hash_N + word_N), hash_N)
-    return hash_N
-
-
-def words_of(keys: Any) -> NDArray[np.uint64]:
-    """The bytes of every key, padded with zeros, eight in a word."""
-    import pyarrow
-    from pyarrow import compute
-
-    column = keys.combine_chunks() if isinstance(keys, pyarrow.ChunkedArray) else pyarrow.array(keys)
-    length = compute.binary_length(column).to_numpy()
-    width = int(length.max())
-    words = -(-width // 8)
-    padded = np.zeros((len(column), words * 8), dtype=np.uint8)
-    if (length == width).all():  # as the keys of a corpus are: their bytes lie side by side
-        flat = np.frombuffer(column.buffers()[2], dtype=np.uint8)
-        start = column.offset * width
-        padded[:, :width] = flat[start : start + len(column) * width].reshape(len(column), width)
-    else:
-        texts = np.array([key.encode() for key in column.to_pylist()], dtype=f"S{width}")
-        padded[:, :width] = texts.view(np.uint8).reshape(len(column), width)
-    return padded.view("<u8")
+def about_held_out(sources: Sequence[Source]) -> str:
+    """How many samples are held out, and by what, for a person."""
+    told = f"{sum(len(source.held_out) for source in sources)} held out"
+    kinds = sorted({source.held_by for source in sources if len(source.held_out)})
+    told += f" by {' and '.join(kinds)}" if kinds else ""
+    aside = sum(source.aside for source in sources)
+    return told + (f", {aside} set aside for being too near to them" if aside else "")
 
 
 def seconds_of(sources: Sequence[Source]) -> float:
