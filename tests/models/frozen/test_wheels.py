@@ -75,6 +75,19 @@ def test_dnsmos_equals_the_function_of_its_wheel_at_one_level(speech: Wave) -> N
     assert ours.signal == pytest.approx(theirs["sig_mos"], abs=1e-3)
 
 
+@pytest.mark.parametrize("samples", [40_000, 272_001])
+def test_dnsmos_as_published_equals_the_function_of_its_wheel_at_any_length_and_level(
+    speech: Wave, samples: int
+) -> None:
+    from speechmos import dnsmos
+
+    quiet = 0.2 * np.resize(speech, samples)
+    theirs, ours = dnsmos.run(quiet, 16000), Dnsmos(published=True).score(quiet)
+    assert ours.overall == pytest.approx(theirs["ovrl_mos"], abs=1e-5)
+    assert ours.signal == pytest.approx(theirs["sig_mos"], abs=1e-5)
+    assert ours.background == pytest.approx(theirs["bak_mos"], abs=1e-5)
+
+
 def test_dnsmos_prefers_speech_to_noisy_speech_and_does_not_hear_gain(speech: Wave, noise: Wave) -> None:
     noisy = speech + 0.3 * np.resize(noise, len(speech))
     clean, worse, quiet, empty = Dnsmos()([speech, noisy, speech * 0.05, speech[:0]])

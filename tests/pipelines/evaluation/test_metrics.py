@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from infra.manifest import Entry
 from models.frozen import Heard, WeightsError
+from models.frozen.dnsmos import Dnsmos
 from pipelines.evaluation.metrics import Column, Utterance, Wave, dnsmos, mel, speaker, stoi, stops, utmos, wer
 from pipelines.evaluation.scores import interval, measure, summarize
 from tests.utmos_checkpoint import speechmos
@@ -225,6 +226,7 @@ def test_dnsmos_prefers_clean_to_noise() -> None:
     }
     assert set(columns) == {"dnsmos_overall", "dnsmos_signal", "dnsmos_background"}
     assert columns["dnsmos_background"][0] > columns["dnsmos_background"][1]  # type: ignore[operator]
+    assert columns["dnsmos_overall"][0] == Dnsmos(published=True).score(clean).overall, "as tables have it"
 
 
 def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_utterances() -> None:
