@@ -7,7 +7,7 @@ its learning rate are functions of that number. So resuming needs nothing else, 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,14 @@ STATISTICS_SECONDS = 1800.0
 
 class Halted(RuntimeError):  # noqa: N818 - reads as what happened
     """The stage was asked to stop, and has saved its state."""
+
+
+@contextmanager
+def timed(spent: dict[str, float], name: str) -> Iterator[None]:
+    """Note the seconds of a block as `name`."""
+    began = time.monotonic()
+    yield
+    spent[name] = time.monotonic() - began
 
 
 @dataclass
@@ -129,27 +137,31 @@ class Worker:
         from training import validate
 
         manifest, saved = self.manifest, first
+        beside: dict[str, float] = {}
+        """Seconds since the last step, by what they were spent on."""
         if first == 0:
-            self.validate(0, log)
-        began, saving = time.monotonic(), 0.0
+            with timed(beside, "validating"):
+                self.validate(0, log)
+        began = time.monotonic()
         for step, micros, waited, audio in self.batches(first):
             report = self.step(step, micros)
             if log is not None:
                 spent = time.monotonic() - began
-                log.write(report, seconds=spent, waited=waited, audio_seconds=audio, saving=saving)
-            done = step + 1
-            if done % manifest.validate_every == 0 or done == manifest.steps:
-                self.validate(done, log)
-            if (done % manifest.sample_every == 0 or done == manifest.steps) and not self.in_pieces:
-                validate.write_samples(self, step=done)
+                log.write(report, seconds=spent, waited=waited, audio_seconds=audio, beside=beside)
+            done, beside = step + 1, {}
+            if manifest.due(manifest.validate_every, done=done):
+                with timed(beside, "validating"):
+                    self.validate(done, log)
+            if manifest.due(manifest.sample_every, done=done) and not self.in_pieces:
+                with timed(beside, "sampling"):
+                    validate.write_samples(self, step=done)
             halt = done < manifest.steps and self.asked_to_stop()
-            began = time.monotonic()
-            if done % manifest.checkpoint_every == 0 or done == manifest.steps or halt:
-                self.save(done)
-                saved = done
-            if done - saved == manifest.write_within:
-                self.background.finish()  # so that a kill never costs more than save_every updates
-            saving = time.monotonic() - began
+            with timed(beside, "saving"):
+                if manifest.due(manifest.checkpoint_every, done=done) or halt:
+                    self.save(done)
+                    saved = done
+                if done - saved == manifest.write_within:
+                    self.background.finish()  # so that a kill never costs more than save_every updates
             if halt:
                 raise Halted(f"stopped after step {done}, which is saved")
             began = time.monotonic()

@@ -185,6 +185,15 @@ class StageManifest(Manifest):
         """Updates from one checkpoint to the next."""
         return self.save_every - self.write_within
 
+    def due(self, every: int, *, done: int) -> bool:
+        """Does what comes after every so many updates come after `done` of them? After the last one in any case."""
+        return done % every == 0 or done == self.steps
+
+    def times_due(self, every: int, *, after: int, until: int) -> int:
+        """How often that is, after more updates than `after` and at most `until`."""
+        last = until == self.steps and until % every != 0 and after < until
+        return until // every - after // every + last
+
     @model_validator(mode="after")
     def fits_together(self) -> "StageManifest":
         """Rules that join two fields, all of them in one sentence each."""

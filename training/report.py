@@ -1,21 +1,57 @@
 """What a stage came to, for people: progress, first and last losses, curves, and the digest of the bundle."""
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.log import clock
+from training.manifest import StageManifest
+from training.speed import BESIDE
 
 
-def progress(steps: Sequence[Mapping[str, Any]], *, steps_in_all: int) -> str:
-    """One line: step, losses now, audio seconds a second, and the time that is left."""
-    recent = steps[-20:]
-    each = sum(line["seconds"] for line in recent) / len(recent)
-    losses = "  ".join(f"{name} {value:.3g}" for name, value in recent[-1]["losses"].items())
-    left = clock(each * (steps_in_all - recent[-1]["step"]))
-    speed = sum(line["audio_seconds"] for line in recent) / sum(line["seconds"] for line in recent)
-    return f"step {recent[-1]['step']}/{steps_in_all}  {losses}  {speed:.1f} s audio/s  {left} left"
+@dataclass
+class Pace:
+    """What the steps of a stage that is watched have taken, and what came between them."""
+
+    manifest: StageManifest
+    recent: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=20))
+    """The last steps."""
+    first: int | None = None
+    """The first step that was seen."""
+    beside: dict[str, float] = field(default_factory=lambda: dict.fromkeys(BESIDE, 0.0))
+    """Seconds that were not spent in steps, since then."""
+
+    def add(self, step: Mapping[str, Any]) -> None:
+        """One more step."""
+        self.first = step["step"] if self.first is None else self.first
+        self.recent.append(step)
+        for name in BESIDE:
+            self.beside[name] += step.get(name, 0.0)
+
+    def left(self) -> float:
+        """Seconds to the end of the last step, and of what comes between: each at its mean so far. What was not yet
+        seen once is not counted."""
+        steps, at = self.manifest.steps, self.recent[-1]["step"]
+        seconds: float = (steps - at) * sum(line["seconds"] for line in self.recent) / len(self.recent)
+        every = (self.manifest.validate_every, self.manifest.sample_every, self.manifest.checkpoint_every)
+        for name, often in zip(BESIDE, every, strict=True):  # what comes after step n stands in the line of step n + 1
+            at_once = name == "validating" and self.first == 1  # before the first step, too
+            seen = self.manifest.times_due(often, after=(self.first or 1) - 1, until=at - 1) + at_once
+            if seen:
+                mean = self.beside[name] / seen
+                seconds += mean * self.manifest.times_due(often, after=at - 1, until=steps)
+        return seconds
+
+    def told(self) -> str:
+        """One line: step, losses now, audio seconds a second of the steps, and the time that is left."""
+        last = self.recent[-1]
+        losses = "  ".join(f"{name} {value:.3g}" for name, value in last["losses"].items())
+        audio, spent = (sum(line[name] for line in self.recent) for name in ("audio_seconds", "seconds"))
+        done = f"step {last['step']}/{self.manifest.steps}"
+        return f"{done}  {losses}  {audio / spent:.1f} s audio/s  {clock(self.left())} left"
 
 
 def first_and_last(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float], int]:

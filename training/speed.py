@@ -18,6 +18,8 @@ FLOPS = "flops.json"
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the square matrices whose product tells what the machine can do."""
 PATCH_SECONDS = 0.16
+BESIDE = ("validating", "sampling", "saving")
+"""What takes time between two steps."""
 
 
 FUSED = (
@@ -130,12 +132,11 @@ class Speed:
     def told(self) -> dict[str, float]:
         """The curves since the last call."""
         sums, self.sums = self.sums, {}
-        spent, audio = max(sums["seconds"], 1e-9), sums["audio_seconds"]
-        values = {
-            "speed/audio_hours_per_hour": audio / spent,
-            "speed/waited": sums["waited"] / spent,
-            "speed/saving": sums["saving"] / spent,
-        }
+        audio = sums["audio_seconds"]
+        spent = max(sums["seconds"] + sums.get("saving", 0.0), 1e-9)
+        whole = spent + sums.get("validating", 0.0) + sums.get("sampling", 0.0)
+        values = {"speed/audio_hours_per_hour": audio / whole, "speed/waited": sums["waited"] / whole}
+        values |= {f"speed/{name}": sums.get(name, 0.0) / whole for name in BESIDE}
         if self.flops_per_patch is not None:
             done = audio / PATCH_SECONDS / self.workers * self.flops_per_patch
             values["speed/mfu"] = done / spent / self.rate

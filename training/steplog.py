@@ -1,8 +1,10 @@
 """losses.jsonl: what every step and every validation of a stage came to, and the same in the journal of its run."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from infra.journal import JournalWriter
@@ -27,10 +29,17 @@ class StepLog:
         self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
 
     def write(
-        self, report: StepReport, *, seconds: float, waited: float, audio_seconds: float, saving: float = 0.0
+        self,
+        report: StepReport,
+        *,
+        seconds: float,
+        waited: float,
+        audio_seconds: float,
+        beside: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """One step: its whole time, of it what was spent waiting for data, and what the checkpoint before it took."""
-        self.speed.add(seconds=seconds + saving, waited=waited, saving=saving, audio_seconds=audio_seconds)
+        """One step: its whole time, of it what was spent waiting for data, and what came between it and the one before
+        (training.speed.BESIDE)."""
+        self.speed.add(seconds=seconds, waited=waited, audio_seconds=audio_seconds, **beside)
         line = {
             "step": report.step,
             "losses": report.losses,
@@ -38,7 +47,7 @@ class StepLog:
             "lr": report.lr,
             "seconds": round(seconds, 4),
             "waited": round(waited, 4),
-            **({"saving": round(saving, 4)} if saving >= 1e-4 else {}),
+            **{name: round(spent, 4) for name, spent in beside.items() if spent >= 1e-4},
             "audio_seconds": round(audio_seconds, 3),
         }
         self.file.write(json.dumps(line) + "\n")

@@ -3,11 +3,9 @@
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from infra.workflow.node import Job
 from training import report
@@ -37,16 +35,17 @@ def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
     at, fresh = 0.0, False
     (job.work / NOTES).unlink(missing_ok=True)
     notes, losses = Tail(job.work / NOTES), Tail(job.work / LOSSES, skip=True)
-    steps: deque[dict[str, Any]] = deque(maxlen=20)
+    pace = report.Pace(manifest)
     while not done.wait(0.5):
         for line in notes.lines():
             job.say(line)
         found = [step for step in map(json.loads, losses.lines()) if "losses" in step]
-        steps.extend(found)
+        for step in found:
+            pace.add(step)
         fresh = fresh or bool(found)
         if fresh and time.monotonic() - at >= EVERY_SECONDS:
             at, fresh = time.monotonic(), False
-            job.say(report.progress(list(steps), steps_in_all=manifest.steps))
+            job.say(pace.told())
 
 
 class Tail:

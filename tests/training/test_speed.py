@@ -1,6 +1,7 @@
 """What a stage says of its speed: operations as they are counted by hand, and parts of a step that add up."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from torch import nn
 
 from infra.journal import read_from
 from infra.manifest import parse
+from training import validate
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest
 from training.objectives import StepReport
-from training.speed import FLOPS, FUSED, Speed, counter, keep_flops
+from training.report import Pace
+from training.speed import BESIDE, FLOPS, FUSED, Speed, counter, keep_flops
 from training.steplog import StepLog, read_log
 from training.world import World
 
@@ -72,13 +75,14 @@ def test_parts_of_a_step_are_means_since_they_were_last_told(tmp_path: Path) -> 
     speed.rate = 1e4
     log = StepLog(tmp_path / "l.jsonl", journal=str(tmp_path / "journal"), first=0, every=2, speed=speed)
     for step in (1, 2, 3, 4):
-        saving = 1.0 if step == 2 else 0.0
-        log.write(StepReport(step, {"a/b": 1.0}), seconds=2.0, waited=0.5, audio_seconds=16.0, saving=saving)
+        beside = {"saving": 1.0, "validating": 2.0, "sampling": 0.5} if step == 2 else {}
+        log.write(StepReport(step, {"a/b": 1.0}), seconds=2.0, waited=0.5, audio_seconds=16.0, beside=beside)
     log.close()
     first, second = (record["v"] for record in read_from(tmp_path / "journal" / "worker-0.jsonl", 0)[0])
-    assert first["speed/audio_hours_per_hour"] == pytest.approx(32 / 5)
-    assert first["speed/waited"] == pytest.approx(1 / 5)
-    assert first["speed/saving"] == pytest.approx(1 / 5)
+    assert first["speed/audio_hours_per_hour"] == pytest.approx(32 / 7.5)
+    assert first["speed/waited"] == pytest.approx(1 / 7.5)
+    assert first["speed/mfu"] == pytest.approx(32 / 0.16 / 2 * 100 / 5 / 1e4)
+    assert [first[f"speed/{name}"] for name in BESIDE] == pytest.approx([2 / 7.5, 0.5 / 7.5, 1 / 7.5])
     assert second["speed/saving"] == 0
     assert second["speed/mfu"] == pytest.approx(32 / 0.16 / 2 * 100 / 4 / 1e4)
     assert [line.get("saving") for line in read_log(tmp_path / "l.jsonl")] == [None, 1.0, None, None]
@@ -109,3 +113,50 @@ def test_a_stage_counts_its_operations_once_and_tells_mfu(corpus: Path, tmp_path
     stalls = ["saving" in line for line in read_log(tmp_path / "losses.jsonl")]
     assert stalls[2]  # after the checkpoint of step 2
     assert not stalls[0]
+
+
+STAGE: dict[str, Any] = {
+    "stage": "toy",
+    "model": "tiny",
+    "objective": {"name": "toy"},
+    "data": {"seconds_per_step": 6, "held_out": 0.2},
+    "optimizer": {"lr": 0.01},
+    "engine": {"name": "plain"},
+    "launcher": "in_process",
+    "try_heaviest": False,
+}
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_is_left_counts_validations_samples_and_checkpoints() -> None:
+    every = {"validate_every": 10, "sample_every": 25, "save_every": 20}  # a checkpoint every 18 steps
+    manifest = parse(StageManifest, {**STAGE, **every, "steps": 95}, where="test")
+    pace = Pace(manifest)
+    for step in range(1, 40):
+        line = {"step": step, "seconds": 1.0, "audio_seconds": 6.0, "losses": {}}
+        line |= {"validating": 20.0} if (step - 1) % 10 == 0 else {}
+        line |= {"sampling": 7.0} if step == 26 else {}
+        line |= {"saving": 2.0} if step in (19, 37) else {}
+        pace.add(line)
+    # after steps 40, 50 ... 90 and 95; 50, 75, 95; 54, 72, 90, 95
+    assert pace.left() == pytest.approx(56 + 7 * 20 + 3 * 7 + 4 * 2)
+    assert pace.told() == "step 39/95    6.0 s audio/s  3 min 45 s left"
+    resumed = Pace(manifest)
+    for step in (91, 92):
+        resumed.add({"step": step, "seconds": 1.0, "audio_seconds": 6.0, "losses": {}})
+    assert resumed.left() == pytest.approx(3)  # nothing of what comes after the last step was seen since
+
+
+@pytest.mark.usefixtures("toys")
+def test_the_log_has_what_came_between_two_steps(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(worker: Worker) -> None:
+        time.sleep(0.2)
+
+    monkeypatch.setattr(validate, "losses", slow)
+    every = {"validate_every": 2, "sample_every": 3, "save_every": 3}
+    stage = parse(StageManifest, {**STAGE, **every, "steps": 4}, where="test")
+    (tmp_path / "attempt").write_text("a")
+    words = {"work": str(tmp_path), "out": str(tmp_path / "out"), "token": "a"}
+    Worker(Errand(stage, {"data": str(corpus)}, None, **words), World(), print).train()
+    found = [line.get("validating", 0.0) for line in read_log(tmp_path / "losses.jsonl")]
+    assert [spent >= 0.2 for spent in found] == [True, False, True, False]
