@@ -30,9 +30,9 @@ from pipelines.ledger import (
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import record_of
 from pipelines.policy.erasing import erase
-from pipelines.policy.met import Met
+from pipelines.policy.new_intervals import NewIntervals
+from pipelines.policy.redaction import Redactor
 from pipelines.policy.select import Seen, Verdict, verdicts
-from pipelines.policy.spared import Sparing
 from pipelines.policy.tombstones import read_tombstones, store_list, store_of
 from pipelines.policy.transcribed import told_elsewhere
 from pipelines.policy.withheld import withholding
@@ -130,8 +130,8 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
     costs: dict[str, dict[str, float]] = {}
     ids, store = [unit.id for unit in units], store_of(job.out)
     why = withholding(corpus=manifest.name, store=store, allow=manifest.allow)
-    stones = read_tombstones(store_list(store)) if store is not None else []
-    sparing, met = Sparing(stones, manifest.name), Met(stones, manifest.name)
+    tombstones = read_tombstones(store_list(store)) if store is not None else []
+    redactor, new = Redactor(tombstones, manifest.name), NewIntervals(tombstones, manifest.name)
     keys_gone, units_gone = set[str](), set[str]()
 
     def ready() -> Iterator[Row]:
@@ -146,30 +146,30 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembled:
         for unit, result in zip(units, results(job.work, ids, chain=chain.fingerprint), strict=True):
             rights = rights_of(unit.recordings)
             rows, fates = [], list(judged(result, manifest, rights=rights, seen=seen, withheld=why))
-            gone, given = sparing.recordings_gone(row for _, row in fates), given_of(unit)
+            gone, given = redactor.recordings_taken_down(row for _, row in fates), given_of(unit)
             for fate, row in fates:
                 row |= given[row["recording"]] if row["key"] is None else {}
                 row["fingerprint"] = chain.fingerprints.get(row["transform"], chain.fingerprint)
-                spared = sparing.spared(row, gone=gone)
-                if spared is not row and row["key"] is not None:
-                    met.add(row)
+                redacted = redactor.redacted(row, gone=gone)
+                if redacted is not row and row["key"] is not None:
+                    new.add(row)
                     keys_gone.add(row["key"])
                     units_gone.add(result.unit)
-                rows.append({**spared, "recording": row["recording"]})
-                if fate.sounds and spared is row:
+                rows.append({**redacted, "recording": row["recording"]})
+                if fate.sounds and redacted is row:
                     file = sound_path(job.work, unit=result.unit, chain=result.chain)
                     place = {"offset": fate.sounds[-1].offset, "flac_bytes": fate.sounds[-1].flac_bytes}
                     sounds.add(row["key"], file, **place)
                     if row["tier"] is not None:
                         told = rights.get(fate.recording, {})
                         items.append(kept(fate, row, result, file, corpus=manifest.name, rights=told, work=job.work))
-                put(spared)
+                put(redacted)
             funnel.add(result.recordings, rows)
             add_costs(costs, result)
-    if store is not None and (count := met.note(store)):
+    if store is not None and (count := new.note(store)):
         job.say(f"{count} tombstones of this corpus name more recordings than before: noted for all of the store")
     if keys_gone:
-        erase(job.work, sparing.withdrawn, keys=keys_gone, units=units_gone)
+        erase(job.work, redactor.withdrawn, keys=keys_gone, units=units_gone)
     return Assembled(items, sounds, {**funnel.facts(), "costs": costs, "manifest": manifest.model_dump(mode="json")})
 
 

@@ -140,7 +140,7 @@ def told_of(
     shards: dict[str, str],
 ) -> Trace:
     """One row of a ledger."""
-    stone = withdrawn.of(row) if withdrawn and row["key"] else None
+    tombstone = withdrawn.of(row) if withdrawn and row["key"] else None
     rate_hz = row["rate_hz"]
     kept = row["status"] == "kept"
     return Trace(
@@ -164,7 +164,7 @@ def told_of(
         tier=row["tier"],
         reason=row["reason"],
         shard=shards.get(row["key"]) if kept else None,
-        tombstone=f"{stone.reason}: {stone.told}, by {stone.who}" if stone else None,
+        tombstone=f"{tombstone.reason}: {tombstone.told}, by {tombstone.who}" if tombstone else None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.policy.spared import GONE, sparing_of, taken_down
+from pipelines.policy.redaction import REDACTED, redactor_of, unredacted
 from pipelines.policy.tombstones import NEEDED
 from pipelines.shards import CorpusError
 
@@ -178,11 +178,11 @@ class Columns:
     @cached_property
     def gone(self) -> Mask:
         """Rows of what was taken down, now or before the ledger was written: a page names nothing of it."""
-        spared, sparing = self.texts("recording"), sparing_of(self.root)
-        found = np.asarray(spared.codes == spared.code(GONE))
-        if sparing.withdrawn:
+        recording, redactor = self.texts("recording"), redactor_of(self.root)
+        found = np.asarray(recording.codes == recording.code(REDACTED))
+        if redactor.withdrawn:
             names = [name for name in (*NEEDED, "pcm_sha256") if name in self.types]
-            found |= taken_down(self.file.read(columns=names), sparing)
+            found |= unredacted(self.file.read(columns=names), redactor)
         return found
 
     @cached_property
@@ -200,7 +200,7 @@ class Columns:
 
     @cached_property
     def source(self) -> Coded:
-        """Of the row; else of another segment of its recording; else `not stated`; GONE where it was taken down."""
+        """Of the row; else of another segment of its recording; else `not stated`; REDACTED where it was taken down."""
         own, recording = self.texts("source"), self.texts("recording")
         stated = (own.codes >= 0) & np.isin(own.codes, [i for i, name in enumerate(own.names) if name])
         names = [*own.names, "not stated"]
@@ -208,7 +208,7 @@ class Columns:
         of_recording[recording.codes[stated]] = own.codes[stated]
         codes = np.where(stated, own.codes, of_recording[recording.codes])
         if self.gone.any():
-            codes, names = np.where(self.gone, len(names), codes), [*names, GONE]
+            codes, names = np.where(self.gone, len(names), codes), [*names, REDACTED]
         return Coded(codes.astype(np.int32), names)
 
     def keys(self, rows: NDArray[np.int64]) -> list[str]:

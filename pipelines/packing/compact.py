@@ -15,8 +15,8 @@ from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer
 from pipelines.packing.index import Rows
 from pipelines.packing.parts import segment_columns
 from pipelines.packing.writer import BLOCK, SPK, finish, plan, write_shard
+from pipelines.policy.redaction import Redactor, recordings_taken_down_in, redactor_of
 from pipelines.policy.scored import schema_of
-from pipelines.policy.spared import Sparing, recordings_gone_in, sparing_of
 from pipelines.policy.tombstones import Withdrawn, tombstones_of
 from pipelines.policy.views import corpus_and_selection, refuse_if_hidden_since
 from pipelines.shards import Corpus, open_corpus, read_card, shard_path
@@ -119,13 +119,13 @@ def arrays_after(file: Path, end: int, *, key: str) -> dict[str, tuple[int, int]
 def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:
     """The ledger, with what is not seen any more as dropped, and the funnel over it; returns the funnel."""
     before = json.loads((place / "funnel.json").read_text(encoding="utf-8"))
-    withdrawn, sparing = Withdrawn(tombstones_of(place), corpus.name), sparing_of(place)
-    gone = recordings_gone_in(place, sparing)
+    withdrawn, redactor = Withdrawn(tombstones_of(place), corpus.name), redactor_of(place)
+    gone = recordings_taken_down_in(place, redactor)
     seen = {row["key"]: row["tier"] for row in corpus.rows.columns("key", "tier").to_pylist()}
     funnel = Funnel(list(before.get("by_transform") or {"select": {}}))
     with ledger_writer(out / "ledger.parquet") as put:
         for rows in ledger_batches(place):
-            rows = [fate_now(row, withdrawn, seen, sparing=sparing, gone=gone) for row in rows]
+            rows = [fate_now(row, withdrawn, seen, redactor=redactor, gone=gone) for row in rows]
             for row in rows:
                 put(row)
             funnel.add(facts_of(rows), rows)
@@ -161,16 +161,16 @@ def facts_of(rows: list[dict[str, Any]]) -> list[RecordingFact]:
 
 
 def fate_now(
-    row: dict[str, Any], withdrawn: Withdrawn, seen: Mapping[str, str], *, sparing: Sparing, gone: Set[str]
+    row: dict[str, Any], withdrawn: Withdrawn, seen: Mapping[str, str], *, redactor: Redactor, gone: Set[str]
 ) -> dict[str, Any]:
     """What became of it by now; `gone` are recordings of which nothing is left."""
-    spared = sparing.spared(row, gone=gone)
-    if spared is not row or row["status"] != "kept":
-        return dict(spared)
+    redacted = redactor.redacted(row, gone=gone)
+    if redacted is not row or row["status"] != "kept":
+        return dict(redacted)
     fate = {"status": "dropped", "tier": None, "transform": "select"}
-    stone = withdrawn.of(row) if withdrawn else None
-    if stone is not None:
-        return {**row, **fate, "reason": f"{stone.reason}: {stone.told}", "reasons": [stone.reason]}
+    tombstone = withdrawn.of(row) if withdrawn else None
+    if tombstone is not None:
+        return {**row, **fate, "reason": f"{tombstone.reason}: {tombstone.told}", "reasons": [tombstone.reason]}
     if row["key"] not in seen:
         return {**row, **fate, "reason": "selection: not in it", "reasons": ["selection"]}
     return {**row, "tier": seen[row["key"]]}

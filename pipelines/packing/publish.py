@@ -72,7 +72,7 @@ def publish(root: Path, target: Place, *, say: Callable[[str], None] = lambda _:
 
 def refuse_hidden(root: Path) -> None:
     """Raises: CorpusError where something of the corpus is taken down."""
-    from pipelines.policy.spared import told_of_in
+    from pipelines.policy.redaction import count_unredacted
     from pipelines.policy.views import hidden_in
 
     if hidden := hidden_in(root):
@@ -80,7 +80,7 @@ def refuse_hidden(root: Path) -> None:
             f"{root}: {hidden} of its samples are taken down, and would be published; "
             "write a version without them first (`stipple corpus compact`)"
         )
-    if told := told_of_in(root):
+    if told := count_unredacted(root):
         raise CorpusError(
             f"{root}: {told} rows of its ledger, and perhaps its page, tell of what was taken down, and would be "
             "published; write a version without that first (`stipple corpus compact`)"

@@ -16,12 +16,12 @@ from infra.manifest import canonical
 from infra.storage import owned, replacing, write_atomic
 from infra.workflow.store import Slot, Store
 from pipelines.ledger import PACKED
-from pipelines.policy.spared import SPARED
+from pipelines.policy.redaction import UNREDACTED
 from pipelines.policy.takedown import Found, facts_of
 from pipelines.policy.tombstones import TAKEDOWN, Tombstone, Withdrawn, store_of
 from pipelines.shards import CorpusError
 
-STAYS = {*SPARED, "schema", "recording", "start_sample", "end_sample", "rate_hz", "channels"}
+STAYS = {*UNREDACTED, "schema", "recording", "start_sample", "end_sample", "rate_hz", "channels"}
 """Of the row of a segment."""
 
 Place = tuple[int, int]

@@ -1,7 +1,6 @@
 """Take samples down, by speaker, recording, URL, hash or key: found in the ledger, hidden by a tombstone at once."""
 
 import datetime
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from infra.manifest import did_you_mean
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 from pipelines.policy.scored import read_scored, schema_of
@@ -98,8 +98,7 @@ def nearest(table: Any, field: str, value: str) -> str:
     for column in COLUMNS[field]:
         if column in table.column_names:
             known |= {str(item) for item in table[column].unique().to_pylist() if item is not None}
-    near = difflib.get_close_matches(value, sorted(known)[:20_000], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(value, sorted(known)[:20_000])
 
 
 def found_in(root: Path, made: Tombstone) -> Found:

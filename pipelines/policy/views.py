@@ -151,7 +151,7 @@ def seen(corpus: "Corpus", place: Place, *, selection: Path | None) -> "Corpus":
         corpus.rows.columns,
         name=corpus.name,
         digest=corpus.digest,
-        tombstones=stones_in(place),
+        tombstones=tombstones_in(place),
         selection=selection,
     )
     if view is None:
@@ -160,14 +160,13 @@ def seen(corpus: "Corpus", place: Place, *, selection: Path | None) -> "Corpus":
     return replace(corpus, digest=view.digest, licenses=view.licenses, rows=rows)
 
 
-def stones_in(place: Place) -> list[Tombstone]:
+def tombstones_in(place: Place) -> list[Tombstone]:
     """All tombstones that may concern the corpus in `place`, each once.
 
     Raises: CorpusError
     """
-    stones = {stone.id: stone for stone in published_tombstones(place)}
-    stones |= {stone.id: stone for stone in (tombstones_of(place.root) if isinstance(place, Folder) else [])}
-    return list(stones.values())
+    local = tombstones_of(place.root) if isinstance(place, Folder) else []
+    return list({item.id: item for item in [*published_tombstones(place), *local]}.values())
 
 
 def version_in(place: Place, *, digest: str, selection: Path | None) -> str:
@@ -176,7 +175,7 @@ def version_in(place: Place, *, digest: str, selection: Path | None) -> str:
     Raises: CorpusError
     """
     facts = [digest, None if selection is None else selection_card(selection)["digest"]]
-    return canonical_digest([facts, sorted((stone.decision, stone.spans) for stone in stones_in(place))])[:32]
+    return canonical_digest([facts, sorted((item.decision, item.spans) for item in tombstones_in(place))])[:32]
 
 
 def hidden_in(root: Path) -> int:

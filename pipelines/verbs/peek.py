@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Samples spread over the corpus, a line each."""
     from pipelines.locate import corpus_at
-    from pipelines.policy.spared import spared_rows
+    from pipelines.policy.redaction import redacted_rows
     from pipelines.shards import open_corpus
 
     root = corpus_at(args.corpus)
     rows: Sequence[Mapping[str, Any]] = open_corpus(root).rows
     if args.dropped is not None:
-        rows = [row for row in spared_rows(root) if row["status"] != "kept" and is_asked(row, args.dropped)]
+        rows = [row for row in redacted_rows(root) if row["status"] != "kept" and is_asked(row, args.dropped)]
     for row in rows[:: max(len(rows) // max(args.count, 1), 1)][: args.count]:
         print(row_line(row))
     return 0

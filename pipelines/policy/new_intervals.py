@@ -1,4 +1,7 @@
-"""What a build meets under a name that was taken down: noted as intervals, so that no other corpus lets it in."""
+"""Intervals that a build finds under a name that was taken down: noted, so that no other corpus takes them.
+
+A takedown names a speaker, say, and lists the intervals that were known of them. Recordings that come later have more.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -21,8 +24,8 @@ from pipelines.policy.tombstones import (
 
 
 @dataclass
-class Met:
-    """Segments of a corpus that have the speaker or the recording of one of its tombstones."""
+class NewIntervals:
+    """Those of the segments of one corpus that have the speaker or the recording of one of its tombstones."""
 
     tombstones: Iterable[Tombstone]
     corpus: str
@@ -36,15 +39,15 @@ class Met:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """A row of a segment, before anything of it is left out."""
-        stone = self._names.of(row) if self._names else None
-        if stone is not None:
-            self._spans[stone].append(span_of(row, field=stone.field))
+        tombstone = self._names.of(row) if self._names else None
+        if tombstone is not None:
+            self._spans[tombstone].append(span_of(row, field=tombstone.field))
 
     def note(self, store: Path) -> int:
         """Write down what was not known yet, for the store and beside those of its corpora that have it. How many."""
         count = 0
-        for stone, spans in self._spans.items():
-            made = replace(stone, spans=merged(spans))
+        for tombstone, spans in self._spans.items():
+            made = replace(tombstone, spans=merged(spans))
             if append(store_list(store), [made]):
                 count += 1
                 for place in hidden_among(corpora_in(store), made):
