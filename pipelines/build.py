@@ -15,17 +15,18 @@ from infra.manifest import resolve
 from infra.storage import sync_folder, write_json
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
-from pipelines.assemble import assemble, show, tell_metrics, tell_truth
+from pipelines.assemble import assemble
 from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
 from pipelines.forecast.prediction import hold_against
-from pipelines.funnel import costs_table, failed_share, table, top_reasons
+from pipelines.funnel import failed_share, top_reasons
 from pipelines.ledger import PACKED, final_units, share
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.packing.writer import Packable, finish, plan, write_shard
 from pipelines.policy.tombstones import store_of
 from pipelines.progress import Progress
 from pipelines.recipe import Step
+from pipelines.reporting import show, summary_of, tell_numbers, tell_truth
 from pipelines.reuse import earlier_results, forecast, note_chain, unseen
 from pipelines.row import Recording
 from pipelines.sealing import clear_parts
@@ -40,6 +41,8 @@ CODE = ("pipelines", "models/frozen")
 identity = semantic
 EARLY = 20
 """Failed recordings before the budget for errors may stop the job in its middle."""
+MANY = 4096
+"""Samples from which shards are written by Ray tasks."""
 
 
 def run(job: Job) -> Outcome:
@@ -53,46 +56,30 @@ def run(job: Job) -> Outcome:
     units = units_of(manifest, job.inputs["recordings"])
     annotate(job, manifest, chain, units)
     made = assemble(job, units, chain=chain)
-    facts = made.facts
+    facts = made.facts()
     write_json(job.out / "funnel.json", facts)
-    for line in [*table(facts).splitlines(), *costs_table(facts).splitlines()]:
-        job.say(line)
-    tell_metrics(job, facts)
+    tell_numbers(job, facts)
     tell_truth(job)
-    if failed_share(facts) > manifest.errors.max_failed_share:
-        raise Refused(over_budget(facts["recordings_failed"], facts["recordings"], manifest, top_reasons(facts)))
-    if not made.items:
-        raise Refused(
-            f"nothing is left of {facts['recordings']} recordings and {facts['segments']} segments, most often because "
-            f"of {top_reasons(facts)}: loosen `keep`, or mend the recordings ({job.out / 'ledger.parquet'} says all)"
-        )
-    members = manifest.shards.members
-    planned = plan(made.items, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
-    shards = pack(job, planned, members=members, parallel=len(made.items) > 4096)
-    digest = finish(job.work / PACKED, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
-    for name in ("shards", "index", "corpus.json"):
-        (job.work / PACKED / name).replace(job.out / name)
+    refuse_losses(job, manifest, facts)
+    digest = pack(job, manifest, made.items, facts=facts)
     store = store_of(job.out)
     if store is not None:
         ids = [unit.id for unit in units]
         for line in hold_against(job.out, manifest, store=store, chain=chain.fingerprint, units=ids, facts=facts):
             job.say(line)
     show(job, made)
-    card = read_card(job.out)
-    summary = {
-        "samples": len(made.items),
-        "hours": round(facts["hours"]["kept"], 6),
-        "hours_in": round(facts["hours"]["in"], 6),
-        "hours_dropped": round(facts["hours"]["dropped"], 6),
-        "hours_failed": round(facts["hours"]["failed"], 6),
-        "recordings": facts["recordings"],
-        "recordings_failed": facts["recordings_failed"],
-        "shards": len(planned),
-        "languages": sorted(name for name, part in facts["by_language"].items() if part["kept"]),
-        "licenses": card["licenses"],
-        "sources": sorted(name for name, part in facts["by_source"].items() if part["kept"])[:20],
-    }
-    return Outcome(digest=digest, summary=summary)
+    return Outcome(digest=digest, summary=summary_of(read_card(job.out), facts))
+
+
+def refuse_losses(job: Job, manifest: CorpusManifest, facts: Mapping[str, Any]) -> None:
+    """Raises: Refused where more recordings failed than the manifest allows, or nothing is kept, by the funnel."""
+    if failed_share(facts) > manifest.errors.max_failed_share:
+        raise Refused(over_budget(facts["recordings_failed"], facts["recordings"], manifest, top_reasons(facts)))
+    if not facts["segments_kept"]:
+        raise Refused(
+            f"nothing is left of {facts['recordings']} recordings and {facts['segments']} segments, most often because "
+            f"of {top_reasons(facts)}: loosen `keep`, or mend the recordings ({job.out / 'ledger.parquet'} says all)"
+        )
 
 
 def made_chain(manifest: CorpusManifest) -> Chain:
@@ -202,17 +189,26 @@ def over_budget(failed: int, total: int, manifest: CorpusManifest, why: str) -> 
     return f"{failed} of {total} recordings failed, more than errors.max_failed_share = {allowed} allows ({why})"
 
 
-def pack(
-    job: Job, shards: Sequence[Sequence[Packable]], *, members: Sequence[str], parallel: bool
+def pack(job: Job, manifest: CorpusManifest, items: Sequence[Packable], *, facts: Mapping[str, Any]) -> str:
+    """Shards, index and corpus.json, in the work folder until all are there. Returns the digest."""
+    root, members = job.work / PACKED, manifest.shards.members
+    planned = plan(items, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
+    shards = write_shards(job, root, planned, members=members, parallel=len(items) > MANY)
+    digest = finish(root, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
+    for name in ("shards", "index", "corpus.json"):
+        (root / name).replace(job.out / name)
+    return digest
+
+
+def write_shards(
+    job: Job, root: Path, shards: Sequence[Sequence[Packable]], *, members: Sequence[str], parallel: bool
 ) -> Iterator[dict[str, Any]]:
     """Write the shards, and tell of each in order; by Ray tasks where there is much to copy.
 
     The plan decides the bytes, not who writes them; no more entries are in memory than are being written.
     """
     if not parallel or len(shards) == 1:
-        yield from (
-            write_shard(job.work / PACKED, number, items, members=members) for number, items in enumerate(shards)
-        )
+        yield from (write_shard(root, number, items, members=members) for number, items in enumerate(shards))
         return
     job.connect()
     import ray
@@ -221,7 +217,7 @@ def pack(
     window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     begun: deque[Any] = deque()
     for number, items in enumerate(shards):
-        begun.append(write.remote(job.work / PACKED, number, list(items), members=members))
+        begun.append(write.remote(root, number, list(items), members=members))
         if len(begun) > window:
             yield ray.get(begun.popleft())
     while begun:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from infra.scratch import scratch
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
-from pipelines.assemble import judged
 from pipelines.chain import Chain
 from pipelines.forecast.sampling import lengths, order, strata, window
+from pipelines.judging import judged
 from pipelines.ledger import UnitResult, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import padded, record_of
