@@ -113,7 +113,7 @@ class PlainEngine:
         if self.world.size > 1:
             self.sum_gradients()
         norm = norm_of(self.parameters)
-        if self.clip is not None:
+        if self.clip is not None and bool(norm + 1e-6 > self.clip):  # else it would multiply every number by one
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr

@@ -21,6 +21,7 @@ from training.checkpoint import CheckpointError
 from training.data.batching import plan_of, sources_of
 from training.data.stream import DataError, about_held_out, seconds_of
 from training.errand import ERRAND, Errand
+from training.heap import keep_freed_memory
 from training.heaviest import DoesNotFit
 from training.leaks import Leak
 from training.loop import Halted, Worker
@@ -248,6 +249,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """The loop in a worker of Ray Train, which has made the process group."""
     from training.world import world_of_process_group
 
+    keep_freed_memory()
     world = world_of_process_group()
     path = Path(config["work"]) / NOTES
 

@@ -87,10 +87,11 @@ class ContextMask(nn.Module):
         self.linear2 = nn.Conv1d(inside // 2, outside, 1)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        segment = functional.avg_pool1d(x_BCL, SEGMENT_FRAMES, SEGMENT_FRAMES, ceil_mode=True)
-        segment = segment.repeat_interleave(SEGMENT_FRAMES, dim=-1)[..., : x_BCL.shape[-1]]
-        context = functional.relu(self.linear1(x_BCL.mean(dim=-1, keepdim=True) + segment))
-        return cast(Tensor, self.linear_local(x_BCL) * torch.sigmoid(self.linear2(context)))
+        segment_BCN = functional.avg_pool1d(x_BCL, SEGMENT_FRAMES, SEGMENT_FRAMES, ceil_mode=True)
+        context_BCN = functional.relu(self.linear1(x_BCL.mean(dim=-1, keepdim=True) + segment_BCN))
+        gate_BCN = torch.sigmoid(self.linear2(context_BCN))
+        gate_BCL = gate_BCN.repeat_interleave(SEGMENT_FRAMES, dim=-1)[..., : x_BCL.shape[-1]]
+        return cast(Tensor, self.linear_local(x_BCL) * gate_BCL)
 
 
 class PointConv(nn.Conv1d):

@@ -33,6 +33,7 @@ from models.runtime.request import Request
 from models.runtime.stream import generate_stream
 from training.data.draw import Draw
 from training.engine import PlainEngine
+from training.heap import keep_freed_memory
 from training.manifest import Engine, Optimizer
 from training.objectives import Batch
 from training.objectives.backbone import Config, Objective
@@ -126,6 +127,7 @@ class Side:
         """A whole training step from waveforms: frozen networks, forward, backward, AdamW. `again`: of the clips of
         the step before, whose latents and voices are known, as in a second epoch or from shards that have them."""
         if self.stage is None:
+            keep_freed_memory()  # as every worker does
             settings = Optimizer(lr=1e-5, weight_decay=0.01, clip=1.0)
             objective = Objective(Config(), self.bundle, seed=SEED)
             player = objective.players["backbone"].train()
