@@ -2,6 +2,7 @@
 
 import email.utils
 import ipaddress
+import math
 import socket
 import ssl
 import time
@@ -143,7 +144,8 @@ def seconds_of(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
+        return None if math.isnan(seconds) else max(0.0, seconds)
     except ValueError:
         pass
     try:

@@ -1,6 +1,7 @@
 """Captions by an endpoint that listens: asked once a sound, within a budget, and believed only in the right form."""
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from pipelines.clip import Clip, whole_samples
 RATE_HZ = 16000
 AUDIO_TOKENS_A_SECOND, PROMPT_TOKENS = 32, 600
 """For the price of a request before its reply says what it used."""
+KEY = re.compile(rb"[!-~]+")
+"""What a header can carry; an error about anything else would show it."""
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 REFUSED = (400, 413, 415, 422)
 """This sound is refused; any other status that is no success refuses all of us."""
@@ -65,10 +68,9 @@ class Asker:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        """Raises: WeightsError where there is no key file."""
-        cfg, key_file = self.cfg, self.cfg.key_file
-        if key_file is not None:
-            local_file(key_file, what=f"key of {cfg.model}", fix="write the key, and nothing else, into this file")
+        """Raises: WeightsError where there is no key file, or no key in it."""
+        cfg = self.cfg
+        self.secret()
         budget = cfg.budget
         seconds = None if budget.audio_hours is None else budget.audio_hours * 3600
         self.memory = Memory(cfg.folder, Caps(budget.requests, seconds, budget.money))
@@ -217,9 +219,18 @@ class Asker:
         return f"endpoint: {why}"
 
     def secret(self) -> str | None:
-        """The key, read when it is needed, kept nowhere."""
-        path = self.cfg.key_file
-        return None if path is None else path.read_text(encoding="utf-8").strip()
+        """The key, read when it is needed, kept nowhere.
+
+        Raises: WeightsError where the file is not there, or what it holds cannot be a key; it is not shown.
+        """
+        if self.cfg.key_file is None:
+            return None
+        fix = "write the key, and nothing else, into this file"
+        path = local_file(self.cfg.key_file, what=f"key of {self.cfg.model}", fix=fix)
+        key = path.read_bytes().strip()
+        if not KEY.fullmatch(key):
+            raise WeightsError(f"{path} holds no key (one word of ASCII, and it has {len(key)} bytes); {fix}")
+        return key.decode()
 
 
 def key_of(clip: Clip, question: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipelines.captions.answer import INSTRUCTIONS, QUESTION, Answer, json_schema
 from pipelines.row import Wave
 
+OPENAI_COUNTS = ("prompt_tokens", "completion_tokens")
 Style = Literal["openai", "gemini"]
 CONTAINERS = {"openai": "WAV", "gemini": "FLAC"}
 """What each takes: OpenAI's input_audio knows wav and mp3 only."""
@@ -84,7 +85,7 @@ def answer(style: Style, body: bytes) -> tuple[Answer, Usage]:
     try:
         reply = json.loads(body)
         text, usage = openai_text(reply) if style == "openai" else gemini_text(reply)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadAnswerError(f"its reply has not the form of {style}: {type(error).__name__}: {error}") from None
     try:
         return Answer.model_validate_json(text), usage
@@ -99,8 +100,7 @@ def openai_text(reply: Mapping[str, Any]) -> tuple[str, Usage]:
     message = reply["choices"][0]["message"]
     if message.get("refusal"):
         raise BadAnswerError(f"it refuses: {str(message['refusal'])[:120]}")
-    used = reply.get("usage") or {}
-    return str(message["content"]), Usage(int(used.get("prompt_tokens", 0)), int(used.get("completion_tokens", 0)))
+    return str(message["content"]), Usage(*(count(reply.get("usage"), name) for name in OPENAI_COUNTS))
 
 
 def gemini_text(reply: Mapping[str, Any]) -> tuple[str, Usage]:
@@ -110,6 +110,12 @@ def gemini_text(reply: Mapping[str, Any]) -> tuple[str, Usage]:
         raise BadAnswerError(f"it refuses: {str(blocked)[:120]}")
     parts = reply["candidates"][0]["content"]["parts"]
     text = "".join(str(part["text"]) for part in parts if "text" in part and not part.get("thought"))
-    used = reply.get("usageMetadata") or {}
-    out = int(used.get("candidatesTokenCount", 0)) + int(used.get("thoughtsTokenCount", 0))
-    return text, Usage(int(used.get("promptTokenCount", 0)), out)
+    used = reply.get("usageMetadata")
+    out = count(used, "candidatesTokenCount") + count(used, "thoughtsTokenCount")
+    return text, Usage(count(used, "promptTokenCount"), out)
+
+
+def count(used: object, name: str) -> int:
+    """A count of tokens; 0 where what is said is none: an answer is not lost for it, and no budget grows by it."""
+    value = used.get(name) if isinstance(used, Mapping) else None
+    return max(0, value) if isinstance(value, int) else 0

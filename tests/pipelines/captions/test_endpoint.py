@@ -102,7 +102,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert seconds_of("12") == 12
     assert seconds_of(later) == pytest.approx(900, abs=60)
     assert seconds_of("Thu, 01 Jan 1970 00:00:00 GMT") == 0
-    assert (seconds_of("soon"), seconds_of(None)) == (None, None)
+    assert (seconds_of("soon"), seconds_of("nan"), seconds_of(None)) == (None, None, None)
 
 
 BAD = {
@@ -114,6 +114,7 @@ BAD = {
     "a key too few": good("/", {k: v for k, v in ANSWER.items() if k != "rate"}),
     "too long": good("/", {**ANSWER, "long": "so " * 400}),
     "refusal": {"choices": [{"message": {"content": None, "refusal": "I may not"}}]},
+    "too deep": "[" * 200_000,
 }
 
 
@@ -157,6 +158,25 @@ def test_a_wrong_key_stops_the_job_and_is_not_printed(server: Server, endpoint: 
     assert "status 401: no such key: (key)" in str(caught.value)
     assert isinstance(caught.value, WeightsError), "a corpus job stops with its sentence"
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("key", [b"sesame\nopen", "sesam\u00e9".encode(), b"\xff\xfes\0e\0", b" \n"])
+def test_what_cannot_be_a_key_is_told_before_anybody_is_asked_and_not_shown(
+    server: Server, endpoint: Make, tmp_path: Path, key: bytes
+) -> None:
+    (tmp_path / "key").write_bytes(key)
+    with pytest.raises(WeightsError, match="holds no key") as caught:
+        ask(endpoint(key_file=tmp_path / "key"), clip_of())
+    assert "sesam" not in str(caught.value)
+    assert not server.asked
+
+
+@pytest.mark.parametrize("tokens", ["null", "1e999", "-100000000", '"many"'])
+def test_counts_that_are_none_lose_no_answer_and_win_no_money(server: Server, endpoint: Make, tokens: str) -> None:
+    server.then = Told(body=good("/", ANSWER).replace("1000", tokens))
+    asker = Asker(endpoint(price={"per_million_tokens_in": 1.0}, budget={"money": 1.0}))
+    assert asker([clip_of()]) == [Answer(**ANSWER)]
+    assert asker.memory.spent.money >= 0
 
 
 def test_a_redirect_is_not_followed(server: Server, endpoint: Make) -> None:
