@@ -1,6 +1,6 @@
 """From annotations to a corpus, unit by unit: fates judged, ledger written, hours summed, samples noted.
 
-What stays in memory of a segment is where it lies (pipelines.waiting), not what it is.
+What stays in memory of a segment is where it lies (pipelines.unpacked), not what it is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from pipelines.policy.tombstones import Tombstone, read_tombstones, store_list, 
 from pipelines.policy.transcribed import told_elsewhere
 from pipelines.policy.withheld import withholding
 from pipelines.units import Unit, rights_of
-from pipelines.waiting import KeptSample, SegmentSounds, kept_sample
+from pipelines.unpacked import KeptSample, SegmentSounds, kept_sample
 
 COSTS = ("wall_seconds", "cpu_seconds", "gpu_seconds", "audio_seconds")
 
@@ -50,7 +50,7 @@ class Assembly:
     units_down: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.funnel = Funnel([*self.chain.steps, "select"])
+        self.funnel = Funnel([*self.chain.specs, "select"])
         self.redactor = Redactor(self.tombstones, self.manifest.name)
         self.new_intervals = NewIntervals(self.tombstones, self.manifest.name)
 

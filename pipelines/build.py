@@ -25,9 +25,9 @@ from pipelines.manifest import CorpusManifest, semantic
 from pipelines.packing.writer import Packable, finish, plan, write_shard
 from pipelines.policy.tombstones import store_of
 from pipelines.progress import Progress
-from pipelines.recipe import Step
+from pipelines.recipe import TransformSpec
 from pipelines.reporting import show, summary_of, tell_numbers, tell_truth
-from pipelines.reuse import earlier_results, forecast, note_chain, unseen
+from pipelines.reuse import earlier_results, note_chain, reasons_to_run, unseen
 from pipelines.row import Recording
 from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
@@ -118,12 +118,12 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     works = others(job.work)
     done = final_units(job.work, chain=chain.fingerprint)
     wanted = [unit.id for unit in units if unit.id not in done]
-    earlier = earlier_results(chain.steps, wanted, [job.work, *works])
+    earlier = earlier_results(chain.specs, wanted, [job.work, *works])
     same = [unit for unit, path in earlier.items() if path.name == f"{unit}.{chain.fingerprint}.jsonl"]
     adopted = [unit for unit in same if adopt(earlier.pop(unit), job.work)]
     if adopted:
         job.say(f"{len(adopted)} units taken over from an earlier build: the same files, the same chain")
-    note_chain(job.work, chain.steps)
+    note_chain(job.work, chain.specs)
     todo = [unit for unit in units if unit.id not in done.union(adopted)]
     total = sum(len(unit.recordings) for unit in units)
     if not todo:
@@ -132,7 +132,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     left = sum(len(unit.recordings) for unit in todo)
     before = f", {total - left} annotated before" if total > left else ""
     job.say(f"{left} recordings in {len(todo)} units to annotate{before}")
-    for line in told_of_reuse(chain.steps, todo, earlier, works):
+    for line in told_of_reuse(chain.specs, todo, earlier, works):
         job.say(line)
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
@@ -163,14 +163,14 @@ def adopt(result: Path, work: Path) -> bool:
 
 
 def told_of_reuse(
-    steps: Mapping[str, Step], todo: Sequence[Unit], earlier: Mapping[str, Path], works: Sequence[Path]
+    specs: Mapping[str, TransformSpec], todo: Sequence[Unit], earlier: Mapping[str, Path], works: Sequence[Path]
 ) -> list[str]:
     """What is taken over from an earlier chain, and why the rest has to run, for people; nothing where all is new."""
     known = sum(unit.id in earlier for unit in todo)
     missing = unseen(len(todo) - known, of=len(todo), works=works)
     why = {
         name: reason
-        for name, reason in forecast(steps, works, known=known).items()
+        for name, reason in reasons_to_run(specs, works, known=known).items()
         if reason not in ("", "new") or known
     }
     kept = [name for name, reason in why.items() if not reason]

@@ -19,7 +19,7 @@ from pipelines.held import Held, quantized, settle, taken_over
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, is_final, load, save, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import flac_of
-from pipelines.recipe import Step, fingerprint_of, recipe
+from pipelines.recipe import TransformSpec, fingerprint_of, recipe
 from pipelines.reuse import Earlier, reusable
 from pipelines.row import Recording
 from pipelines.sealing import SoundFile
@@ -38,7 +38,7 @@ class Chain:
         modules = {entry.name: resolve("pipelines.transforms", entry.name) for entry in manifest.transforms}
         made = {entry.name: modules[entry.name].Transform(entry.settings) for entry in manifest.transforms}
         weights = {name: str(getattr(transform, "fingerprint", "")) for name, transform in made.items()}
-        self.steps = recipe(manifest, weights=weights)
+        self.specs = recipe(manifest, weights=weights)
         self.probe, self.segment = made.pop("probe"), made.pop("segment")
         self.diarize = made.pop("diarize", None)
         self.rest: dict[str, Transform] = made
@@ -48,12 +48,12 @@ class Chain:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Transform -> fingerprint."""
-        return {name: step.fingerprint for name, step in self.steps.items()}
+        return {name: spec.fingerprint for name, spec in self.specs.items()}
 
     @property
     def fingerprint(self) -> str:
         """Of the whole chain."""
-        return fingerprint_of(self.steps)
+        return fingerprint_of(self.specs)
 
     def run_unit(self, unit: Unit, work: Path, *, earlier: Path | None = None) -> UnitResult | None:
         """Do a unit and make it final; None where it was. `earlier`: its result by another chain, to take over from."""
@@ -64,7 +64,7 @@ class Chain:
             with Attempts(work, unit=unit.id, chain=chain) as attempts:
                 doing = Work(UnitResult(unit=unit.id, chain=chain, fingerprints=self.fingerprints), attempts, sound)
                 if earlier is not None:
-                    doing.earlier = reusable(load(earlier), self.steps, sound=earlier.with_suffix(".flac"))
+                    doing.earlier = reusable(load(earlier), self.specs, sound=earlier.with_suffix(".flac"))
                 if doing.earlier is not None:
                     self.take_over(doing, doing.earlier)
                 else:
@@ -147,12 +147,12 @@ class Chain:
     def score(self, held: list[Held], doing: Work) -> None:
         """Run the segments through the transforms that measure them, and keep the sound of all of them."""
         for name, transform in self.rest.items():
-            step, going_on = self.steps[name], []
-            taken = taken_over(held, step, doing.earlier)
+            spec, going_on = self.specs[name], []
+            taken = taken_over(held, spec, doing.earlier)
             left = [item for item in held if id(item) not in taken]
-            outcomes = {id(item): outcome for item, outcome in self.outcomes(step, transform, left, doing)}
+            outcomes = {id(item): outcome for item, outcome in self.outcomes(spec, transform, left, doing)}
             for item in held:
-                reason = taken[id(item)] if id(item) in taken else settle(item, outcomes[id(item)], step)
+                reason = taken[id(item)] if id(item) in taken else settle(item, outcomes[id(item)], spec)
                 if reason is None:
                     doing.count(name, "ok")
                     going_on.append(item)
@@ -160,30 +160,30 @@ class Chain:
                     self.keep(item, doing, fate_of(item.segment, transform=name, reason=reason))
             held = going_on
         for item in held:
-            self.keep(item, doing, fate_of(item.segment, transform=list(self.steps)[-1], reason=None))
+            self.keep(item, doing, fate_of(item.segment, transform=list(self.specs)[-1], reason=None))
 
     def outcomes(
-        self, step: Step, transform: Transform, held: list[Held], doing: Work
+        self, spec: TransformSpec, transform: Transform, held: list[Held], doing: Work
     ) -> Iterator[tuple[Held, Clip | Rejected]]:
         """The transform over the segments, in batches bounded in seconds; clips that killed workers are left out."""
         start = 0
         while start < len(held):
             seconds = np.cumsum([item.segment.seconds for item in held[start:]])
-            fits = max(1, int(np.searchsorted(seconds, self.most_seconds[step.name], side="right")))
-            batch = held[start:] if step.whole_recordings else held[start : start + fits]
+            fits = max(1, int(np.searchsorted(seconds, self.most_seconds[spec.name], side="right")))
+            batch = held[start:] if spec.whole_recordings else held[start : start + fits]
             start += len(batch)
-            mark = f"{step.name} {doing.batches}"
+            mark = f"{spec.name} {doing.batches}"
             doing.batches += 1
-            batch, deadly = self.without_deadly(step, transform, batch, mark, doing)
+            batch, deadly = self.without_deadly(spec, transform, batch, mark, doing)
             yield from deadly
-            clips = [item.clip_for(step) for item in batch]
-            doing.heard(step.name, sum(item.segment.seconds for item in batch))
+            clips = [item.clip_for(spec) for item in batch]
+            doing.heard(spec.name, sum(item.segment.seconds for item in batch))
             with doing.attempts.mark(mark):
-                done = self.timed(step.name, doing, lambda c=clips: self.apply(step, transform, c))  # type: ignore[misc]
+                done = self.timed(spec.name, doing, lambda c=clips: self.apply(spec, transform, c))  # type: ignore[misc]
             yield from zip(batch, done, strict=True)
 
     def without_deadly(
-        self, step: Step, transform: Transform, batch: list[Held], mark: str, doing: Work
+        self, spec: TransformSpec, transform: Transform, batch: list[Held], mark: str, doing: Work
     ) -> tuple[list[Held], list[tuple[Held, Rejected]]]:
         """After a worker died in this batch: try each clip alone, and leave out the ones that kill.
 
@@ -195,11 +195,11 @@ class Chain:
         for item in batch:
             alone = f"{mark} {item.segment.key}"
             if doing.attempts.strikes[alone] >= GIVE_UP_CLIP:
-                why = f"failed:crash: it killed a worker while {step.name} had it alone in hand"
+                why = f"failed:crash: it killed a worker while {spec.name} had it alone in hand"
                 deadly.append((item, Rejected(segment=item.segment, reason=why)))
                 continue
             with doing.attempts.mark(alone):
-                self.apply(step, transform, [item.clip_for(step)])
+                self.apply(spec, transform, [item.clip_for(spec)])
             fine.append(item)
         return fine, deadly
 
@@ -228,11 +228,11 @@ class Chain:
             for name, held in sorted(item.arrays.items())
         )
 
-    def apply(self, step: Step, transform: Transform, clips: list[Clip]) -> list[Clip | Rejected]:
+    def apply(self, spec: TransformSpec, transform: Transform, clips: list[Clip]) -> list[Clip | Rejected]:
         """One outcome a clip, in order, whatever one of them makes the transform raise."""
-        return outcomes_of(transform, clips, name=step.name, limits=self.most_seconds)
+        return outcomes_of(transform, clips, name=spec.name, limits=self.most_seconds)
 
     def timed(self, name: str, doing: Work, call: Callable[[], Any]) -> Any:
         """What `call` returns, its time added to the costs of `name`, also to those on a GPU where it runs on one."""
-        step = self.steps.get(name)
-        return doing.timed(name, call, on_gpu=step is not None and "cuda" in str(step.settings.get("device", "")))
+        spec = self.specs.get(name)
+        return doing.timed(name, call, on_gpu=spec is not None and "cuda" in str(spec.settings.get("device", "")))

@@ -8,7 +8,7 @@ import numpy as np
 from pipelines.clip import Clip, Rejected, whole_samples
 from pipelines.ledger import Array, Sound
 from pipelines.packing.writer import npy_of
-from pipelines.recipe import Step
+from pipelines.recipe import TransformSpec
 from pipelines.reuse import Earlier, Known
 from pipelines.row import Segment, Wave
 
@@ -40,48 +40,48 @@ class Held:
             self.made.append((self.stored[-1].by, self.known.wave(self.stored[-1])))
         return self.made[-1][1]
 
-    def clip_for(self, step: Step) -> Clip:
+    def clip_for(self, spec: TransformSpec) -> Clip:
         """What the transform may see: fields of others that it does not read are hidden."""
-        return Clip(self.segment.having(dict.fromkeys(step.hides)), self.wave(), self.views)
+        return Clip(self.segment.having(dict.fromkeys(spec.hides)), self.wave(), self.views)
 
 
-def settle(item: Held, outcome: Clip | Rejected, step: Step) -> str | None:
+def settle(item: Held, outcome: Clip | Rejected, spec: TransformSpec) -> str | None:
     """Take from an outcome what its transform may say; the reason where it rejects the segment."""
-    item.segment = item.segment.having({name: getattr(outcome.segment, name) for name in step.sets})
+    item.segment = item.segment.having({name: getattr(outcome.segment, name) for name in spec.sets})
     if isinstance(outcome, Rejected):
         return outcome.reason
-    item.arrays |= {name: (step.name, npy_of(array)) for name, array in outcome.arrays.items()}
+    item.arrays |= {name: (spec.name, npy_of(array)) for name, array in outcome.arrays.items()}
     before = item.wave()
     if outcome.wave_S is not before:
-        assert step.changes_wave, f"{step.name} changed a waveform, but does not say CHANGES_WAVE"
-        assert len(outcome.wave_S) == len(before), f"{step.name} changed the length of a clip"
-        item.hear(quantized(outcome.wave_S), by=step.name)
+        assert spec.changes_wave, f"{spec.name} changed a waveform, but does not say CHANGES_WAVE"
+        assert len(outcome.wave_S) == len(before), f"{spec.name} changed the length of a clip"
+        item.hear(quantized(outcome.wave_S), by=spec.name)
     return None
 
 
-def taken_over(held: Sequence[Held], step: Step, earlier: Earlier | None) -> dict[int, str | None]:
+def taken_over(held: Sequence[Held], spec: TransformSpec, earlier: Earlier | None) -> dict[int, str | None]:
     """Segments (by id) for which an earlier chain has run this very transform -> the reason where it rejected them.
 
     A transform may look at the clips of a recording together, so a recording is taken over whole or not at all: only
     where the segments that reach the transform are those that reached it then.
     """
-    if earlier is None or step.name not in earlier.same:
+    if earlier is None or spec.name not in earlier.same:
         return {}
     groups: dict[str, list[Held]] = {}
     for item in held:
         groups.setdefault(item.segment.recording_sha256, []).append(item)
     found: dict[int, str | None] = {}
     for sha256, group in groups.items():
-        if {item.segment.key for item in group} != earlier.reached(step.name, sha256):
+        if {item.segment.key for item in group} != earlier.reached(spec.name, sha256):
             continue
         for item in group:
             assert item.known is not None
-            item.segment = item.segment.having(item.known.facts(step.sets))
-            made = [sound for sound in item.known.sounds if sound.by == step.name]
+            item.segment = item.segment.having(item.known.facts(spec.sets))
+            made = [sound for sound in item.known.sounds if sound.by == spec.name]
             if made:
                 item.stored, item.made, item.views = (*item.stored, *made), [], {}
-            item.arrays |= {array.name: array for array in item.known.fate.arrays if array.by == step.name}
-            found[id(item)] = item.known.reason_by(step.name)
+            item.arrays |= {array.name: array for array in item.known.fate.arrays if array.by == spec.name}
+            found[id(item)] = item.known.reason_by(spec.name)
     return found
 
 

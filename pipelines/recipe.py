@@ -17,7 +17,7 @@ FREE = ("pipelines/row.py", "pipelines/manifest.py", "pipelines/transforms/__ini
 
 
 @dataclass(frozen=True)
-class Step:
+class TransformSpec:
     """One transform in its place in a chain."""
 
     name: str
@@ -46,14 +46,14 @@ class Step:
         return {"fingerprint": self.fingerprint, **{name: asdict(self)[name] for name in kept}}
 
 
-def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str, Step]:
-    """Transform -> step, in the order of the manifest; `weights` are the fingerprints of their networks.
+def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str, TransformSpec]:
+    """Transform -> spec, in the order of the manifest; `weights` are the fingerprints of their networks.
 
     A transform depends on the ones that cut the clips, on those before it that may change the waveform, and on those
     whose fields it reads; on nothing else.
     """
     names = [entry.name for entry in manifest.transforms]
-    found: dict[str, Step] = {}
+    found: dict[str, TransformSpec] = {}
     for number, entry in enumerate(manifest.transforms):
         module = resolve("pipelines.transforms", entry.name)
         reads: tuple[str, ...] = getattr(module, "READS", ())
@@ -61,7 +61,7 @@ def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str,
         seen = [name for name in before if name in FIRST or found[name].changes_wave]
         seen += [owner for owner in map(score_owner, reads) if owner in before and owner not in seen]
         visible = {*reads, *(getattr(module, "SETS", ()))}
-        found[entry.name] = Step(
+        found[entry.name] = TransformSpec(
             name=entry.name,
             sets=tuple(getattr(module, "SETS", ())),
             hides=tuple(name for name, owner in owners() if owner not in FIRST and name not in visible),
@@ -81,31 +81,31 @@ def owners() -> tuple[tuple[str, str], ...]:
     return tuple((item.name, item.metadata["by"]) for item in fields(Segment) if "by" in item.metadata)
 
 
-def fingerprint_of(steps: Mapping[str, Step]) -> str:
+def fingerprint_of(specs: Mapping[str, TransformSpec]) -> str:
     """Of a whole chain."""
-    return digest([[step.name, step.fingerprint] for step in steps.values()])[:12]
+    return digest([[spec.name, spec.fingerprint] for spec in specs.values()])[:12]
 
 
-def changes(step: Step, earlier: Mapping[str, Any] | None) -> str:
+def changes(spec: TransformSpec, earlier: Mapping[str, Any] | None) -> str:
     """Why a transform has to run again, against the facts that an earlier chain kept of it; empty where it need not."""
     if earlier is None:
         return "new"
-    if earlier["fingerprint"] == step.fingerprint:
+    if earlier["fingerprint"] == spec.fingerprint:
         return ""
     settings: Mapping[str, Any] = earlier["settings"]
     shown = [
-        f"{key}: {settings.get(key)!r} -> {step.settings.get(key)!r}"
-        for key in sorted({*settings, *step.settings})
-        if settings.get(key) != step.settings.get(key)
+        f"{key}: {settings.get(key)!r} -> {spec.settings.get(key)!r}"
+        for key in sorted({*settings, *spec.settings})
+        if settings.get(key) != spec.settings.get(key)
     ]
     shown += [
-        f"its {what} changed" for what in ("weights", "code") if earlier[what] != step.facts()[what] and not shown
+        f"its {what} changed" for what in ("weights", "code") if earlier[what] != spec.facts()[what] and not shown
     ]
     after: Mapping[str, str] = earlier["after"]
     shown += [
         f"it sees what {name} gives"
-        for name in sorted({*after, *step.after})
-        if not shown and after.get(name) != step.after.get(name)
+        for name in sorted({*after, *spec.after})
+        if not shown and after.get(name) != spec.after.get(name)
     ]
     return "; ".join(shown) or "the record of a segment changed"
 

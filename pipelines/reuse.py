@@ -16,7 +16,7 @@ import numpy as np
 from infra.storage import read_json, write_json
 from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult
 from pipelines.manifest import FIRST
-from pipelines.recipe import Step, changes, fingerprint_of
+from pipelines.recipe import TransformSpec, changes, fingerprint_of
 from pipelines.row import Segment, Wave, segment_of
 
 CUT_BY = (None, *FIRST)
@@ -91,10 +91,10 @@ class Earlier:
         return self.reached_by[transform].get(recording_sha256, set())
 
 
-def reusable(result: UnitResult, steps: Mapping[str, Step], *, sound: Path) -> Earlier | None:
-    """What a chain with these steps may take over from the result; None where the clips are not cut the same way."""
-    same = {name for name, step in steps.items() if result.fingerprints.get(name) == step.fingerprint}
-    first = [name for name in FIRST if name in steps]
+def reusable(result: UnitResult, specs: Mapping[str, TransformSpec], *, sound: Path) -> Earlier | None:
+    """What a chain with these specs may take over from the result; None where the clips are not cut the same way."""
+    same = {name for name, spec in specs.items() if result.fingerprints.get(name) == spec.fingerprint}
+    first = [name for name in FIRST if name in specs]
     if not same.issuperset(first) or [name for name in FIRST if name in result.fingerprints] != first:
         return None
     return Earlier(
@@ -135,19 +135,19 @@ class Past:
     work: Path
     chain: str
     facts: Mapping[str, Any]
-    """Transform -> what its step was (Step.facts), in order."""
+    """Transform -> what its spec was (TransformSpec.facts), in order."""
 
-    def same(self, steps: Mapping[str, Step]) -> int:
-        """How many of the steps it has done; 0 where it cut clips another way."""
-        done = [name for name, step in steps.items() if self.facts.get(name, {}).get("fingerprint") == step.fingerprint]
-        first = [name for name in FIRST if name in steps]
+    def same(self, specs: Mapping[str, TransformSpec]) -> int:
+        """How many of the specs it has done; 0 where it cut clips another way."""
+        done = [name for name, spec in specs.items() if self.facts.get(name, {}).get("fingerprint") == spec.fingerprint]
+        first = [name for name in FIRST if name in specs]
         return len(done) if done[: len(first)] == first else 0
 
 
-def note_chain(work: Path, steps: Mapping[str, Step]) -> None:
+def note_chain(work: Path, specs: Mapping[str, TransformSpec]) -> None:
     """Write down what this chain is, beside the results it will have."""
-    facts = [[name, step.facts()] for name, step in steps.items()]
-    write_json(work / "chains" / f"{fingerprint_of(steps)}.json", {"transforms": facts})
+    facts = [[name, spec.facts()] for name, spec in specs.items()]
+    write_json(work / "chains" / f"{fingerprint_of(specs)}.json", {"transforms": facts})
 
 
 def pasts(works: Iterable[Path]) -> list[Past]:
@@ -161,10 +161,10 @@ def pasts(works: Iterable[Path]) -> list[Past]:
     return found
 
 
-def earlier_results(steps: Mapping[str, Step], units: Iterable[str], works: Sequence[Path]) -> dict[str, Path]:
-    """Unit -> its result by the chain that has most in common with these steps; without those that have nothing."""
-    useful = [past for past in pasts(works) if past.same(steps)]
-    useful.sort(key=lambda past: -past.same(steps))
+def earlier_results(specs: Mapping[str, TransformSpec], units: Iterable[str], works: Sequence[Path]) -> dict[str, Path]:
+    """Unit -> its result by the chain that has most in common with these specs; without those that have nothing."""
+    useful = [past for past in pasts(works) if past.same(specs)]
+    useful.sort(key=lambda past: -past.same(specs))
     wanted, found = set(units), dict[str, Path]()
     for past in useful:
         for path in (past.work / "units").glob(f"*.{past.chain}.jsonl"):
@@ -184,18 +184,18 @@ def unseen(count: int, *, of: int, works: Iterable[Path]) -> str:
     )
 
 
-def forecast(steps: Mapping[str, Step], works: Sequence[Path], *, known: int) -> dict[str, str]:
+def reasons_to_run(specs: Mapping[str, TransformSpec], works: Sequence[Path], *, known: int) -> dict[str, str]:
     """Transform -> why it has to run, against the nearest other chain; an empty word where all is taken over.
 
     `known`: units that have an earlier result. Where none has, and this very chain has worked on others, the units are
     new, and no transform has changed.
     """
-    if not known and any(any((work / "units").glob(f"*.{fingerprint_of(steps)}.jsonl")) for work in works):
-        return dict.fromkeys(steps, "")
-    others = [past for past in pasts(works) if past.chain != fingerprint_of(steps)]
-    nearest = max(others, key=lambda past: past.same(steps), default=None)
+    if not known and any(any((work / "units").glob(f"*.{fingerprint_of(specs)}.jsonl")) for work in works):
+        return dict.fromkeys(specs, "")
+    others = [past for past in pasts(works) if past.chain != fingerprint_of(specs)]
+    nearest = max(others, key=lambda past: past.same(specs), default=None)
     facts: Mapping[str, Any] = nearest.facts if nearest is not None else {}
-    told = {name: changes(step, facts.get(name)) for name, step in steps.items()}
+    told = {name: changes(spec, facts.get(name)) for name, spec in specs.items()}
     cut = next((name for name in FIRST if told.get(name)), None)
     if cut is not None and facts:
         told |= {name: why or f"{cut} cuts other clips" for name, why in told.items()}

@@ -20,7 +20,7 @@ from infra.provenance import code_state
 from infra.storage import ROOT, empty_folder, require_free, write_atomic
 from infra.workflow.fingerprint import code_of, edited, flat, told_files
 from infra.workflow.node import Job, Made, Outcome, Refused
-from infra.workflow.plan import Step
+from infra.workflow.plan import NodePlan
 from infra.workflow.store import Slot
 
 LEAST_FREE_MB = 300
@@ -37,20 +37,20 @@ class Around:
     connect: Callable[[], None]
 
 
-def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callable[[str], None]) -> Made:
+def attempt(planned: NodePlan, inputs: Mapping[str, Made], around: Around, say: Callable[[str], None]) -> Made:
     """Do a node's work in its slot, whose lease the caller holds.
 
     Raises: Refused, a sentence with the place of the log. KeyboardInterrupt and SystemExit pass, after they are noted.
     """
-    slot, node = step.slot, step.node
+    slot, node = planned.slot, planned.node
     assert slot is not None
     require_free(slot.folder, megabytes=LEAST_FREE_MB, what=node.name)
     number = int(slot.state().get("attempt", 0)) + 1
     began = time.time()
     run = None
     try:
-        run = open_run(step, around, number)
-        tell_input(run, step, inputs, around, number)
+        run = open_run(planned, around, number)
+        tell_input(run, planned, inputs, around, number)
         empty_folder(slot.out)
         slot.work.mkdir(exist_ok=True)
         job = Job(
@@ -65,9 +65,9 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
             say=say,
         )
         outcome = node.module.run(job)
-        tell_output(run, step, outcome, slot)
-        facts = facts_of(step, inputs, around, run, number, began)
-        if changed := edited(step.parts, code_of(node.module.CODE)):
+        tell_output(run, planned, outcome, slot)
+        facts = facts_of(planned, inputs, around, run, number, began)
+        if changed := edited(planned.parts, code_of(node.module.CODE)):
             facts["edited"] = changed
             run.tags({"edited": ", ".join(changed)})
             say(f"{told_files(changed)} while it was made: parts of it may come from the new code")
@@ -94,17 +94,17 @@ def attempt(step: Step, inputs: Mapping[str, Made], around: Around, say: Callabl
     return made
 
 
-def open_run(step: Step, around: Around, number: int) -> JournalRun:
+def open_run(planned: NodePlan, around: Around, number: int) -> JournalRun:
     """The node's run, new or gone on with; the state says `running` from here."""
-    slot, node = step.slot, step.node
+    slot, node = planned.slot, planned.node
     assert slot is not None
     run_id = str(slot.state().get("run") or new_id())
     slot.set_state(
         node=node.name,
         kind=node.kind,
         workflow=around.workflow,
-        fingerprint=step.fingerprint,
-        parts=dict(step.parts),
+        fingerprint=planned.fingerprint,
+        parts=dict(planned.parts),
         run=run_id,
         attempt=number,
         status="running",
@@ -118,16 +118,16 @@ def open_run(step: Step, around: Around, number: int) -> JournalRun:
     return run
 
 
-def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: Around, number: int) -> None:
+def tell_input(run: JournalRun, planned: NodePlan, inputs: Mapping[str, Made], around: Around, number: int) -> None:
     """What every run says of itself, whatever its kind: tags, parameters, manifest, and what it is made from."""
-    node, slot = step.node, step.slot
+    node, slot = planned.node, planned.slot
     assert slot is not None
     run.tags(
         {
             "kind": node.kind,
             "node": node.name,
             "workflow": around.workflow,
-            "fingerprint": step.fingerprint,
+            "fingerprint": planned.fingerprint,
             "attempt": str(number),
             "manifest": from_root(node.path),
             "store": str(slot.folder),
@@ -149,13 +149,13 @@ def tell_input(run: JournalRun, step: Step, inputs: Mapping[str, Made], around: 
             run.input_dataset(name=made.name, digest=made.digest, uri=str(made.out), role=role, facts=made.summary)
 
 
-def tell_output(run: JournalRun, step: Step, outcome: Outcome, slot: Slot) -> None:
+def tell_output(run: JournalRun, planned: NodePlan, outcome: Outcome, slot: Slot) -> None:
     """What the node made: a model, a data set, or a report (its artifacts say it all)."""
-    name, summary = step.node.name, outcome.summary
-    if step.node.kind == "train":
+    name, summary = planned.node.name, outcome.summary
+    if planned.node.kind == "train":
         step_number = int(summary.get("steps", 0))
         run.output_model(name=name, uri=str(slot.out), digest=outcome.digest, step=step_number)
-    elif step.node.kind != "eval":
+    elif planned.node.kind != "eval":
         run.output_dataset(name=name, digest=outcome.digest, uri=str(slot.out), facts=summary)
     licenses = summary.get("licenses")
     if isinstance(licenses, list | tuple | dict) and licenses:
@@ -179,15 +179,15 @@ def licenses_of(inputs: Any) -> list[str]:
 
 
 def facts_of(
-    step: Step, inputs: Mapping[str, Made], around: Around, run: JournalRun, number: int, began: float
+    planned: NodePlan, inputs: Mapping[str, Made], around: Around, run: JournalRun, number: int, began: float
 ) -> dict[str, Any]:
     """What COMMIT.json says beside the outcome: enough to rebuild the whole lineage without MLflow."""
-    node = step.node
+    node = planned.node
     return {
         "kind": node.kind,
         "name": node.name,
         "workflow": around.workflow,
-        "fingerprint": step.fingerprint,
+        "fingerprint": planned.fingerprint,
         "run": run.id,
         "attempt": number,
         "started": began,
@@ -195,7 +195,7 @@ def facts_of(
         "host": os.uname().nodename,
         "manifest_path": from_root(node.path),
         "manifest": node.manifest.model_dump(mode="json"),
-        "parts": dict(step.parts),
+        "parts": dict(planned.parts),
         "inputs": {
             role: {
                 "name": m.name,

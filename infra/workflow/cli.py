@@ -55,13 +55,13 @@ def main(args: argparse.Namespace, kinds: Mapping[str, str] = KINDS) -> int:
     wanted = wanted_of(nodes, first=args.first, last=args.last, others=[*args.force, args.why])
     store = Store((root / workflow.store).resolve())
     if args.dry_run or args.why:
-        steps = plan(nodes, store, wanted=wanted, forced=set(args.force))
+        plans = plan(nodes, store, wanted=wanted, forced=set(args.force))
         if args.why:
-            print("\n".join(why(next(step for step in steps if step.node.name == args.why), store)))
+            print("\n".join(why(next(planned for planned in plans if planned.node.name == args.why), store)))
             return 0
         width = max(map(len, nodes))
         print(f"{workflow.name}: {len(nodes)} nodes, store {shown(store.root)}")
-        print("\n".join(f"  {step.node.name:<{width}}  {step.verdict:<7} {step.reason}" for step in steps))
+        print("\n".join(f"  {planned.node.name:<{width}}  {planned.verdict:<7} {planned.reason}" for planned in plans))
         return 0
     cluster = load(ClusterManifest, root / workflow.cluster)
     tracking = workflow.tracking or default_tracking(store.root)

@@ -12,7 +12,7 @@ from infra.workflow.store import Slot, Store
 
 
 @dataclass(frozen=True)
-class Step:
+class NodePlan:
     """A node, what is known of it, and what will be done."""
 
     node: Node
@@ -28,27 +28,27 @@ class Step:
         return fingerprint_of(self.parts)
 
 
-def step_of(node: Node, made: Mapping[str, Made], store: Store, *, forced: bool = False) -> Step:
+def node_plan(node: Node, made: Mapping[str, Made], store: Store, *, forced: bool = False) -> NodePlan:
     """The verdict on one node, given the artifacts (by node name) that are made."""
     digests = {role: made[source].digest if source in made else NOT_MADE for role, source in node.inputs.items()}
     digests |= {role: artifact.digest for role, artifact in node.given.items()}
     parts = parts_of(node, digests)
     missing = sorted({source for source in node.inputs.values() if source not in made})
     if missing:
-        return Step(node, "wait", f"after {', '.join(missing)}", parts)
+        return NodePlan(node, "wait", f"after {', '.join(missing)}", parts)
     slot = store.slot(node.name, fingerprint_of(parts))
     done, state = slot.made(), slot.state()
     if done is not None and not forced:
         when = ago(float((slot.commit_record() or {})["committed"]))
-        return Step(node, "skip", f"made {when}, as {done.fingerprint[:8]}", parts, slot, done)
+        return NodePlan(node, "skip", f"made {when}, as {done.fingerprint[:8]}", parts, slot, done)
     if done is not None:
-        return Step(node, "run", "forced", parts, slot)
+        return NodePlan(node, "run", "forced", parts, slot)
     if state.get("attempt"):
         how = {"failed": "failed", "interrupted": "was stopped"}.get(state.get("status", ""), "was killed")
         if state.get("status") == "running" and not slot.left_running():
             how = "is at work in another process"
-        return Step(node, "resume", f"attempt {state['attempt']} {how}; goes on from its work folder", parts, slot)
-    return Step(node, "run", first_difference(parts, store, node.name), parts, slot)
+        return NodePlan(node, "resume", f"attempt {state['attempt']} {how}; goes on from its work folder", parts, slot)
+    return NodePlan(node, "run", first_difference(parts, store, node.name), parts, slot)
 
 
 def first_difference(parts: Parts, store: Store, name: str) -> str:
@@ -63,32 +63,32 @@ def first_difference(parts: Parts, store: Store, name: str) -> str:
     return first + (f" (and {more} more)" if more else "")
 
 
-def plan(nodes: Mapping[str, Node], store: Store, *, wanted: set[str], forced: set[str]) -> list[Step]:
+def plan(nodes: Mapping[str, Node], store: Store, *, wanted: set[str], forced: set[str]) -> list[NodePlan]:
     """The verdict on every node, in order."""
     made: dict[str, Made] = {}
-    steps = []
+    plans = []
     for name, node in nodes.items():
-        step = step_of(node, made, store, forced=name in forced)
-        if step.made is not None:
-            made[name] = step.made
+        planned = node_plan(node, made, store, forced=name in forced)
+        if planned.made is not None:
+            made[name] = planned.made
         elif name not in wanted:
-            step = Step(node, "leave", "not asked for", step.parts, step.slot)
-        steps.append(step)
-    return steps
+            planned = NodePlan(node, "leave", "not asked for", planned.parts, planned.slot)
+        plans.append(planned)
+    return plans
 
 
-def why(step: Step, store: Store) -> list[str]:
+def why(planned: NodePlan, store: Store) -> list[str]:
     """Every fact in which a node differs from the nearest earlier fingerprint, the first one first."""
-    name = step.node.name
-    if step.made is not None:
-        return [f"{name}: nothing differs: {step.reason}", f"  {step.made.out}"]
-    if step.verdict == "resume":
-        return [f"{name}: nothing differs from the last attempt: {step.reason}"]
-    near = nearest(step.parts, store.earlier(name))
+    name = planned.node.name
+    if planned.made is not None:
+        return [f"{name}: nothing differs: {planned.reason}", f"  {planned.made.out}"]
+    if planned.verdict == "resume":
+        return [f"{name}: nothing differs from the last attempt: {planned.reason}"]
+    near = nearest(planned.parts, store.earlier(name))
     if near is None:
         return [f"{name}: never made in {store.root}"]
     if not near[1]:
-        return [f"{name}: nothing differs from {near[0][:8]}: {step.reason}"]
+        return [f"{name}: nothing differs from {near[0][:8]}: {planned.reason}"]
     earlier, changed = near
     begun = store.slot(name, earlier).state().get("started", time.time())
     lines = [f"{name}: {told(*changed[0])}"]

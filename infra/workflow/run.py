@@ -27,7 +27,7 @@ from infra.workflow.attempt import Around, attempt
 from infra.workflow.fingerprint import code_of, edited, told_files
 from infra.workflow.graph import Node
 from infra.workflow.node import STOP, Made, Refused
-from infra.workflow.plan import step_of
+from infra.workflow.plan import node_plan
 from infra.workflow.store import WORKFLOWS, Slot, Store
 
 GRACE_SECONDS = 25.0
@@ -113,40 +113,40 @@ class Run:
         inputs = {role: made for role, source in node.inputs.items() if (made := self.rows[source].made)}
         inputs |= node.given
         made_by_node = {source: made for source in node.inputs.values() if (made := self.rows[source].made)}
-        step = step_of(node, made_by_node, self.store, forced=name in self.forced)
-        if step.made is not None:
-            tell(f"{paint('skip', 'green')}: {step.reason}")
-            return Row(node, "skipped", step.reason, made=step.made)
+        planned = node_plan(node, made_by_node, self.store, forced=name in self.forced)
+        if planned.made is not None:
+            tell(f"{paint('skip', 'green')}: {planned.reason}")
+            return Row(node, "skipped", planned.reason, made=planned.made)
         if name not in self.wanted:
             return Row(node, "left", "not asked for")
-        if changed := edited(step.parts, self.code):
+        if changed := edited(planned.parts, self.code):
             note = (
                 f"{told_files(changed)} since this run began, which has loaded the old code: run the same command again"
             )
             tell(paint(f"failed: {note}", "red"))
             return Row(node, "failed", note)
-        assert step.slot is not None
-        began, waited, verdict, reason = time.monotonic(), list[str](), step.verdict, step.reason
+        assert planned.slot is not None
+        began, waited, verdict, reason = time.monotonic(), list[str](), planned.verdict, planned.reason
 
         def waiting(holder: str) -> None:
             waited.append(holder)
             tell(f"waiting: {holder} is at work on it")
 
-        if name in self.forced and (old := step.slot.made()) is not None:
-            with step.slot.lease(waiting=waiting):
-                if (made := step.slot.made()) is not None and made.run == old.run:
-                    self.store.set_aside(step.slot)  # its lock goes along
-        with step.slot.lease(waiting=waiting):
-            made = step.slot.made()
+        if name in self.forced and (old := planned.slot.made()) is not None:
+            with planned.slot.lease(waiting=waiting):
+                if (made := planned.slot.made()) is not None and made.run == old.run:
+                    self.store.set_aside(planned.slot)  # its lock goes along
+        with planned.slot.lease(waiting=waiting):
+            made = planned.slot.made()
             if made is not None:
                 tell(f"{paint('skip', 'green')}: made meanwhile by another run")
                 return Row(node, "skipped", "made meanwhile by another run", time.monotonic() - began, made)
-            if waited and step.slot.state().get("attempt"):
+            if waited and planned.slot.state().get("attempt"):
                 verdict, reason = "resume", f"{waited[0]} did not make it; goes on from its work folder"
             tell(f"{paint(verdict, 'bold')}: {reason}")
             try:
-                with self.at_work(node, step.slot):
-                    made = attempt(step, inputs, self.around(), tell)
+                with self.at_work(node, planned.slot):
+                    made = attempt(planned, inputs, self.around(), tell)
             except Refused as error:
                 tell(paint(f"failed: {error}", "red"))
                 return Row(node, "failed", str(error), time.monotonic() - began)

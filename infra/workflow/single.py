@@ -16,7 +16,7 @@ from infra.storage import ROOT, part_of, read_json, tree_digest
 from infra.workflow.graph import build
 from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
 from infra.workflow.node import KINDS, Made, Refused
-from infra.workflow.plan import step_of
+from infra.workflow.plan import node_plan
 from infra.workflow.run import Run
 from infra.workflow.store import Store
 
@@ -63,8 +63,8 @@ def single(
     given = {role: artifact_at(place, kept, storage=storage) for role, place in (inputs or {}).items()}
     one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
     nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
-    if resume and (step := step_of(nodes[name], {}, kept)).verdict != "resume":
-        told = f"nothing was begun and left unfinished with these values ({step.reason})"
+    if resume and (planned := node_plan(nodes[name], {}, kept)).verdict != "resume":
+        told = f"nothing was begun and left unfinished with these values ({planned.reason})"
         raise Refused(f"{name}: {told}; to begin, use run")
     machines = load(ClusterManifest, cluster)
     uri = tracking or default_tracking(kept.root)

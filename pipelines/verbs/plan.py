@@ -81,11 +81,11 @@ def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> Iterator[
     from infra.workflow.single import STORE
     from pipelines.build import made_chain
     from pipelines.locate import node_name
-    from pipelines.reuse import earlier_results, forecast, unseen
+    from pipelines.reuse import earlier_results, reasons_to_run, unseen
 
     chain = made_chain(manifest)
     works = sorted((STORE / node_name(manifest)).glob("*/work"))
-    earlier = earlier_results(chain.steps, (unit.id for unit in units), works)
+    earlier = earlier_results(chain.specs, (unit.id for unit in units), works)
     whole = sum(path.name.endswith(f".{chain.fingerprint}.jsonl") for path in earlier.values())
     if earlier:
         parts = f"{len(earlier) - whole} by another one that has parts in common"
@@ -94,11 +94,11 @@ def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> Iterator[
     if missing:
         yield f"new          {missing}"
     why = (
-        forecast(chain.steps, works, known=len(earlier))
+        reasons_to_run(chain.specs, works, known=len(earlier))
         if missing or len(earlier) > whole
-        else dict.fromkeys(chain.steps, "new")
+        else dict.fromkeys(chain.specs, "new")
     )
-    for name, step in chain.steps.items():
+    for name, spec in chain.specs.items():
         left = len(units) - (whole if why[name] else len(earlier))
         reason = f" ({why[name]})" if left and why[name] not in ("", "new") else ""
-        yield f"  {name:<12} {step.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"
+        yield f"  {name:<12} {spec.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"

@@ -212,7 +212,7 @@ def test_a_node_that_another_run_begins_while_its_verdict_is_found_is_no_error(
 def test_a_node_that_another_run_makes_while_its_verdict_is_found_is_not_made_again(
     toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner, others = workflow_run.step_of, list[tuple[int, str, str]]()
+    inner, others = workflow_run.node_plan, list[tuple[int, str, str]]()
     late = iter([True])
 
     def found(*words: Any, **named: Any) -> Any:
@@ -221,7 +221,7 @@ def test_a_node_that_another_run_makes_while_its_verdict_is_found_is_not_made_ag
             others.append(stipple_run())
         return step
 
-    monkeypatch.setattr(workflow_run, "step_of", found)
+    monkeypatch.setattr(workflow_run, "node_plan", found)
     code, _, err = stipple_run()
     assert (code, others[0][0]) == (0, 0)
     assert "one    skip: made meanwhile by another run" in err

@@ -18,7 +18,7 @@ from pipelines.clip import Clip, Rejected
 from pipelines.ledger import UnitResult, is_final, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import folder
-from pipelines.reuse import earlier_results, forecast, note_chain, unseen
+from pipelines.reuse import earlier_results, note_chain, reasons_to_run, unseen
 from pipelines.units import Unit, unit_of
 from pipelines.workers import UnitWorker
 
@@ -55,8 +55,8 @@ class Counted:
 
     def run(self, unit: Unit) -> UnitResult:
         """With what other chains have left in the work folder."""
-        found = earlier_results(self.chain.steps, [unit.id], [self.work])
-        note_chain(self.work, self.chain.steps)
+        found = earlier_results(self.chain.specs, [unit.id], [self.work])
+        note_chain(self.work, self.chain.specs)
         self.chain.run_unit(unit, self.work, earlier=found.get(unit.id))
         return load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint))
 
@@ -100,8 +100,8 @@ def test_one_changed_transform_runs_alone_with_those_that_read_it(unit: Unit, tm
     first = Counted(tmp_path / "work")
     first.run(unit)
     assert all(count == 4 for count in first.clips.values())
-    why = forecast(
-        Counted(tmp_path / "work", loudness={"noise_percentile": 20}).chain.steps, [tmp_path / "work"], known=1
+    why = reasons_to_run(
+        Counted(tmp_path / "work", loudness={"noise_percentile": 20}).chain.specs, [tmp_path / "work"], known=1
     )
     assert why["loudness"] == "noise_percentile: 10.0 -> 20.0"
     assert why["caption"] == "it sees what loudness gives"
@@ -153,9 +153,9 @@ def test_segment_that_passes_now_goes_through_everything_after(unit: Unit, tmp_p
 def test_other_cuts_take_over_nothing(unit: Unit, tmp_path: Path) -> None:
     Counted(tmp_path / "work").run(unit)
     second = Counted(tmp_path / "work", segment={"pad_seconds": 0.1})
-    assert earlier_results(second.chain.steps, [unit.id], [tmp_path / "work"]) == {}
-    note_chain(tmp_path / "work", second.chain.steps)
-    why = forecast(second.chain.steps, [tmp_path / "work"], known=0)
+    assert earlier_results(second.chain.specs, [unit.id], [tmp_path / "work"]) == {}
+    note_chain(tmp_path / "work", second.chain.specs)
+    why = reasons_to_run(second.chain.specs, [tmp_path / "work"], known=0)
     assert why["segment"] == "pad_seconds: 0.15 -> 0.1"
     assert "it sees what segment gives" in why["loudness"]
     second.run(unit)
@@ -166,11 +166,13 @@ def test_units_without_an_earlier_result_say_why(unit: Unit, tmp_path: Path) -> 
     first = Counted(tmp_path / "work")
     assert unseen(1, of=1, works=[tmp_path / "work"]) == "", "nothing was built before"
     first.run(unit)
-    note_chain(tmp_path / "work", first.chain.steps)
+    note_chain(tmp_path / "work", first.chain.specs)
     other = unit_of([replace(recording, speaker="ann") for recording in unit.recordings])
-    assert earlier_results(first.chain.steps, [other.id], [tmp_path / "work"]) == {}
+    assert earlier_results(first.chain.specs, [other.id], [tmp_path / "work"]) == {}
     assert "other things are said of them (text, language, speaker" in unseen(1, of=1, works=[tmp_path / "work"])
-    assert set(forecast(first.chain.steps, [tmp_path / "work"], known=0).values()) == {""}, "no transform has changed"
+    assert set(reasons_to_run(first.chain.specs, [tmp_path / "work"], known=0).values()) == {""}, (
+        "no transform has changed"
+    )
 
 
 def test_arrays_are_kept_and_taken_over(unit: Unit, tmp_path: Path) -> None:
