@@ -5,16 +5,18 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.storage import owned
 from infra.workflow.node import Refused
+from pipelines.copies.clip_sets import ClipSet, ComparedClip
 from pipelines.copies.duplicates import Pair, Prints, near_pairs
 from pipelines.copies.prints import HOP_SECONDS, SHORTEST_SECONDS
-from pipelines.hearing.heard import Heard, Set
 from pipelines.policy.tombstones import FILE, Tombstone, append, store_list, store_of
 from pipelines.shards import open_corpus
 
@@ -33,46 +35,70 @@ class Copy:
     exact: bool
     """The same samples."""
     of_set: int
-    clip: Heard
+    clip: ComparedClip
     kept_set: int
-    kept: Heard
+    kept: ComparedClip
     seconds: float
     """How long the same sound is heard."""
     rate: float
     """Share of the print's bits that differ."""
 
 
-def copies(sets: Sequence[Set], evaluation: Sequence[Set] = (), *, min_share: float = 0.5) -> list[Copy]:
+@dataclass(frozen=True)
+class Pool:
+    """All clips that are compared, those of evaluation sets first."""
+
+    clips: Sequence[ComparedClip]
+    owner: NDArray[np.int64]
+    """Number of each clip's set."""
+    evaluation: int
+    """How many of the sets are evaluation sets."""
+
+    @cached_property
+    def ranked(self) -> list[int]:
+        """Clips in order of preference: the earlier set, the higher bandwidth, the longer clip, the name."""
+        return sorted(range(len(self.clips)), key=lambda n: (self.owner[n], *better_first(self.clips[n])))
+
+    @cached_property
+    def rank(self) -> dict[int, int]:
+        """Clip -> its place in that order."""
+        return {number: at for at, number in enumerate(self.ranked)}
+
+    def is_evaluation(self, number: int) -> bool:
+        """Is it a clip to be kept out?"""
+        return bool(self.owner[number] < self.evaluation)
+
+
+def better_first(clip: ComparedClip) -> tuple[float, float, str]:
+    """Sorts clips of one set by preference."""
+    bandwidth, seconds = clip.quality
+    return -bandwidth, -seconds, clip.name
+
+
+def copies(sets: Sequence[ClipSet], evaluation: Sequence[ClipSet] = (), *, min_share: float = 0.5) -> list[Copy]:
     """What to drop of the sets, in their order of preference: of two copies, the one of the earlier set is kept.
 
     Inside a set, that with the higher bandwidth is, then the longer one. Clips count as copies where at least
     `min_share` of the shorter one is heard in both; copies of an evaluation clip, from EVALUATION_SECONDS on, too.
     """
     everything = [*evaluation, *sets]
-    owner = np.concatenate([np.full(len(item.clips), number) for number, item in enumerate(everything)]).astype(
-        np.int64
-    )
-    clips = [clip for item in everything for clip in item.clips]
-    rank = sorted(
-        range(len(clips)), key=lambda n: (owner[n], -clips[n].quality[0], -clips[n].quality[1], clips[n].name)
-    )
-    place = {number: at for at, number in enumerate(rank)}
+    owner = np.repeat(np.arange(len(everything)), [len(item.clips) for item in everything])
+    pool = Pool([clip for item in everything for clip in item.clips], owner, len(evaluation))
     gone: dict[int, Copy] = {}
     for _ in range(ROUNDS):
-        left = [number for number in rank if number not in gone]
-        edges = pairs_of([clips[number] for number in left], owner[left], judges=len(evaluation))
-        new = greedy(left, edges, place, clips, owner, judges=len(evaluation), min_share=min_share)
+        new = dropped([number for number in pool.ranked if number not in gone], pool, min_share=min_share)
         gone |= new
         if not new:
             break
     return [
         replace(copy, of_set=copy.of_set - len(evaluation), kept_set=copy.kept_set - len(evaluation))
-        for _, copy in sorted(gone.items(), key=lambda pair: place[pair[0]])
+        for _, copy in sorted(gone.items(), key=lambda pair: pool.rank[pair[0]])
     ]
 
 
-def pairs_of(clips: Sequence[Heard], owner: np.ndarray, *, judges: int) -> list[tuple[Pair, bool]]:
-    """Pairs of clips, by their place in the list, and whether they are exact; none inside of evaluation sets."""
+def pairs_of(left: Sequence[int], pool: Pool) -> list[tuple[Pair, bool]]:
+    """Pairs of clips, by their place in `left`, and whether they are exact; none inside of evaluation sets."""
+    clips, owner = [pool.clips[number] for number in left], pool.owner[left]
     by_hash = defaultdict(list)
     for number, clip in enumerate(clips):
         by_hash[clip.pcm_sha256].append(number)
@@ -81,46 +107,51 @@ def pairs_of(clips: Sequence[Heard], owner: np.ndarray, *, judges: int) -> list[
         for members in by_hash.values()
         for other in members[1:]
     ]
-    one_group = np.where(owner < judges, -1, np.arange(len(clips)))
+    one_group = np.where(owner < pool.evaluation, -1, np.arange(len(clips)))
     near = [(pair, False) for pair in near_pairs(Prints.of([clip.words for clip in clips]), one_group)]
     heard = [(replace(pair, seconds=pair.seconds + SHORTEST_SECONDS - HOP_SECONDS), sure) for pair, sure in near]
-    return [(pair, sure) for pair, sure in [*exact, *heard] if max(owner[pair.one], owner[pair.other]) >= judges]
+    trained_on = owner >= pool.evaluation
+    return [(pair, sure) for pair, sure in [*exact, *heard] if trained_on[pair.one] or trained_on[pair.other]]
 
 
-def greedy(
-    left: Sequence[int],
-    edges: Sequence[tuple[Pair, bool]],
-    place: dict[int, int],
-    clips: Sequence[Heard],
-    owner: np.ndarray,
-    *,
-    judges: int,
-    min_share: float,
-) -> dict[int, Copy]:
-    """In order of preference: a clip goes where one that stays is its copy."""
+def dropped(left: Sequence[int], pool: Pool, *, min_share: float) -> dict[int, Copy]:
+    """Clips in `left` that go, in order of preference: each is a copy of one that stays."""
     near: dict[int, list[tuple[int, Pair, bool]]] = defaultdict(list)
-    for pair, sure in edges:
-        better, worse = sorted((left[pair.one], left[pair.other]), key=place.__getitem__)
+    for pair, sure in pairs_of(left, pool):
+        better, worse = sorted((left[pair.one], left[pair.other]), key=pool.rank.__getitem__)
         near[worse].append((better, pair, sure))
     gone: dict[int, Copy] = {}
-    for number in sorted(near, key=place.__getitem__):
-        for better, pair, sure in sorted(near[number], key=lambda item: (not item[2], -item[1].seconds)):
-            if better in gone:
-                continue
-            judged = owner[better] < judges
-            shorter = min(clips[number].seconds, clips[better].seconds)
-            enough = sure or pair.seconds >= min_share * shorter or (judged and pair.seconds >= EVALUATION_SECONDS)
-            if not enough:
-                continue
-            reason = "evaluation_overlap" if judged else "near_duplicate"
-            sets = int(owner[number]), int(owner[better])
-            seconds = min(pair.seconds, shorter)
-            gone[number] = Copy(reason, sure, sets[0], clips[number], sets[1], clips[better], seconds, pair.rate)
-            break
+    for number in sorted(near, key=pool.rank.__getitem__):
+        likely = sorted(near[number], key=lambda item: (not item[2], -item[1].seconds))
+        found = (
+            copy_of(number, better, pair, pool, sure=sure, min_share=min_share)
+            for better, pair, sure in likely
+            if better not in gone
+        )
+        if (copy := next(filter(None, found), None)) is not None:
+            gone[number] = copy
     return gone
 
 
-def check_names(sets: Sequence[Set], evaluation: Sequence[Set]) -> None:
+def copy_of(number: int, better: int, pair: Pair, pool: Pool, *, sure: bool, min_share: float) -> Copy | None:
+    """The clip as a copy of a better one; None where too little is heard in both. `sure`: they are exact copies."""
+    clip, kept, evaluation = pool.clips[number], pool.clips[better], pool.is_evaluation(better)
+    shorter = min(clip.seconds, kept.seconds)
+    if not (sure or pair.seconds >= min_share * shorter or (evaluation and pair.seconds >= EVALUATION_SECONDS)):
+        return None
+    return Copy(
+        reason="evaluation_overlap" if evaluation else "near_duplicate",
+        exact=sure,
+        of_set=int(pool.owner[number]),
+        clip=clip,
+        kept_set=int(pool.owner[better]),
+        kept=kept,
+        seconds=min(pair.seconds, shorter),
+        rate=pair.rate,
+    )
+
+
+def check_names(sets: Sequence[ClipSet], evaluation: Sequence[ClipSet]) -> None:
     """Can each set's copies be hidden without those that are kept? Tombstones go by the name of a corpus, and by key.
 
     Raises: Refused where two sets are versions or views of one corpus, or a folder that no tombstone can be for.
@@ -135,7 +166,7 @@ def check_names(sets: Sequence[Set], evaluation: Sequence[Set]) -> None:
         )
 
 
-def write_tombstones(found: Sequence[Copy], sets: Sequence[Set], evaluation: Sequence[Set], *, who: str) -> int:
+def write_tombstones(found: Sequence[Copy], sets: Sequence[ClipSet], evaluation: Sequence[ClipSet], *, who: str) -> int:
     """Hide the copies from readers and later builds: a tombstone a corpus, reason and set that has the other copy. A
     copy stays where the other one was hidden since they were compared: two who compare at once would hide both.
 
@@ -157,14 +188,16 @@ def list_of(root: Path) -> Path:
     return root / FILE if store is None else store_list(store)
 
 
-def keys_seen(item: Set) -> set[str]:
+def keys_seen(item: ClipSet) -> set[str]:
     """The clips of a set that readers see now."""
     if item.corpus is None:
         return {clip.name for clip in item.clips}
     return {str(key) for key in open_corpus(item.root).rows.columns("key")["key"].to_pylist()}
 
 
-def append_tombstones(found: Sequence[Copy], sets: Sequence[Set], everything: Sequence[Set], *, who: str) -> int:
+def append_tombstones(
+    found: Sequence[Copy], sets: Sequence[ClipSet], everything: Sequence[ClipSet], *, who: str
+) -> int:
     """What `write_tombstones` does, of copies that are to go; `everything`: evaluation sets, then `sets`."""
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     count = 0

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipelines.copies.clip_sets import ClipSet
     from pipelines.copies.dedup import Copy
-    from pipelines.hearing.heard import Set
 
 SUMMARY = "find copies, exact and re-encoded, across corpora and against evaluation sets; hide them"
 SHOWN = 20
@@ -40,14 +40,14 @@ def main(args: argparse.Namespace) -> int:
     import os
 
     from infra.manifest import ManifestError
+    from pipelines.copies.clip_sets import clips_at
     from pipelines.copies.dedup import check_names, copies, write_tombstones
-    from pipelines.hearing.heard import heard_at
     from pipelines.locate import corpus_at
 
     if not 0 < args.min_share <= 1:
         raise ManifestError("--min-share", [f"lies between 0 and 1, but is {args.min_share:g}"])
-    sets = [heard_at(corpus_at(word), say=say) for word in args.corpora]
-    evaluation = [heard_at(corpus_at(word), say=say) for word in args.against]
+    sets = [clips_at(corpus_at(word), say=say) for word in args.corpora]
+    evaluation = [clips_at(corpus_at(word), say=say) for word in args.against]
     if args.apply:
         check_names(sets, evaluation)
     found = copies(sets, evaluation, min_share=args.min_share)
@@ -63,7 +63,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def facts_of(found: "Sequence[Copy]", sets: "Sequence[Set]", evaluation: "Sequence[Set]") -> dict[str, Any]:
+def facts_of(found: "Sequence[Copy]", sets: "Sequence[ClipSet]", evaluation: "Sequence[ClipSet]") -> dict[str, Any]:
     """Every pair, and hours by corpus and reason."""
     everything = [*evaluation, *sets]
     pairs = [
@@ -84,7 +84,7 @@ def facts_of(found: "Sequence[Copy]", sets: "Sequence[Set]", evaluation: "Sequen
     return {"sets": sizes, "pairs": pairs, "hours": sum(copy.clip.seconds for copy in found) / 3600}
 
 
-def told(found: "Sequence[Copy]", sets: "Sequence[Set]", evaluation: "Sequence[Set]") -> str:
+def told(found: "Sequence[Copy]", sets: "Sequence[ClipSet]", evaluation: "Sequence[ClipSet]") -> str:
     """For people."""
     from pipelines.funnel import duration
 

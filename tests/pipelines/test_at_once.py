@@ -11,8 +11,8 @@ from infra.cli import main
 from infra.objects import Folder
 from infra.storage import owned
 from infra.workflow.node import Refused
+from pipelines.copies.clip_sets import clips_at
 from pipelines.copies.dedup import copies, write_tombstones
-from pipelines.hearing.heard import heard_at
 from pipelines.ledger import Fate, RecordingFact, UnitResult, result_path, save, sound_path
 from pipelines.packing import compact as compacting
 from pipelines.packing import export, publish
@@ -138,7 +138,7 @@ def test_two_who_compare_the_same_corpora_at_once_hide_no_sound_altogether(tmp_p
     for root in (one, two):
         made = [segment(n, samples=32_000, seconds=2.0, corpus=root.name) for n in range(3)]
         corpus_of(root, made, manifest=manifest_of(name=root.name))
-    sets = [heard_at(root, say=lambda line: None) for root in (one, two)]
+    sets = [clips_at(root, say=lambda line: None) for root in (one, two)]
     first, second = copies(sets), copies(sets[::-1])
     assert (len(first), len(second)) == (3, 3)
     assert write_tombstones(first, sets, [], who="me") == 1

@@ -9,8 +9,8 @@ import soxr
 
 from infra.cli import main
 from models.frozen.espeak import Espeak, Utterance
+from pipelines.copies.clip_sets import clips_at
 from pipelines.copies.dedup import copies, write_tombstones
-from pipelines.hearing.heard import heard_at
 from pipelines.policy.tombstones import FILE, read_tombstones
 from pipelines.policy.withheld import withholding
 from pipelines.row import Segment, Wave
@@ -45,7 +45,7 @@ def test_copies_go_and_the_corpus_that_is_named_first_keeps_its_own(tmp_path: Pa
     noisy = speech[1] + np.random.default_rng(0).normal(0, 0.003, len(speech[1])).astype(np.float32)
     one = corpus(tmp_path / "one", speech[:2], first=0)
     two = corpus(tmp_path / "two", [speech[0], noisy[2000:], speech[2]], first=10)
-    sets = [heard_at(root, say=quiet) for root in (one, two)]
+    sets = [clips_at(root, say=quiet) for root in (one, two)]
     found = copies(sets)
     assert [(copy.of_set, copy.kept_set, copy.exact, copy.reason) for copy in found] == [
         (1, 0, True, "near_duplicate"), (1, 0, False, "near_duplicate"),
@@ -61,14 +61,14 @@ def test_inside_of_a_corpus_the_copy_with_more_band_stays(tmp_path: Path, speech
         for n, (wave_S, band) in enumerate([(dull, 4000.0), (speech[0], 7500.0), (speech[2], 7500.0)])
     ]
     waves = {item.key: wave_S for item, wave_S in zip(made, [dull, speech[0], speech[2]], strict=True)}
-    (copy,) = copies([heard_at(corpus_of(tmp_path / "toy", made, waves=waves), say=quiet)])
+    (copy,) = copies([clips_at(corpus_of(tmp_path / "toy", made, waves=waves), say=quiet)])
     assert (copy.clip.name, copy.kept.name) == (made[0].key, made[1].key)
 
 
 def test_many_copies_of_one_sound_leave_one(tmp_path: Path, speech: list[Wave]) -> None:
     rng = np.random.default_rng(1)
     alike = [speech[0] + rng.normal(0, 0.002, len(speech[0])).astype(np.float32) for _ in range(45)]
-    found = copies([heard_at(corpus(tmp_path / "toy", alike, first=0), say=quiet)])
+    found = copies([clips_at(corpus(tmp_path / "toy", alike, first=0), say=quiet)])
     assert len(found) == 44
 
 
@@ -80,14 +80,14 @@ def test_nothing_of_an_evaluation_set_stays(tmp_path: Path, speech: list[Wave]) 
     (folder / "broken.wav").write_bytes(b"no")
     root = corpus(tmp_path / "toy", speech[:2], first=0)
     lines: list[str] = []
-    evaluation = [heard_at(folder, say=lines.append)]
+    evaluation = [clips_at(folder, say=lines.append)]
     assert any("broken.wav: left out" in line for line in lines)
-    sets = [heard_at(root, say=quiet)]
+    sets = [clips_at(root, say=quiet)]
     (copy,) = copies(sets, evaluation)
     assert (copy.reason, copy.kept_set, copy.kept.name) == ("evaluation_overlap", -1, "prompt.wav")
     assert write_tombstones([copy], sets, evaluation, who="me") == 1
     assert [row["key"] for row in open_corpus(root).rows] == [sets[0].clips[0].name] or len(open_corpus(root)) == 1
-    assert copies([heard_at(root, say=quiet)], evaluation) == []
+    assert copies([clips_at(root, say=quiet)], evaluation) == []
     (stone,) = read_tombstones(root / FILE)
     assert (stone.reason, stone.corpus, stone.values) == ("evaluation_overlap", "toy", (copy.clip.name,))
 
@@ -99,7 +99,7 @@ def test_copy_is_hidden_in_its_corpus_alone(tmp_path: Path, speech: list[Wave]) 
     for name in ("one", "two"):
         roots.append(corpus(tmp_path / name / "0123" / "out", speech[:2], first=0))
         write_json(roots[-1].parent / "state.json", {})
-    sets = [heard_at(root, say=quiet) for root in roots]
+    sets = [clips_at(root, say=quiet) for root in roots]
     found = copies(sets)
     assert [copy.of_set for copy in found] == [1, 1]
     assert withholding(corpus="another", store=tmp_path)({"key": found[0].clip.name, "license": "x"}) is None

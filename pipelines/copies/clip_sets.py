@@ -15,8 +15,8 @@ COLUMNS = ("key", "seconds", "recording", "bandwidth_hz", "rate_hz", "pcm_sha256
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One clip."""
+class ComparedClip:
+    """What of a clip is compared."""
 
     name: str
     """Its key; of a sound file, the name."""
@@ -29,8 +29,8 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Set:
-    """Clips that belong together."""
+class ClipSet:
+    """The clips of a corpus, of a selection, or of a folder of sound files."""
 
     name: str
     """`name@digest` of a corpus, or the folder."""
@@ -38,7 +38,7 @@ class Set:
     """Where the corpus lies, also of a selection; or the folder."""
     corpus: str | None
     """Name of the corpus; None for a folder of sound files."""
-    clips: tuple[Heard, ...]
+    clips: tuple[ComparedClip, ...]
 
     @property
     def hours(self) -> float:
@@ -46,7 +46,7 @@ class Set:
         return sum(clip.seconds for clip in self.clips) / 3600
 
 
-def heard_at(place: Path, *, say: Callable[[str], None]) -> Set:
+def clips_at(place: Path, *, say: Callable[[str], None]) -> ClipSet:
     """The clips of a corpus or selection (as readers see it), or of a folder of sound files.
 
     Raises: CorpusError, Refused
@@ -56,7 +56,7 @@ def heard_at(place: Path, *, say: Callable[[str], None]) -> Set:
     return of_folder(place, say=say)
 
 
-def of_corpus(root: Path, *, say: Callable[[str], None]) -> Set:
+def of_corpus(root: Path, *, say: Callable[[str], None]) -> ClipSet:
     """From the index, where the transform `fingerprint` has run; otherwise from the sound of each sample."""
     corpus = open_corpus(root)
     rows = corpus.rows.columns(*COLUMNS).to_pylist()
@@ -67,7 +67,7 @@ def of_corpus(root: Path, *, say: Callable[[str], None]) -> Set:
     for number in without:
         rows[number] |= printed(corpus, number, listen)
     clips = tuple(
-        Heard(
+        ComparedClip(
             name=row["key"],
             recording=row["recording"],
             seconds=row["seconds"],
@@ -78,7 +78,7 @@ def of_corpus(root: Path, *, say: Callable[[str], None]) -> Set:
         for row in rows
     )
     place, _ = corpus_and_selection(root, None)
-    return Set(f"{corpus.name}@{corpus.digest}", place, corpus.name, clips)
+    return ClipSet(f"{corpus.name}@{corpus.digest}", place, corpus.name, clips)
 
 
 def printed(corpus: Corpus, number: int, listen: Transform) -> dict[str, str | None]:
@@ -88,7 +88,7 @@ def printed(corpus: Corpus, number: int, listen: Transform) -> dict[str, str | N
     return {"pcm_sha256": clip.segment.pcm_sha256, "audio_print": clip.segment.audio_print}
 
 
-def of_folder(root: Path, *, say: Callable[[str], None]) -> Set:
+def of_folder(root: Path, *, say: Callable[[str], None]) -> ClipSet:
     """Whole sound files, as `probe` decodes them; those that it cannot are told, and left out.
 
     Raises: Refused where there is no sound file.
@@ -111,5 +111,7 @@ def of_folder(root: Path, *, say: Callable[[str], None]) -> Set:
         )  # fmt: skip
         told = listen.one(Clip(segment, decoded.wave_S)).segment
         words = read(told.audio_print or "")
-        clips.append(Heard(recording.name, recording.name, told.seconds, (0.0, 0.0), told.pcm_sha256 or "", words))
-    return Set(str(root), root, None, tuple(clips))
+        clips.append(
+            ComparedClip(recording.name, recording.name, told.seconds, (0.0, 0.0), told.pcm_sha256 or "", words)
+        )
+    return ClipSet(str(root), root, None, tuple(clips))
