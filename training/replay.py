@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
+from infra.storage import write_atomic
 from infra.workflow.fingerprint import code_of, edited
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot
@@ -23,12 +24,15 @@ from training.steplog import LOSSES, read_log
 from training.transfer import Whole, shapes_of, whole_of
 from training.world import World, world_of_process_group
 
+REFUSED = "refused"
+"""A worker's reason to end, for the person."""
+
 
 def replay(stage: Path, *, first: int, last: int, say: Callable[[str], None]) -> str | None:
     """Replay updates `first` to `last` (counted from 1) of the stage in a folder of the store, with as many workers and
     the engine that it had, here. None where all is equal, bit for bit, or else the first number or tensor that differs.
 
-    Raises: Refused where the stage did not get so far.
+    Raises: Refused where the stage did not get so far, or is at work and removes the checkpoint that it begins from.
     """
     work = stage / "work" if (stage / "work").is_dir() else stage
     if not (work / ERRAND).is_file():
@@ -41,7 +45,12 @@ def replay(stage: Path, *, first: int, last: int, say: Callable[[str], None]) ->
         return replayed(World(), work, first=first, last=last, say=say)
     with tempfile.TemporaryDirectory(prefix="replay-") as place:
         words = (manifest.workers, manifest.device, place, str(work), first, last)
-        spawn(one_rank, words, nprocs=manifest.workers)  # type: ignore[no-untyped-call]
+        try:
+            spawn(one_rank, words, nprocs=manifest.workers)  # type: ignore[no-untyped-call]
+        except ProcessRaisedException:
+            if not (Path(place) / REFUSED).exists():
+                raise
+            raise Refused((Path(place) / REFUSED).read_text()) from None
         found = json.loads((Path(place) / "found.json").read_text())
     for line in found["said"]:
         say(line)
@@ -62,19 +71,22 @@ def one_rank(rank: int, size: int, device: str, place: str, work: str, first: in
     backend = "nccl" if device == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, init_method=f"file://{place}/store", rank=rank, world_size=size)
     said: list[str] = []
-    found = replayed(world_of_process_group(), Path(work), first=first, last=last, say=said.append)
+    try:
+        found = replayed(world_of_process_group(), Path(work), first=first, last=last, say=said.append)
+    except Refused as error:
+        write_atomic(Path(place) / REFUSED, str(error))
+        raise
     if rank == 0:
         (Path(place) / "found.json").write_text(json.dumps({"difference": found, "said": said}))
     torch.distributed.destroy_process_group()
 
 
 def replayed(world: World, work: Path, *, first: int, last: int, say: Callable[[str], None]) -> str | None:
-    """What `replay` does, in one of the workers. Nothing is written into the stage."""
-    whole = {
-        found.step: found
-        for root in checkpoints.folders(work / "checkpoints")
-        if isinstance(found := checkpoints.opened(root), Checkpoint)
-    }
+    """What `replay` does, in one of the workers. Nothing is written into the stage.
+
+    Raises: Refused where the checkpoint that it begins from is removed before it is loaded.
+    """
+    whole = world.first(whole_in(work / "checkpoints") if world.rank == 0 else {})
     start = max((step for step in whole if step < first), default=0)
     written = {line["step"]: line for line in read_log(work / LOSSES) if "losses" in line}
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
@@ -82,24 +94,42 @@ def replayed(world: World, work: Path, *, first: int, last: int, say: Callable[[
         errand = Errand.of(work)
         worker = Worker(replace(errand, work=scratch, out=scratch, journal=None), world, say)
         if start:
-            worker.take(whole[start])
+            try:
+                worker.take(whole[start])
+            except FileNotFoundError:
+                raise Refused(
+                    f"{work}: the checkpoint of step {start} was removed meanwhile: the stage is at work and keeps the "
+                    f"newest {errand.manifest.keep_checkpoints}; ask for later steps, or wait for its end"
+                ) from None
         shared = world.first(scratch)
         checked = tensors = 0
+        gone: list[int] = []
         for step, micros, _, _ in worker.batches(start):
             report = worker.step(step, micros)
             own, count = first_difference(report, written[step + 1])
             difference: str | None = world.first(own)
             checked += count
             if difference is None and step + 1 in whole:
-                own, count = against(worker, whole[step + 1], scratch=Path(shared) / "state")
+                try:
+                    own, count = against(worker, whole[step + 1], scratch=Path(shared) / "state")
+                except FileNotFoundError:
+                    own, count = None, 0
+                    gone.append(step + 1)
                 difference = world.first(own)
                 tensors += count
             if difference is not None or step + 1 == last:
                 break
         world.wait()
     of = f"{checked} losses, norms and rates and {tensors} tensors of checkpoints"
+    of += f" (of steps {' and '.join(map(str, gone))} none: removed meanwhile)" if gone else ""
     say(f"replayed from {f'the checkpoint of step {start}' if start else 'the start'}: held against {of}")
     return difference
+
+
+def whole_in(folder: Path) -> dict[int, Checkpoint]:
+    """Step -> its checkpoint, of those that are whole now. A stage at work removes old ones as it goes."""
+    found = (checkpoints.opened(root) for root in checkpoints.folders(folder))
+    return {one.step: one for one in found if isinstance(one, Checkpoint)}
 
 
 def first_difference(report: Any, line: Mapping[str, Any]) -> tuple[str | None, int]:

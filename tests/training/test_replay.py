@@ -112,3 +112,39 @@ def test_two_workers_replay_what_two_workers_did(ranks: Ranks, runs: Any, tmp_pa
         assert found["difference"] is None
     for found, tensors in zip(one, (2 * (3 * 9 + 2), 2 * (3 * 7 + 1)), strict=True):
         assert f"and {tensors} tensors of checkpoints" in found["said"][-1]
+
+
+class Late(Worker):
+    """A worker of a replay that begins while the stage goes on, and removes the checkpoints of `gone`."""
+
+    gone: tuple[int, ...] = (8,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for folder in Path(str(self.errand.folders["stage"])).glob("work/checkpoints/step-*"):
+            if int(folder.name[-8:]) in self.gone:
+                shutil.rmtree(folder)
+
+
+def begun_late(stage: Path, monkeypatch: pytest.MonkeyPatch, *, gone: tuple[int, ...]) -> None:
+    told = json.loads((stage / "work" / ERRAND).read_text())
+    told["folders"]["stage"] = str(stage)
+    (stage / "work" / ERRAND).write_text(json.dumps(told))
+    monkeypatch.setattr("training.replay.Worker", type("Gone", (Late,), {"gone": gone}))
+
+
+def test_a_checkpoint_that_the_stage_removes_meanwhile_is_a_sentence(
+    stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun_late(stage, monkeypatch, gone=(8,))
+    with pytest.raises(Refused, match="the checkpoint of step 8 was removed meanwhile: the stage is at work and keeps"):
+        replay(stage, first=9, last=10, say=print)
+
+
+def test_a_checkpoint_that_is_removed_before_it_was_looked_at_is_left_out(
+    stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun_late(stage, monkeypatch, gone=(8, 10))
+    said: list[str] = []
+    assert replay(stage, first=7, last=10, say=said.append) is None
+    assert said[-1].endswith("0 tensors of checkpoints (of steps 8 and 10 none: removed meanwhile)")
