@@ -71,6 +71,12 @@ class DiTConfig(Block):
         if not self.modulation:
             raise ValueError("DiT.modulation must be true: flow time and speaker reach the head through it alone")
 
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """Read the table; a null `rotary_theta` is not the default of a missing one, but the official layer's own."""
+        null = "rotary_theta" in table and table["rotary_theta"] is None
+        return super().from_dict({**table, "rotary_theta": 50000.0} if null else table)
+
     @property
     def head_dim(self) -> int:
         """Width of an attention head."""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from models.backbone.config import ModelConfig
 
 CONFIG, LLM_CONFIG = "config.json", "llm_config.json"
-MAY_BE_ZERO = ("num_encoder_lookahead", "num_decoder_lookahead", "warmup_ta")
+CHECKED_ELSEWHERE = ("initial_lookahead", "ta_per_tta", "warmup_ta")
+"""Counts that only one of the two cadences reads: models.backbone.config.StreamingConfig looks at them."""
+MAY_BE_ZERO = ("num_encoder_lookahead", "num_decoder_lookahead", *CHECKED_ELSEWHERE)
 MUST_BE_POSITIVE = ("rotary_theta",)
 
 
@@ -52,9 +54,9 @@ def problems(block: Any, kind: type, name: str) -> Iterator[str]:
         path = f"{name}.{key}" if name else key
         if not holds(hint, value):
             yield f"{path} is {value!r}, which is not of its type"
-        elif (isinstance(value, int | list) and key not in MAY_BE_ZERO and least(value) < 1) or (
+        elif (hint is not float and isinstance(value, int | list) and key not in MAY_BE_ZERO and least(value) < 1) or (
             key in MUST_BE_POSITIVE and value <= 0
-        ):
+        ):  # a number with a fraction may be written without one: 0 for 0.0
             yield f"{path} is {value!r}, but must be positive"
 
 

@@ -41,6 +41,12 @@ def test_missing_keys_take_the_official_defaults() -> None:
     assert not config.mean_velocity
 
 
+def test_a_rotary_base_of_null_is_what_the_official_layer_takes_then() -> None:
+    given = {**CONFIG, "DiT": {**CONFIG["DiT"], "rotary_theta": None}}
+    assert ModelConfig.from_dicts(given, LLM).dit.rotary_theta == 50000.0
+    assert ModelConfig.from_dicts(CONFIG, LLM).dit.rotary_theta == 10000.0
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

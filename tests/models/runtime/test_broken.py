@@ -85,6 +85,25 @@ def test_wrong_value_in_config_json_is_named(broken: Path, name: str) -> None:
         LatentEncoder(broken)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fm_sigma", 0),
+        ("cfg_droprate", 0),
+        ("xvec_drop_rate", 0),
+        ("xvec_max_audio_seconds", 0),
+        ("xvec_max_audio_seconds", -1),
+        ("DiT.dropout", 0),
+        ("sampling", {"solver": "flow_matching", "num_steps": 1, "guidance_scale": 0}),
+        ("streaming", {"interleave_mode": "one_to_one", "initial_lookahead": 0, "ta_per_tta": 0, "warmup_ta": 0}),
+    ],
+)
+def test_zero_that_the_official_package_takes_is_taken(broken: Path, key: str, value: Any) -> None:
+    """JSON has one kind of number, and some writers leave out a fraction that is zero."""
+    change(broken, "config.json", key, value)
+    assert generate(load_bundle(broken), "hello", max_patches=1).patches == 1
+
+
 @pytest.mark.parametrize("name", LLM_CONFIGS)
 def test_wrong_value_in_llm_config_json_is_a_sentence(broken: Path, name: str) -> None:
     key, value, words = LLM_CONFIGS[name]
