@@ -209,6 +209,8 @@ class Shipper:
             case "start":
                 if record["attempt"] > 1:
                     self.client.update_run(run, status="RUNNING")
+                    if "stipple.ended" in self.client.get_run(run).data.tags:  # of the attempt before
+                        self.client.delete_tag(run, "stipple.ended")
             case "end":
                 self.client.set_terminated(run, record["status"], end_time=record["ms"])
                 if record.get("reason"):

@@ -18,12 +18,14 @@ from infra.log import clock
 from infra.mistakes import last_line, sentence_of
 from infra.provenance import code_state
 from infra.storage import ROOT, empty_folder, require_free, write_atomic
-from infra.workflow.fingerprint import code_of, edited, flat, told_files
+from infra.workflow.fingerprint import code_of, edited, flat, name_apart, told, told_files
 from infra.workflow.node import Job, Made, Outcome, Refused
 from infra.workflow.plan import NodePlan
 from infra.workflow.store import Slot
 
 LEAST_FREE_MB = 300
+TOLD = 20
+"""Differences that a run's description tells."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def open_run(planned: NodePlan, around: Around, number: int) -> JournalRun:
         workflow=around.workflow,
         fingerprint=planned.fingerprint,
         parts=dict(planned.parts),
+        differs=slot.state().get("differs") or differs(planned),
         run=run_id,
         attempt=number,
         status="running",
@@ -112,10 +115,19 @@ def open_run(planned: NodePlan, around: Around, number: int) -> JournalRun:
         pid=os.getpid(),
         host=os.uname().nodename,
     )
-    known = About(run_id, node.name, around.experiment, node.kind, around.parent)
+    known = About(run_id, name_apart(node.name, planned.changes), around.experiment, node.kind, around.parent)
     run = JournalRun(slot.journal, known)
     run.start(attempt=number)
     return run
+
+
+def differs(planned: NodePlan) -> str:
+    """In what this run differs from the nearest before it, for its description."""
+    if not planned.changes:
+        return ""
+    more = f"; and {len(planned.changes) - TOLD} more" if len(planned.changes) > TOLD else ""
+    facts = "; ".join(told(*change) for change in planned.changes[:TOLD])
+    return f"Differs from {planned.since[:8]} (`stipple lineage show {planned.since[:8]}`): {facts}{more}"
 
 
 def tell_input(run: JournalRun, planned: NodePlan, inputs: Mapping[str, Made], around: Around, number: int) -> None:
@@ -133,7 +145,7 @@ def tell_input(run: JournalRun, planned: NodePlan, inputs: Mapping[str, Made], a
             "store": str(slot.folder),
             "parents": ",".join(made.run for made in inputs.values() if made.run),
             "licenses": ", ".join(licenses_of(inputs.values())),
-            "mlflow.note.content": header_of(node.path),
+            "mlflow.note.content": "\n\n".join(filter(None, (header_of(node.path), slot.state().get("differs")))),
             **code_state(ROOT),
         }
     )

@@ -26,8 +26,11 @@ DECIDES_NOTHING = frozenset({"cli.py", "verbs"})
 """Files and folders that no artifact depends on (commands), left out where a whole folder is named."""
 
 NOT_MADE = "(not made yet)"
+QUOTE = '"'
 
 Parts = Mapping[str, str]
+Change = tuple[str, str, str]
+"""A fact, what it was, what it is."""
 
 
 def parts_of(node: Node, inputs: Mapping[str, str]) -> Parts:
@@ -108,7 +111,7 @@ def minor(library: str) -> str:
         return "absent"
 
 
-def differences(old: Parts, new: Parts) -> list[tuple[str, str, str]]:
+def differences(old: Parts, new: Parts) -> list[Change]:
     """Facts that differ, as (fact, old, new): those of the manifest first, then inputs, code and versions."""
     order = list(new) + [fact for fact in old if fact not in new]
     return [
@@ -116,7 +119,7 @@ def differences(old: Parts, new: Parts) -> list[tuple[str, str, str]]:
     ]
 
 
-def nearest(new: Parts, earlier: Iterable[tuple[str, Parts]]) -> tuple[str, list[tuple[str, str, str]]] | None:
+def nearest(new: Parts, earlier: Iterable[tuple[str, Parts]]) -> tuple[str, list[Change]] | None:
     """The earlier (fingerprint, facts) that differs least, newest first among equals, with its differences."""
     found = [(hexes, differences(parts, new)) for hexes, parts in earlier]
     return min(found, key=lambda pair: len(pair[1])) if found else None
@@ -132,3 +135,16 @@ def told(fact: str, old: str, new: str) -> str:
     if kind == "versions":
         return f"{rest} changed: {old} -> {new}"
     return f"{rest or fact}: {old} -> {new}"
+
+
+def name_apart(name: str, changes: Sequence[Change], *, most: int = 3) -> str:
+    """A name for one of many runs of a node: with what it has other than the nearest before it, in few words."""
+    words: dict[str, None] = {}
+    for fact, _, new in changes:
+        kind, _, rest = fact.partition(".")
+        if kind == "identity" and new != "(none)":
+            words[f"{rest.rpartition('.')[2]}={new.strip(QUOTE)[:20]}"] = None
+        elif kind != "identity":
+            words[f"new {rest if kind in ('inputs', 'versions') else kind}"] = None
+    more = len(words) - most
+    return " ".join([name, *list(words)[:most], *([f"+{more}"] if more > 0 else [])])

@@ -1,14 +1,17 @@
 """What will be done and why, node by node, from what the store holds; nothing is started to find out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.log import ago
-from infra.workflow.fingerprint import NOT_MADE, Parts, fingerprint_of, nearest, parts_of, told
+from infra.workflow.fingerprint import NOT_MADE, Change, Parts, fingerprint_of, nearest, parts_of, told
 from infra.workflow.graph import Node
 from infra.workflow.node import Made
 from infra.workflow.store import Slot, Store
+
+SHOWN = 3
+"""Differences told in a line."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class NodePlan:
     parts: Parts = field(default_factory=dict)
     slot: Slot | None = None
     made: Made | None = None
+    since: str = ""
+    """The nearest fingerprint that was made or begun here before; empty where there is none."""
+    changes: Sequence[Change] = ()
+    """In what it differs from that one."""
 
     @property
     def fingerprint(self) -> str:
@@ -48,19 +55,21 @@ def node_plan(node: Node, made: Mapping[str, Made], store: Store, *, forced: boo
         if state.get("status") == "running" and not slot.left_running():
             how = "is at work in another process"
         return NodePlan(node, "resume", f"attempt {state['attempt']} {how}; goes on from its work folder", parts, slot)
-    return NodePlan(node, "run", first_difference(parts, store, node.name), parts, slot)
+    reason, since, changes = first_differences(parts, store, node.name)
+    return NodePlan(node, "run", reason, parts, slot, since=since, changes=changes)
 
 
-def first_difference(parts: Parts, store: Store, name: str) -> str:
-    """Why a node that is not made is not made, in a line."""
+def first_differences(parts: Parts, store: Store, name: str) -> tuple[str, str, list[Change]]:
+    """Why a node that is not made is not made, in a line; the nearest fingerprint before it, and all that differs."""
     near = nearest(parts, store.earlier(name))
     if near is None:
-        return "never made here"
-    if not near[1]:
+        return "never made here", "", []
+    since, changes = near
+    if not changes:
         begun = store.slot(name, fingerprint_of(parts)).state()
-        return "another run has just begun it" if begun else "set aside, and not made again yet"
-    first, more = told(*near[1][0]), len(near[1]) - 1
-    return first + (f" (and {more} more)" if more else "")
+        return "another run has just begun it" if begun else "set aside, and not made again yet", since, []
+    more = len(changes) - SHOWN
+    return "; ".join(told(*change) for change in changes[:SHOWN]) + (f" (and {more} more)" if more > 0 else ""), *near
 
 
 def plan(nodes: Mapping[str, Node], store: Store, *, wanted: set[str], forced: set[str]) -> list[NodePlan]:

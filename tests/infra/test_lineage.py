@@ -102,6 +102,10 @@ def test_a_journal_becomes_a_run_with_its_edges(tmp_path: Path, empty_mlflow: Pa
     assert user.info.status == "FAILED"
     assert user.data.tags["stipple.ended"] == "a sentence"
     assert [edge.model_id for edge in user.inputs.model_inputs] == [model]
+    second.start(attempt=2)
+    second.end("FINISHED")
+    assert shipper(store, uri).ship_all() == 0
+    assert "stipple.ended" not in api.get_run(ids["s"]).data.tags
 
 
 @pytest.mark.usefixtures("quiet")

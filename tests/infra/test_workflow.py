@@ -15,7 +15,7 @@ from infra.manifest import ManifestError
 from infra.storage import owned
 from infra.workflow import plan
 from infra.workflow import run as workflow_run
-from infra.workflow.fingerprint import Parts, fingerprint_of
+from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import Refused
@@ -93,6 +93,29 @@ def test_code_edited_while_a_workflow_runs_makes_nothing_of_two_versions_unsaid(
     result, _, err = stipple_run()
     assert (result, "one    run: code changed: " in err) == (0, True)
     assert "edited" not in "".join(tree_lines(ancestors(store, find(store, "three"))))
+
+
+def test_runs_with_other_values_are_told_apart_by_name_and_description(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    _, _, err = stipple_run("--until", "two", "--set", "two.number=6", "--set", "two.steps=4")
+    assert "two    run: number: 5 -> 6; steps: 3 -> 4\n" in err
+    new = Store(toys / "store").slots("two")[0]
+    assert json.loads((new.journal / "run.json").read_text())["name"] == "two number=6 steps=4"
+    assert new.state()["differs"].endswith(": number: 5 -> 6; steps: 3 -> 4")
+    tags = [json.loads(line) for line in (new.journal / "driver.jsonl").read_text().splitlines()]
+    notes = [one["v"]["mlflow.note.content"] for one in tags if one["t"] == "tags" and "node" in one["v"]]
+    assert new.state()["differs"] in notes[0]
+
+
+def test_name_of_a_run_stays_short() -> None:
+    changes = [(f"identity.a.k{n}", "1", f'"{n}"') for n in range(4)] + [
+        ("code.x.py", "1", "2"),
+        ("inputs.data", "1", "2"),
+    ]
+    assert name_apart("two", changes[:1]) == "two k0=0"
+    assert name_apart("two", changes) == "two k0=0 k1=1 k2=2 +3"
+    assert name_apart("two", changes[4:]) == "two new code new data"
+    assert name_apart("two", []) == "two"
 
 
 def test_why_names_the_input_that_changed(toys: Path, stipple_run: Run) -> None:
@@ -195,15 +218,17 @@ def test_two_runs_at_once_make_each_node_once(toys: Path, start: Start) -> None:
 def test_a_node_that_another_run_begins_while_its_verdict_is_found_is_no_error(
     toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner = plan.first_difference
+    inner = plan.first_differences
 
-    def late(parts: Parts, store: Store, name: str) -> str:  # when all that there was had been looked at
+    def late(
+        parts: Parts, store: Store, name: str
+    ) -> tuple[str, str, list[Change]]:  # when all that there was had been looked at
         slot = store.slot(name, fingerprint_of(parts))
         slot.folder.mkdir(parents=True)
         slot.set_state(fingerprint=fingerprint_of(parts), parts=parts)
         return inner(parts, store, name)
 
-    monkeypatch.setattr(plan, "first_difference", late)
+    monkeypatch.setattr(plan, "first_differences", late)
     code, _, err = stipple_run("--until", "one")
     assert code == 0
     assert "one    run: another run has just begun it" in err
