@@ -14,6 +14,7 @@ from pipelines.funnel import Funnel
 from pipelines.judging import Row, Withheld, given_of, judged, row_of
 from pipelines.ledger import Fate, UnitResult, ledger_writer, results, sound_path
 from pipelines.manifest import CorpusManifest
+from pipelines.planned import Planned
 from pipelines.policy.erasing import erase
 from pipelines.policy.new_intervals import NewIntervals
 from pipelines.policy.redaction import Redactor
@@ -38,6 +39,9 @@ class Assembly:
     """Of the store, for all of its corpora."""
     withheld: Withheld
     seen: Seen
+    fingerprints: Mapping[str, str] = field(init=False)
+    """Transform -> fingerprint; and that of the whole chain."""
+    fingerprint: str = field(init=False)
     funnel: Funnel = field(init=False)
     redactor: Redactor = field(init=False)
     new_intervals: NewIntervals = field(init=False)
@@ -50,6 +54,7 @@ class Assembly:
     units_down: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.fingerprints, self.fingerprint = self.chain.fingerprints, self.chain.fingerprint
         self.funnel = Funnel([*self.chain.specs, "select"])
         self.redactor = Redactor(self.tombstones, self.manifest.name)
         self.new_intervals = NewIntervals(self.tombstones, self.manifest.name)
@@ -66,7 +71,7 @@ class Assembly:
         written, rows = [], []
         for fate, row in judgements:
             row |= given[row["recording"]] if row["key"] is None else {}
-            row["fingerprint"] = self.chain.fingerprints.get(row["transform"], self.chain.fingerprint)
+            row["fingerprint"] = self.fingerprints.get(row["transform"], self.fingerprint)
             redacted = self.redactor.redacted(row, gone=gone)
             written.append(redacted)
             rows.append({**redacted, "recording": row["recording"]})
@@ -93,7 +98,7 @@ class Assembly:
             self.units_down.add(unit)
 
 
-def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembly:
+def assemble(job: Job, units: Planned, *, chain: Chain) -> Assembly:
     """Judge every fate, write the ledger, and sum up; a unit at a time, in the order of recordings.
 
     Of what was taken down, the ledger does not tell what it was, nobody can ask for its sound, and the work folder
@@ -116,14 +121,12 @@ def assemble(job: Job, units: Sequence[Unit], *, chain: Chain) -> Assembly:
     return made
 
 
-def with_results(work: Path, units: Sequence[Unit], *, chain: str) -> Iterable[tuple[Unit, UnitResult]]:
+def with_results(work: Path, units: Planned, *, chain: str) -> Iterable[tuple[Unit, UnitResult]]:
     """Each unit with what this chain made of it, read one at a time."""
-    return zip(units, results(work, (unit.id for unit in units), chain=chain), strict=True)
+    return zip(units, results(work, units.names(), chain=chain), strict=True)
 
 
-def transcribed_first(
-    work: Path, units: Sequence[Unit], manifest: CorpusManifest, *, chain: str, withheld: Withheld
-) -> Seen:
+def transcribed_first(work: Path, units: Planned, manifest: CorpusManifest, *, chain: str, withheld: Withheld) -> Seen:
     """What is known of copies before any is judged: where a recording came with a transcript and without, the copy
     with one is to be kept."""
 
@@ -133,7 +136,7 @@ def transcribed_first(
             found = (fate for fate in result.fates if fate.status == "ready")
             yield from (row_of(fate, corpus=manifest.name, rights=rights) for fate in found)
 
-    both = {recording.text is not None for unit in units for recording in unit.recordings} == {False, True}
+    both = 0 < units.with_text < units.recordings
     return Seen(told_elsewhere(ready, manifest, withheld=withheld)) if both else Seen()
 
 

@@ -23,6 +23,7 @@ from pipelines.funnel import failed_share, top_reasons
 from pipelines.ledger import PACKED, final_units, share
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.packing.writer import Packable, finish, plan, write_shard
+from pipelines.planned import PLAN, Planned, planned
 from pipelines.policy.tombstones import store_of
 from pipelines.progress import Progress
 from pipelines.recipe import TransformSpec
@@ -31,7 +32,7 @@ from pipelines.reuse import earlier_results, note_chain, reasons_to_run, unseen
 from pipelines.row import Recording
 from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
-from pipelines.units import Unit, plan_units, prepared
+from pipelines.units import TwoOfOneName, prepared
 from pipelines.workers import ray_statuses
 
 MANIFEST = CorpusManifest
@@ -53,7 +54,7 @@ def run(job: Job) -> Outcome:
     assert isinstance(job.manifest, CorpusManifest)
     manifest = job.manifest
     chain = made_chain(manifest)
-    units = units_of(manifest, job.inputs["recordings"])
+    units = units_of(manifest, job.inputs["recordings"], work=job.work)
     annotate(job, manifest, chain, units)
     made = assemble(job, units, chain=chain)
     facts = made.facts()
@@ -64,8 +65,8 @@ def run(job: Job) -> Outcome:
     digest = pack(job, manifest, made.items, facts=facts)
     store = store_of(job.out)
     if store is not None:
-        ids = [unit.id for unit in units]
-        for line in hold_against(job.out, manifest, store=store, chain=chain.fingerprint, units=ids, facts=facts):
+        known: dict[str, Any] = {"store": store, "chain": chain.fingerprint, "units": units.names()}
+        for line in hold_against(job.out, manifest, facts=facts, **known):
             job.say(line)
     show(job, made)
     return Outcome(digest=digest, summary=summary_of(read_card(job.out), facts))
@@ -93,23 +94,23 @@ def made_chain(manifest: CorpusManifest) -> Chain:
         raise Refused(str(error)) from None
 
 
-def units_of(manifest: CorpusManifest, made: Made) -> list[Unit]:
-    """The work, cut.
+def units_of(manifest: CorpusManifest, made: Made, *, work: Path) -> Planned:
+    """The work, cut, in a file of the folder `work`.
 
     Raises: Refused
     """
     read = resolve("pipelines.readers", manifest.reader.name).recordings
     found: Iterable[Recording] = read(manifest.reader.settings, made.out)
-    recordings = prepared(found, manifest=manifest)
-    if not recordings:
-        raise Refused(f"{made.out}: the catalog has no recordings")
     try:
-        return plan_units(recordings, limits=manifest.units)
-    except ValueError as error:
+        units = planned(prepared(found, manifest=manifest), limits=manifest.units, path=work / PLAN)
+    except TwoOfOneName as error:
         raise Refused(f"{made.out}: {error}") from None
+    if not len(units):
+        raise Refused(f"{made.out}: the catalog has no recordings")
+    return units
 
 
-def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[Unit]) -> None:
+def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Planned) -> None:
     """Run the units that are not final. Ray starts only if there are any.
 
     Raises: Refused
@@ -117,27 +118,28 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Sequence[U
     clear_parts(job.work / "units")
     works = others(job.work)
     done = final_units(job.work, chain=chain.fingerprint)
-    wanted = [unit.id for unit in units if unit.id not in done]
+    wanted = (name for name in units.names() if name not in done)
     earlier = earlier_results(chain.specs, wanted, [job.work, *works])
     same = [unit for unit, path in earlier.items() if path.name == f"{unit}.{chain.fingerprint}.jsonl"]
     adopted = [unit for unit in same if adopt(earlier.pop(unit), job.work)]
     if adopted:
         job.say(f"{len(adopted)} units taken over from an earlier build: the same files, the same chain")
     note_chain(job.work, chain.specs)
-    todo = [unit for unit in units if unit.id not in done.union(adopted)]
-    total = sum(len(unit.recordings) for unit in units)
+    done |= set(adopted)
+    todo = [number for number, name in enumerate(units.names()) if name not in done]
+    total = units.recordings
     if not todo:
         job.say(f"{total} recordings in {len(units)} units: all annotated before")
         return
-    left = sum(len(unit.recordings) for unit in todo)
+    left = int(units.counts[todo].sum())
     before = f", {total - left} annotated before" if total > left else ""
     job.say(f"{left} recordings in {len(todo)} units to annotate{before}")
-    for line in told_of_reuse(chain.specs, todo, earlier, works):
+    for line in told_of_reuse(chain.specs, len(todo), earlier, works):
         job.say(line)
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
-    progress = Progress(job.say, todo)
-    for status in ray_statuses(manifest, todo, job.work, earlier):
+    progress = Progress(job.say, {units.ids[number].decode(): int(units.sizes[number]) for number in todo})
+    for status in ray_statuses(manifest, units, todo, work=job.work, earlier=earlier):
         if "stop" in status:
             raise Refused(status["stop"])
         progress.add(status)
@@ -163,22 +165,19 @@ def adopt(result: Path, work: Path) -> bool:
 
 
 def told_of_reuse(
-    specs: Mapping[str, TransformSpec], todo: Sequence[Unit], earlier: Mapping[str, Path], works: Sequence[Path]
+    specs: Mapping[str, TransformSpec], todo: int, earlier: Mapping[str, Path], works: Sequence[Path]
 ) -> list[str]:
-    """What is taken over from an earlier chain, and why the rest has to run, for people; nothing where all is new."""
-    known = sum(unit.id in earlier for unit in todo)
-    missing = unseen(len(todo) - known, of=len(todo), works=works)
+    """What is taken over from an earlier chain, and why the rest of `todo` units has to run, for people; nothing where
+    all is new."""
+    known = len(earlier)
+    missing = unseen(todo - known, of=todo, works=works)
     why = {
         name: reason
         for name, reason in reasons_to_run(specs, works, known=known).items()
         if reason not in ("", "new") or known
     }
     kept = [name for name, reason in why.items() if not reason]
-    lines = (
-        [f"{known} of {len(todo)} units were annotated by another chain; taken over: {', '.join(kept)}"]
-        if known
-        else []
-    )
+    lines = [f"{known} of {todo} units were annotated by another chain; taken over: {', '.join(kept)}"] if known else []
     lines += [missing] if missing else []
     return [*lines, *(f"  run {name}: {reason}" for name, reason in why.items() if reason)]
 

@@ -1,6 +1,7 @@
 """What became of every unit: one sealed file each, written whole by the worker that did it; resume reads their names.
 
 In the work folder:
+    plan.jsonl                      the units of the attempt at work, a line each (pipelines.planned)
     chains/<chain>.json             what the transforms of a chain were (pipelines.recipe), to tell what changes
     units/<unit>.<chain>.jsonl      the unit's fates, segments and costs (`UnitResult`), for one chain of transforms
     units/<unit>.<chain>.flac       the sound of its segments, one FLAC after another

@@ -1,6 +1,7 @@
 """Where what a person names lies: a corpus by its folder or its name in the store, recordings by folder or catalog."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def node_name(manifest: "CorpusManifest") -> str:
     return manifest.name.replace("-", "_")
 
 
-def recordings_at(place: Path, manifest: "CorpusManifest") -> "list[Recording]":
+def recordings_at(place: Path, manifest: "CorpusManifest") -> "Iterable[Recording]":
     """The recordings of a folder or catalog, by the manifest's reader where that is not the catalog's.
 
     Raises: Refused
@@ -56,12 +57,14 @@ def recordings_at(place: Path, manifest: "CorpusManifest") -> "list[Recording]":
     from pipelines.recordings import RecordingsManifest, told
 
     if manifest.reader.name != "jsonl":
-        return list(resolve("pipelines.readers", manifest.reader.name).recordings(manifest.reader.settings, place))
+        read = resolve("pipelines.readers", manifest.reader.name).recordings
+        found: Iterable[Recording] = read(manifest.reader.settings, place)
+        return found
     if is_bare_folder(place):
         catalog = load(RecordingsManifest, CATALOG, folder_override(place))
-        return [told(recording, catalog) for recording in folder.recordings(folder.Config(), place)]
+        return (told(recording, catalog) for recording in folder.recordings(folder.Config(), place))
     at = place / "out" if (place / "out" / "recordings.jsonl").is_file() else place
-    return list(jsonl.recordings(jsonl.Config(), at))
+    return jsonl.recordings(jsonl.Config(), at)
 
 
 def is_bare_folder(place: Path) -> bool:

@@ -1,12 +1,11 @@
 """What a person sees while units are worked on: audio hours done, and when the rest will be."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra.log import clock
 from pipelines.funnel import duration
-from pipelines.units import Unit
 
 
 class Progress:
@@ -16,9 +15,10 @@ class Progress:
     ENOUGH = 0.02
     """Share that must be done before what is left can be told from it."""
 
-    def __init__(self, say: Callable[[str], None], units: Sequence[Unit]) -> None:
+    def __init__(self, say: Callable[[str], None], units: Mapping[str, int]) -> None:
+        """`units`: id -> bytes of its files."""
         self.say = say
-        self.bytes = {unit.id: unit.bytes for unit in units}
+        self.bytes = units
         self.total = sum(self.bytes.values()) or 1
         self.began = self.told = time.monotonic()
         self.seconds = 0.0

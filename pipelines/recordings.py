@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from pipelines.reading.admit import admitted
 from pipelines.reading.columns import is_evaluation
 from pipelines.reading.containers import Unreadable, file_of
 from pipelines.reading.layouts import walked
-from pipelines.row import Recording
+from pipelines.row import Recording, facts_of
 from pipelines.synthetic.synthesize import EXPECT, VOICES, Take, takes
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ def identity(manifest: Manifest) -> Mapping[str, Any]:
 
 
 def listing_digest(root: Path, *, links: bool = False) -> str:
-    """sha256 over the name, size and time of every file, and over what cannot be listed; of nothing, where there is no
-    folder: the run will tell of both."""
-    told: list[str] = []
+    """sha256 over the name, size and time of every file, folder by folder, and over what cannot be listed; of nothing,
+    where there is no folder: the run will tell of both."""
+    state = hashlib.sha256()
 
     def put(path: str | Path, facts: str) -> None:
-        told.append(f"{os.path.relpath(path, root)}\0{facts}\n")
+        state.update(os.fsencode(f"{os.path.relpath(path, root)}\0{facts}\n"))
 
     for at, _, files in walked(root, links=links, failed=lambda error: put(error.filename, str(error.errno))):
         for file in files:
@@ -118,9 +118,6 @@ def listing_digest(root: Path, *, links: bool = False) -> str:
                 put(at / file, str(error.errno))
             else:
                 put(at / file, f"{facts.st_size}\0{facts.st_mtime_ns}")
-    state = hashlib.sha256()
-    for line in sorted(told):
-        state.update(os.fsencode(line))
     return state.hexdigest()
 
 
@@ -216,14 +213,6 @@ class Amiss:
             first = self.first if self.texts == 1 else f"the first of {self.first}"
             lines.append(f"{self.texts} transcript{'s' * (self.texts != 1)} that cannot be read ({first})")
         return lines
-
-
-def amiss_in(recordings: Iterable[Recording]) -> Amiss:
-    """What is wrong with all of them."""
-    amiss = Amiss()
-    for recording in recordings:
-        amiss.see(recording)
-    return amiss
 
 
 class Found:
@@ -329,7 +318,9 @@ def write_catalog(out: Path, found: Iterable[Recording]) -> None:
     with replacing(out / "recordings.jsonl") as file:
         for item in found:
             row = {
-                key: value for key, value in asdict(item).items() if key in NEEDED or value not in (None, "", {}, False)
+                key: value
+                for key, value in facts_of(item).items()
+                if key in NEEDED or value not in (None, "", {}, False)
             }
             file.write(line_of(row))
 

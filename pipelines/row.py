@@ -54,6 +54,14 @@ class Recording:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+TOLD = tuple(item.name for item in fields(Recording))
+
+
+def facts_of(recording: Recording) -> dict[str, Any]:
+    """The recording as plain data, in the order of its fields; `dataclasses.asdict` takes ten times as long."""
+    return {name: getattr(recording, name) for name in TOLD}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """One interval of a recording, one speaker; with its text, an utterance. One row of the annotations and index."""
@@ -250,9 +258,12 @@ def segment_key(recording_sha256: str, *, start_sample: int, end_sample: int) ->
     return hashlib.sha256(text.encode()).hexdigest()[:26]
 
 
+NAMES = tuple(item.name for item in fields(Segment))
+
+
 def as_row(segment: Segment) -> dict[str, Any]:
     """The segment as plain data, in the order of its fields; `xvector` as a list of float32 values."""
-    row = {item.name: getattr(segment, item.name) for item in fields(segment)}
+    row = {name: getattr(segment, name) for name in NAMES}
     if segment.xvector is not None:
         row["xvector"] = [float(value) for value in np.asarray(segment.xvector, dtype=np.float32)]
     return row
@@ -260,7 +271,7 @@ def as_row(segment: Segment) -> dict[str, Any]:
 
 def segment_of(row: dict[str, Any]) -> Segment:
     """The segment in a row of the annotations or the index; other columns are left out."""
-    facts: dict[str, Any] = {item.name: row[item.name] for item in fields(Segment) if item.name in row}
+    facts: dict[str, Any] = {name: row[name] for name in NAMES if name in row}
     facts |= {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
     return Segment(**facts)
 

@@ -3,21 +3,26 @@
 import json
 import math
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.manifest import canonical, digest
 from pipelines.manifest import CorpusManifest, Units
 from pipelines.reading.admit import admitted
 from pipelines.reading.containers import file_of
-from pipelines.row import Recording
+from pipelines.reading.ordered import place
+from pipelines.row import Recording, facts_of
 
 FEWEST = 32
 """Units that a corpus has at least, if they are not smaller than this:"""
 LEAST_BYTES = 2**20
 RIGHTS = ("license", "source")
 """What a catalog tells of a recording for people and policies alone: a correction costs no model call."""
+
+
+class TwoOfOneName(ValueError):  # noqa: N818 - reads as what is wrong
+    """Recordings that cannot be told apart. The message is a sentence for a person."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,20 @@ class Unit:
     id: str
     recordings: tuple[Recording, ...]
 
+    def to_json(self) -> str:
+        """As text, to travel to a worker."""
+        return json.dumps({"id": self.id, "recordings": [facts_of(recording) for recording in self.recordings]})
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "Unit":
+        """What `to_json` made."""
+        data = json.loads(text)
+        return Unit(data["id"], tuple(Recording(**recording) for recording in data["recordings"]))
+
     @property
     def bytes(self) -> int:
         """Of the files, each counted once."""
         return sum({recording.uri: recording.bytes for recording in self.recordings}.values())
-
-    def to_json(self) -> str:
-        """As text, to travel to a worker."""
-        return json.dumps({"id": self.id, "recordings": [asdict(recording) for recording in self.recordings]})
-
-    @staticmethod
-    def from_json(text: str) -> "Unit":
-        """What `to_json` made."""
-        data = json.loads(text)
-        return Unit(data["id"], tuple(Recording(**recording) for recording in data["recordings"]))
 
 
 def filled_in(recording: Recording, *, manifest: CorpusManifest) -> Recording:
@@ -53,36 +58,36 @@ def filled_in(recording: Recording, *, manifest: CorpusManifest) -> Recording:
     )
 
 
-def prepared(recordings: Iterable[Recording], *, manifest: CorpusManifest) -> list[Recording]:
+def prepared(recordings: Iterable[Recording], *, manifest: CorpusManifest) -> Iterator[Recording]:
     """What is to be worked on, or to be told of as not admitted."""
     found = (filled_in(recording, manifest=manifest) for recording in recordings)
-    return list(admitted(found, allow_evaluation=manifest.allow_evaluation))
+    return admitted(found, allow_evaluation=manifest.allow_evaluation)
 
 
-def plan_units(recordings: Iterable[Recording], *, limits: Units) -> list[Unit]:
+def cut(recordings: Iterable[Recording], *, total_bytes: int, limits: Units) -> Iterator[Unit]:
     """Cut recordings, in order of their names, into units; a recording over the limit is a unit of its own.
 
     Where a unit ends is decided by the name of its last recording, not by a count from the start: what is added to a
     corpus later changes the units that it falls into, and no others.
 
-    Raises: ValueError where two recordings have the same name and interval.
+    Raises: TwoOfOneName where two recordings have the same name and interval.
     """
-    ordered = sorted(recordings, key=place)
-    for before, after in zip(ordered, ordered[1:], strict=False):
-        if place(before) == place(after):
-            raise ValueError(f"{after.name}: there are two recordings of this name")
-    most = most_bytes(sum(recording.bytes for recording in ordered), limits=limits)
-    units: list[Unit] = []
+    most = most_bytes(total_bytes, limits=limits)
+    before: Recording | None = None
     taken: list[Recording] = []
     size = 0
-    for recording in ordered:
+    for recording in recordings:
+        if before is not None and place(before) == place(recording):
+            raise TwoOfOneName(f"{recording.name}: there are two recordings of this name")
+        before = recording
         more = recording.bytes if not taken or taken[-1].uri != recording.uri else 0
         if taken and (size + more > most or len(taken) >= limits.max_recordings or ends(taken[-1], size, most=most)):
-            units.append(unit_of(taken))
+            yield unit_of(taken)
             taken, size, more = [], 0, recording.bytes
         taken.append(recording)
         size += more
-    return [*units, unit_of(taken)] if taken else units
+    if taken:
+        yield unit_of(taken)
 
 
 def most_bytes(total: int, *, limits: Units) -> float:
@@ -102,11 +107,6 @@ def ends(recording: Recording, size: int, *, most: float) -> bool:
     return size >= most / 4 and chance < recording.bytes / (most / 4)
 
 
-def place(recording: Recording) -> tuple[str, float]:
-    """What orders recordings, and tells one from another."""
-    return recording.name, recording.start_seconds or 0.0
-
-
 def unit_of(recordings: list[Recording]) -> Unit:
     """A unit named by what the recordings are and when their files were last written.
 
@@ -116,7 +116,7 @@ def unit_of(recordings: list[Recording]) -> Unit:
     apart = {recording.name for recording in recordings} - rights_of(recordings).keys()
     told: list[Any] = []
     for recording in recordings:
-        facts = {**asdict(recording), "uri": written(recording.uri)}
+        facts = {**facts_of(recording), "uri": written(recording.uri)}
         told.append(facts if recording.name in apart else {**facts, **dict.fromkeys(RIGHTS)})
     return Unit(digest(canonical(told))[:24], tuple(recordings))
 

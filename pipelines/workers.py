@@ -16,8 +16,13 @@ from models.frozen import WeightsError
 from pipelines.chain import Chain
 from pipelines.ledger import UnitResult, load, result_path
 from pipelines.manifest import CorpusManifest, Worker
+from pipelines.planned import PLAN, Line, Planned, read_unit
 from pipelines.shards import CorpusError
 from pipelines.units import Unit
+
+AT_ONCE = 50_000
+"""Units that Ray Data is given together: it takes 8 kB of the driver for each, and a millisecond before the first one
+begins. After so many, the pool starts anew."""
 
 
 class UnitWorker:
@@ -31,8 +36,9 @@ class UnitWorker:
             self.stop = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """A batch of one unit, as JSON -> one small row of status."""
-        unit, earlier = Unit.from_json(str(batch["unit"][0])), str(batch["earlier"][0])
+        """A batch of one unit, by its place in the plan -> one small row of status."""
+        unit = read_unit(self.work / PLAN, Line(int(batch["start"][0]), int(batch["bytes"][0])))
+        earlier = str(batch["earlier"][0])
         status: dict[str, Any] = {"unit": unit.id}
         if not self.stop:
             try:
@@ -68,17 +74,28 @@ def told_of(result: UnitResult) -> dict[str, Any]:
 
 
 def ray_statuses(
-    manifest: CorpusManifest, units: Sequence[Unit], work: Path, earlier: Mapping[str, Path]
+    manifest: CorpusManifest, units: Planned, numbers: Sequence[int], *, work: Path, earlier: Mapping[str, Path]
 ) -> Iterator[dict[str, Any]]:
-    """Units through a pool of actors, as they end. An actor that dies is started again, and takes the unit again.
+    """The units of these numbers, of the plan in `work`, through a pool of actors, as they end. An actor that dies is
+    started again, and takes the unit again.
 
     Raises: Refused where a unit kills more workers than is allowed.
     """
+    for start in range(0, len(numbers), AT_ONCE):
+        rows = list[dict[str, Any]]()
+        for number in numbers[start : start + AT_ONCE]:
+            place = units.line(number)._asdict()
+            rows.append({**place, "earlier": str(earlier.get(units.ids[number].decode(), ""))})
+        yield from pool_statuses(manifest, rows, work=work)
+
+
+def pool_statuses(manifest: CorpusManifest, rows: list[dict[str, Any]], *, work: Path) -> Iterator[dict[str, Any]]:
+    """One pool, and what it is given."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
     from ray.util.annotations import RayDeprecationWarning
 
-    size = max(1, min(manifest.workers or room(ray.cluster_resources(), manifest.worker), len(units)))
+    size = max(1, min(manifest.workers or room(ray.cluster_resources(), manifest.worker), len(rows)))
     deaths = manifest.errors.max_worker_deaths
     hush("ray.data")
     context = DataContext.get_current().copy()
@@ -86,8 +103,7 @@ def ray_statuses(
     context.execution_options.preserve_order = False
     context.execution_options.verbose_progress = False
     with DataContext.current(context):
-        rows = [{"unit": unit.to_json(), "earlier": str(earlier.get(unit.id, ""))} for unit in units]
-        data = ray.data.from_items(rows, override_num_blocks=len(units))
+        data = ray.data.from_items(rows, override_num_blocks=len(rows))
         with warnings.catch_warnings():
             # the retries of actors have no other name yet, and are endless when not named
             warnings.simplefilter("ignore", RayDeprecationWarning)

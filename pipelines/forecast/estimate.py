@@ -27,6 +27,8 @@ LEAST, SHARE = 100, 0.001
 """Recordings of a sample: this share of all, and not fewer than this many, unless something else is asked."""
 WARM_UPS, WARM_UP_SECONDS = 4, 3.0
 """Recordings, one a language, on which models load before anything is timed; those whose length is nearest to this."""
+WARM_UP_CHOICE = 2000
+"""Recordings among which these are looked for."""
 ALONE = 3
 """Recordings of a stratum from which it is estimated by itself; those with fewer are estimated together."""
 RESAMPLES = 1000
@@ -145,7 +147,7 @@ def estimate(
 def warmed_up(chain: Chain, recordings: Sequence[Recording], seconds: Floats, folder: Path) -> tuple[float, float]:
     """Load the models, with a short recording of each language; returns how long those are, and what it took."""
     chosen: dict[str | None, int] = {}
-    for number in np.argsort(np.abs(seconds - WARM_UP_SECONDS), kind="stable"):
+    for number in np.argsort(np.abs(seconds - WARM_UP_SECONDS), kind="stable")[:WARM_UP_CHOICE]:
         if len(chosen) >= WARM_UPS:
             break
         if seconds[number] > 1 and recordings[number].fault is None:

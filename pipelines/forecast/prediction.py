@@ -12,9 +12,8 @@ from pipelines.chain import Chain
 from pipelines.forecast.estimate import Amount, Estimate, estimate
 from pipelines.funnel import duration
 from pipelines.manifest import CorpusManifest
-from pipelines.row import Recording
+from pipelines.planned import Planned, Recordings
 from pipelines.shards import read_card
-from pipelines.units import plan_units
 
 FOLDER = "_estimates"
 """In the store: estimates, by the work that they are of."""
@@ -144,7 +143,7 @@ def recall(store: Path, *, key: str) -> Estimate | None:
 
 def predict(
     manifest: CorpusManifest,
-    recordings: Sequence[Recording],
+    units: Planned,
     *,
     store: Path,
     most: int | None = None,
@@ -156,9 +155,8 @@ def predict(
 
     Raises: Refused
     """
-    found = estimate(manifest, recordings, seconds_budget=seconds_budget, seed=seed, most=most, say=say)
-    units = [unit.id for unit in plan_units(recordings, limits=manifest.units)]
-    remember(found, store, key=key_of(manifest, chain=Chain(manifest).fingerprint, units=units))
+    found = estimate(manifest, Recordings(units), seconds_budget=seconds_budget, seed=seed, most=most, say=say)
+    remember(found, store, key=key_of(manifest, chain=Chain(manifest).fingerprint, units=units.names()))
     return table(found)
 
 

@@ -35,19 +35,21 @@ class Lengths:
 
 def lengths(recordings: Sequence[Recording], *, random: np.random.Generator) -> Lengths:
     """By catalog and header; of all others, by bytes, at the mean of those with the same ending."""
-    told = np.array([stated(recording) for recording in recordings], dtype=np.float64)
+    told, sizes = np.empty(len(recordings)), np.empty(len(recordings))
+    endings, names = np.empty(len(recordings), dtype=np.int32), dict[str, int]()
+    for number, recording in enumerate(recordings):
+        told[number], sizes[number] = stated(recording), recording.bytes
+        endings[number] = names.setdefault(ending(recording), len(names))
     waiting = np.flatnonzero(np.isnan(told))
     opener = Opener()
     for number in random.permutation(waiting)[:MOST_HEADERS]:
         told[number] = by_header(recordings[number], opener)
     known = np.isfinite(told)
-    sizes = np.array([recording.bytes for recording in recordings], dtype=np.float64)
-    endings = np.array([ending(recording) for recording in recordings])
-    for name in np.unique(endings[~known]):
-        alike = known & (endings == name) & (told > 0)
+    for kind in np.unique(endings[~known]):
+        alike = known & (endings == kind) & (told > 0)
         alike = alike if alike.any() else known & (told > 0)
         pace = told[alike].sum() / max(sizes[alike].sum(), 1.0) if alike.any() else 0.0
-        here = ~known & (endings == name)
+        here = ~known & (endings == kind)
         told[here] = sizes[here] * pace
     return Lengths(told, int(known.sum()))
 

@@ -2,14 +2,15 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pipelines.verbs import add_recipe
 
 if TYPE_CHECKING:
     from pipelines.manifest import CorpusManifest
-    from pipelines.units import Unit
+    from pipelines.planned import Planned
+    from pipelines.row import Recording
 
 SUMMARY = "say what `build` would do: recordings, hours, units, transforms"
 
@@ -38,6 +39,7 @@ def main(args: argparse.Namespace) -> int:
 
     from infra.log import say
     from infra.manifest import load
+    from infra.scratch import scratch
     from infra.settings import settings_of
     from infra.workflow.single import STORE
     from pipelines.forecast.prediction import predict
@@ -45,29 +47,50 @@ def main(args: argparse.Namespace) -> int:
     from pipelines.funnel import duration
     from pipelines.locate import recordings_at
     from pipelines.manifest import CorpusManifest
-    from pipelines.recordings import amiss_in
-    from pipelines.units import plan_units, prepared
+    from pipelines.planned import PLAN, Recordings, planned
+    from pipelines.units import prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
-    found = prepared(recordings_at(args.recordings, manifest), manifest=manifest)
-    units = plan_units(found, limits=manifest.units)
-    known = lengths(found, random=np.random.default_rng(0))
-    hours, exact = float(known.seconds.sum()) / 3600, known.read == len(found)
-    megabytes = sum(recording.bytes for recording in found) / 1e6
-    print(f"recordings   {len(found)}, {megabytes:,.1f} MB, {'' if exact else 'about '}{duration(hours)}")
-    print(f"with text    {sum(recording.text is not None for recording in found)}")
-    for line in amiss_in(found).told():
-        print(f"amiss        {line}")
-    print(f"languages    {most_common(Counter(recording.language or 'unknown' for recording in found))}")
-    print(f"licenses     {most_common(Counter(recording.license for recording in found))}")
-    print(f"units        {len(units)}, of at most {manifest.units.max_mb:g} MB")
-    for line in work_to_do(manifest, units):
-        print(line)
-    print(f"keep         {', '.join(entry.name for entry in manifest.keep) or 'everything'}")
-    print(f"tiers        {', '.join(manifest.tiers) or 'one: all'}")
-    if args.sample is not None:
-        print(predict(manifest, found, store=STORE, most=args.sample or None, say=say))
+    found = Counted(prepared(recordings_at(args.recordings, manifest), manifest=manifest))
+    with scratch("plan") as folder:
+        units = planned(found, limits=manifest.units, path=folder / PLAN)
+        known = lengths(Recordings(units), random=np.random.default_rng(0))
+        hours, exact = float(known.seconds.sum()) / 3600, known.read == units.recordings
+        told = f"{found.bytes / 1e6:,.1f} MB, {'' if exact else 'about '}{duration(hours)}"
+        print(f"recordings   {units.recordings}, {told}")
+        print(f"with text    {units.with_text}")
+        for line in found.amiss.told():
+            print(f"amiss        {line}")
+        print(f"languages    {most_common(found.languages)}")
+        print(f"licenses     {most_common(found.licenses)}")
+        print(f"units        {len(units)}, of at most {manifest.units.max_mb:g} MB")
+        for line in work_to_do(manifest, units):
+            print(line)
+        print(f"keep         {', '.join(entry.name for entry in manifest.keep) or 'everything'}")
+        print(f"tiers        {', '.join(manifest.tiers) or 'one: all'}")
+        if args.sample is not None:
+            print(predict(manifest, units, store=STORE, most=args.sample or None, say=say))
     return 0
+
+
+class Counted:
+    """Recordings as they pass by, and what there was of them at the end."""
+
+    def __init__(self, recordings: "Iterable[Recording]") -> None:
+        from pipelines.recordings import Amiss
+
+        self.recordings = recordings
+        self.languages, self.licenses = Counter[str](), Counter[str]()
+        self.bytes = 0
+        self.amiss = Amiss()
+
+    def __iter__(self) -> "Iterator[Recording]":
+        for recording in self.recordings:
+            self.languages[recording.language or "unknown"] += 1
+            self.licenses[recording.license] += 1
+            self.bytes += recording.bytes
+            self.amiss.see(recording)
+            yield recording
 
 
 def most_common(counts: "Counter[str]") -> str:
@@ -76,7 +99,7 @@ def most_common(counts: "Counter[str]") -> str:
     return ", ".join([*shown, "..."] if len(counts) > 8 else shown)
 
 
-def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> Iterator[str]:
+def work_to_do(manifest: "CorpusManifest", units: "Planned") -> Iterator[str]:
     """What is taken over from earlier builds of this corpus in the store, and why each transform has to run."""
     from infra.workflow.single import STORE
     from pipelines.build import made_chain
@@ -85,7 +108,7 @@ def work_to_do(manifest: "CorpusManifest", units: "Sequence[Unit]") -> Iterator[
 
     chain = made_chain(manifest)
     works = sorted((STORE / node_name(manifest)).glob("*/work"))
-    earlier = earlier_results(chain.specs, (unit.id for unit in units), works)
+    earlier = earlier_results(chain.specs, units.names(), works)
     whole = sum(path.name.endswith(f".{chain.fingerprint}.jsonl") for path in earlier.values())
     if earlier:
         parts = f"{len(earlier) - whole} by another one that has parts in common"

@@ -36,9 +36,10 @@ from pipelines.chain import Chain
 from pipelines.clip import Clip
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.writer import flac_of
+from pipelines.planned import PLAN, planned
 from pipelines.readers import folder
 from pipelines.row import Recording, as_row, segment_of
-from pipelines.units import Unit, plan_units
+from pipelines.units import Unit
 from pipelines.workers import ray_statuses
 
 RATE_HZ = 48000
@@ -94,7 +95,7 @@ def one_unit(unit: str, work: str) -> None:
 
 def by_pool(recordings: Sequence[Recording], work: Path, workers: int) -> None:
     """The same chain, in a bare pool of processes."""
-    units = plan_units(recordings, limits=manifest_for(workers).units)
+    units = planned(recordings, limits=manifest_for(workers).units, path=work / PLAN)
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(workers, initializer=prepare, initargs=(workers,)) as pool:
         pool.starmap(one_unit, [(unit.to_json(), str(work)) for unit in units], chunksize=1)
@@ -103,8 +104,9 @@ def by_pool(recordings: Sequence[Recording], work: Path, workers: int) -> None:
 def by_job(recordings: Sequence[Recording], work: Path, workers: int) -> None:
     """What `stipple corpus build` does: one actor holds the whole chain, paths travel."""
     manifest = manifest_for(workers)
-    units = plan_units(recordings, limits=manifest.units)
-    assert sum(1 for _ in ray_statuses(manifest, units, work, {})) == len(units)
+    units = planned(recordings, limits=manifest.units, path=work / PLAN)
+    todo = range(len(units))
+    assert sum(1 for _ in ray_statuses(manifest, units, todo, work=work, earlier={})) == len(units)
 
 
 class Decode:

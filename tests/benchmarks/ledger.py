@@ -22,9 +22,9 @@ import pipelines.chain
 from infra.manifest import load
 from pipelines.chain import Chain
 from pipelines.manifest import CorpusManifest, Units
+from pipelines.planned import PLAN, planned
 from pipelines.sealing import SoundFile
 from pipelines.transforms.probe import Transform as Probe
-from pipelines.units import plan_units
 
 
 class Spent:
@@ -71,7 +71,8 @@ def main() -> None:
         if args.corpus is not None:
             corpus = load(CorpusManifest, args.corpus)
             manifest = manifest.model_copy(update={"transforms": corpus.transforms})
-        units, chain = plan_units(recordings, limits=manifest.units), Chain(manifest)
+        units = list(planned(recordings, limits=manifest.units, path=Path(place) / PLAN))
+        chain = Chain(manifest)
         chain.run_unit(units[0], Path(place) / "warm")
         print(f"{args.minutes} minutes of 48 kHz audio in {len(units)} units; load {os.getloadavg()[0]:.1f}")
         for number in range(args.rounds):

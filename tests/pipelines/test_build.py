@@ -126,8 +126,11 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept}
 
 
-def test_same_input_gives_the_same_bytes_for_one_two_and_four_workers(built: tuple[Bench, Outcome]) -> None:
+def test_same_input_gives_the_same_bytes_for_one_two_and_four_workers(
+    built: tuple[Bench, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench, one = built
+    monkeypatch.setattr(workers, "AT_ONCE", 8)  # so that there is a second pool after the first
     for name, count in (("two", 2), ("four", 4)):
         share = {"cpus": 2 / count}
         more = bench.build(name, work=f"work-{name}", workers=count, worker=share, units={"max_mb": 0.1})

@@ -85,7 +85,7 @@ class Bench:
         manifest = parse(CorpusManifest, {**TOY, "name": name, "reader": reader, **facts}, where=name)
         made = Made("recordings", "recordings", catalog, "0" * 32, "0" * 32, "0" * 32)
         chain = Chain(manifest)
-        for unit in build.units_of(manifest, made):
+        for unit in build.units_of(manifest, made, work=slot / "work"):
             chain.run_unit(unit, slot / "work")
         run = JournalRun(slot / "journal", About(new_id(), name, "test", "corpus"))
         job = Job(
@@ -225,7 +225,7 @@ def test_a_later_chain_takes_over_from_an_erased_unit_without_her_and_a_later_bu
     made = Made("recordings", "recordings", bench.store / "catalog_a", "0" * 32, "0" * 32, "0" * 32)
     chain = Chain(longer)
     (earlier,) = (old.parent / "work" / "units").glob("*.jsonl")
-    for unit in build.units_of(longer, made):
+    for unit in build.units_of(longer, made, work=tmp_path / "work"):
         chain.run_unit(unit, tmp_path / "work", earlier=earlier)
     fates = {key: fate for key, (fate, _) in stored(tmp_path / "work").items()}
     assert {key for key, fate in fates.items() if fate.status == "dropped"} == hers

@@ -22,6 +22,7 @@ from pipelines.chain import Chain
 from pipelines.clip import Clip, Decoded, Rejected, Unusable
 from pipelines.ledger import UnitResult, final_units, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
+from pipelines.planned import PLAN
 from pipelines.readers import folder
 from pipelines.row import Recording
 from pipelines.sealing import SoundFile
@@ -253,19 +254,19 @@ def test_batches_are_halved_where_memory_does_not_suffice_and_nothing_is_lost(un
     assert chain.most_seconds["loudness"] < chain.most_seconds["bandwidth"]
 
 
-def told_without_room(manifest: CorpusManifest, unit: str, work: Path, told: "multiprocessing.Queue[str]") -> None:
+def told_without_room(manifest: CorpusManifest, size: int, work: Path, told: "multiprocessing.Queue[str]") -> None:
     """What a worker says where no file may have more than 1000 bytes, as on a disk that is full."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    found = UnitWorker(manifest, work)({"unit": [unit], "earlier": [""]})
+    found = UnitWorker(manifest, work)({"start": [0], "bytes": [size], "earlier": [""]})
     told.put(found["status"][0])
 
 
 def test_disk_without_room_is_a_sentence_and_the_unit_is_done_later(unit: Unit, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     told: multiprocessing.Queue[str] = context.Queue()
-    manifest = parse(CorpusManifest, MANIFEST, where="toy")
-    child = context.Process(target=told_without_room, args=(manifest, unit.to_json(), tmp_path, told))
+    manifest, size = parse(CorpusManifest, MANIFEST, where="toy"), (tmp_path / PLAN).write_text(unit.to_json())
+    child = context.Process(target=told_without_room, args=(manifest, size, tmp_path, told))
     child.start()
     assert exit_code(child) == 0  # what it tells is short: a pipe holds it
     status = json.loads(told.get())

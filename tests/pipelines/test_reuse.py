@@ -17,6 +17,7 @@ from pipelines.chain import Chain
 from pipelines.clip import Clip, Rejected
 from pipelines.ledger import UnitResult, is_final, load, result_path, sound_path
 from pipelines.manifest import CorpusManifest
+from pipelines.planned import PLAN
 from pipelines.readers import folder
 from pipelines.reuse import earlier_results, note_chain, reasons_to_run, unseen
 from pipelines.units import Unit, unit_of
@@ -215,7 +216,9 @@ def test_unit_whose_earlier_result_goes_away_is_done_anew(
     monkeypatch.setattr(second.chain, "take_over", gone)
     worker = UnitWorker.__new__(UnitWorker)
     worker.work, worker.stop, worker.chain = second.work, "", second.chain
-    status = worker({"unit": [unit.to_json()], "earlier": [str(earlier)]})["status"]
+    worker.work.mkdir(exist_ok=True)
+    size = (worker.work / PLAN).write_text(unit.to_json())
+    status = worker({"start": [0], "bytes": [size], "earlier": [str(earlier)]})["status"]
     assert '"stop"' not in status[0]
     fresh = Counted(tmp_path / "fresh", loudness={"noise_percentile": 20})
     expected = fresh.heard(fresh.run(unit))

@@ -1,18 +1,25 @@
 """Units: the same recordings give the same units, whatever order they come in."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.manifest import Units
+from pipelines.reading.ordered import place
 from pipelines.row import Recording
-from pipelines.units import Unit, plan_units, rights_of, unit_of
+from pipelines.units import Unit, cut, rights_of, unit_of
 
 
 def recording(number: int, *, size: int = 1_000_000, root: str = "/data") -> Recording:
     return Recording(uri=f"{root}/{number:03d}.wav", name=f"{number:03d}.wav", bytes=size, text="a \u4f60 b")
+
+
+def plan_units(recordings: Sequence[Recording], *, limits: Units) -> list[Unit]:
+    """In memory."""
+    return list(cut(sorted(recordings, key=place), total_bytes=sum(one.bytes for one in recordings), limits=limits))
 
 
 def test_order_does_not_matter_and_nothing_is_lost() -> None:

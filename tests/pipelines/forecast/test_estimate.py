@@ -17,9 +17,9 @@ from pipelines.forecast.estimate import Amount, Estimate, Ran, expanded, resampl
 from pipelines.forecast.prediction import compare, hold_against, key_of, predict, recall, remember, report, table
 from pipelines.forecast.sampling import lengths, order, strata, window
 from pipelines.manifest import CorpusManifest
+from pipelines.planned import PLAN, planned
 from pipelines.readers import folder
 from pipelines.row import Recording
-from pipelines.units import plan_units
 from tests.pipelines.test_shards import build, items
 
 MANIFEST = {
@@ -227,9 +227,10 @@ def test_what_a_plan_predicts_is_found_by_the_build(
     recordings: list[Recording], manifest: CorpusManifest, tmp_path: Path
 ) -> None:
     store, out = tmp_path / "store", tmp_path / "out"
-    told = predict(manifest, recordings, store=store, most=12)
+    plan = planned(recordings, limits=manifest.units, path=tmp_path / PLAN)
+    told = predict(manifest, plan, store=store, most=12)
     assert "12 of 31 recordings" in told
-    chain, units = Chain(manifest).fingerprint, [unit.id for unit in plan_units(recordings, limits=manifest.units)]
+    chain, units = Chain(manifest).fingerprint, list(plan.names())
     facts = {"hours": {"in": 1.0, "kept": 0.5}}
     out.mkdir()
     build(out, items(tmp_path, 3))

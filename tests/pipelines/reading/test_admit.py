@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from infra.workflow.node import Refused
 from pipelines.clip import Unusable
 from pipelines.manifest import CorpusManifest
 from pipelines.readers import jsonl
+from pipelines.reading import admit
 from pipelines.reading.admit import admitted
 from pipelines.recordings import RecordingsManifest
 from pipelines.row import Recording
@@ -51,6 +54,32 @@ def test_what_is_listed_twice_is_worked_on_once() -> None:
     found = list(admitted(twice, allow_evaluation=False))
     assert [item.fault for item in found] == [None, None, "failed:duplicate: it is listed twice", None, found[2].fault]
     assert len({(item.name, item.start_seconds) for item in found}) == 5
+
+
+def test_what_is_listed_twice_is_told_by_the_number_of_others_before_it_however_far_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admit, "BATCH", 16)
+    numbers = random.Random(0).choices(range(300), k=1000)
+    before, expected = dict[int, None](), list[str]()
+    for number in numbers:
+        expected.append(f"{number}#again{len(before)}" if number in before else str(number))
+        before[number] = None
+    assert [item.name for item in admitted(map(of, map(str, numbers)), allow_evaluation=True)] == expected
+
+
+def test_who_was_met_takes_24_bytes_each_at_most_and_is_in_few_runs() -> None:
+    met = admit.Met()
+    tracemalloc.start()
+    for start in range(0, 200_000, 1000):
+        assert met.before([of(str(number)) for number in range(start, start + 1000)]) == [None] * 1000
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert met.count == 200_000
+    assert sum(run.nbytes for run in met.runs) == 8 * met.count
+    assert held < 9 * met.count
+    assert most < 24 * met.count + 1_000_000
+    assert len(met.runs) <= 8
 
 
 def test_corpus_keeps_evaluation_sets_out_by_default() -> None:

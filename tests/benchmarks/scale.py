@@ -1,0 +1,290 @@
+"""How does each part of the driver grow with what it is given? Memory, processor time and disk, a million rows.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/scale.py [--rows 50000 200000] [--parts plan assemble ...]
+
+Listings are made here: recordings of ten seconds in tars that are empty, and segments whose sound is 0.05 s. Each part
+runs in a process of its own, for the smaller and the larger count; the table tells the slope between the two, so
+that what a part costs once (imports, models) is in no number. `MB/M` is the growth of the largest resident set.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+TARS, UNIT_ROWS = 50, 320
+SAMPLES, RATE_HZ = 240_000, 24_000
+MANIFEST: dict[str, Any] = {
+    "name": "scale",
+    "transforms": ["probe", "segment", "language", {"name": "transcribe", "routes": {}}, "loudness", "bandwidth"],
+    "keep": ["duration", "has_text"],
+    "tiers": {"wide": [{"name": "bandwidth", "min": 7500}], "rest": []},
+    "shards": {"soft_mb": 4},
+    "errors": {"max_failed_share": 0.9},
+}
+
+
+def recordings(root: Path, count: int) -> Iterator[Any]:
+    """Clips of ten seconds in tars, as Emilia has them."""
+    from pipelines.reading.containers import member_uri
+    from pipelines.row import Recording
+
+    per_tar = -(-count // TARS)
+    for number in range(count):
+        tar, place = divmod(number, per_tar)
+        member = f"DE_B{tar:05d}_S{place // 8:05d}_W{place:06d}.mp3"
+        yield Recording(
+            uri=member_uri(root / f"DE-B{tar:06d}.tar", member=member, offset=place * 162_816, length=160_749),
+            name=f"DE-B{tar:06d}.tar/{member}",
+            bytes=160_749,
+            text=f"Das ist der Satz Nummer {number}, und er hat so viele Worte wie ein Satz im Mittel hat.",
+            language="de",
+            speaker=f"DE_B{tar:05d}_S{place // 8:05d}",
+            license="CC-BY-NC-4.0",
+            source="Emilia",
+            seconds=10.04,
+            extra={"dnsmos": 3.2927, "phone_count": 121},
+        )
+
+
+def catalog(root: Path, count: int) -> Path:
+    """`recordings.jsonl` in `root`, and the tars that it leads to."""
+    from pipelines.recordings import write_catalog
+
+    root.mkdir(parents=True, exist_ok=True)
+    for tar in range(TARS):
+        (root / f"DE-B{tar:06d}.tar").touch()
+    write_catalog(root, recordings(root, count))
+    return root
+
+
+def job_in(root: Path) -> Any:
+    """The job of a corpus."""
+    from infra.journal import About, JournalRun, new_id
+    from infra.manifest import parse
+    from infra.workflow.node import Job, Made
+    from pipelines.manifest import CorpusManifest
+
+    for name in ("out", "work"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    reader = {"name": "jsonl", "roots": [str(root)]}
+    return Job(
+        name="scale",
+        manifest=parse(CorpusManifest, {**MANIFEST, "reader": reader}, where="scale"),
+        inputs={"recordings": Made("recordings", "recordings", root / "catalog", "0" * 32, "0" * 32, "0" * 32)},
+        out=root / "out",
+        work=root / "work",
+        run=JournalRun(root / "journal", About(new_id(), "scale", "test", "corpus")),
+        connect=lambda: None,
+        attempt=1,
+        say=lambda _: None,
+    )
+
+
+def results(job: Any, units: Any, chain: Any) -> None:
+    """What workers would have left of these units: a segment a recording."""
+    import numpy as np
+
+    from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, save, sound_path
+    from pipelines.packing.writer import flac_of
+    from pipelines.row import Segment, as_row, segment_key
+    from pipelines.sealing import SoundFile
+
+    flac = flac_of(np.random.default_rng(0).uniform(-0.1, 0.1, 1200).astype(np.float32), rate_hz=RATE_HZ)
+    for unit in units:
+        result = UnitResult(unit=unit.id, chain=chain.fingerprint, fingerprints=chain.fingerprints)
+        with SoundFile(sound_path(job.work, unit=unit.id, chain=chain.fingerprint)) as sound:
+            for item in unit.recordings:
+                sha = f"{abs(hash(item.name)):064x}"
+                segment = Segment(
+                    key=segment_key(sha, start_sample=0, end_sample=SAMPLES), corpus="scale", recording=item.name,
+                    recording_sha256=sha, license=item.license, source=item.source, start_sample=0, end_sample=SAMPLES,
+                    rate_hz=RATE_HZ, channels=1, seconds=10.0, given_text=item.text, given_language="de",
+                    given_speaker=item.speaker, speech_ratio=0.93, edge_active=False, text_raw=item.text,
+                    text=item.text, text_by="given", language="de", language_by="given", loudness_lufs=-23.4, peak=0.5,
+                    clipped_ratio=0.0, snr_db=31.2, bandwidth_hz=11_000.0, bandwidth_cliff=False, upsampled=False,
+                )  # fmt: skip
+                place = Sound("segment", sound.put(flac), len(flac))
+                fate = Fate(
+                    recording=item.name, seconds=10.0, status="ready", transform="bandwidth", language="de",
+                    license=item.license, source=item.source, segment=as_row(segment), sounds=(place,),
+                )  # fmt: skip
+                result.fates.append(fate)
+                result.recordings.append(RecordingFact(item.name, 10.0, 1, 9.3, 9.3))
+            save(job.work, result, sound)
+
+
+def made(root: Path, *, upto: str) -> dict[str, Any]:
+    """What a part needs of those before it."""
+    from pipelines import build
+    from pipelines.chain import Chain
+
+    job = job_in(root)
+    found: dict[str, Any] = {"job": job, "chain": Chain(job.manifest)}
+    if upto in ("units", "results"):
+        found["units"] = build.units_of(job.manifest, job.inputs["recordings"], work=root / "work")
+    if upto == "results":
+        results(job, found["units"], found["chain"])
+    return found
+
+
+# -- the parts: each gets its folder and a clock to start when it is ready
+
+
+def part_catalog(root: Path, start: Callable[[], None]) -> None:
+    """`stipple recordings` of a catalog: read, admitted, told, written."""
+    from pipelines.readers import jsonl
+    from pipelines.reading.admit import admitted
+    from pipelines.recordings import Found, write_catalog
+
+    (root / "again").mkdir()
+    start()
+    read = jsonl.recordings(jsonl.Config(), root / "catalog")
+    write_catalog(root / "again", Found(admitted(read, allow_evaluation=True)))
+
+
+def part_listing(root: Path, start: Callable[[], None]) -> None:
+    """The fingerprint of a folder of files (a tenth of the rows)."""
+    from pipelines.recordings import listing_digest
+
+    count = sum(1 for _ in (root / "catalog" / "recordings.jsonl").open()) // 10
+    for number in range(count):
+        place = root / "files" / f"{number // 1000:04d}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"common_voice_de_{number:08d}.mp3").touch()
+    start()
+    listing_digest(root / "files")
+
+
+def part_plan(root: Path, start: Callable[[], None]) -> None:
+    """From the catalog to units, cut and named."""
+    found = made(root, upto="")
+    start()
+    from pipelines import build
+
+    build.units_of(found["job"].manifest, found["job"].inputs["recordings"], work=root / "work")
+
+
+def part_assemble(root: Path, start: Callable[[], None]) -> None:
+    """Verdicts, ledger, funnel, of units that are all final."""
+    from pipelines.assemble import assemble
+
+    found = made(root, upto="units")
+    start()
+    assemble(found["job"], found["units"], chain=found["chain"])
+
+
+def part_build(root: Path, start: Callable[[], None]) -> None:
+    """A build of which every unit is final: from the catalog to shards, index, card and page, in one process."""
+    from pipelines import build
+
+    found = made(root, upto="")
+    build.pack = one_process  # type: ignore[assignment]
+    start()
+    build.run(found["job"])
+
+
+def one_process(job: Any, shards: Any, *, members: Any, parallel: bool) -> Iterator[dict[str, Any]]:
+    """The shards, without Ray's tasks: what they cost is a worker's, and here counted."""
+    from pipelines.build import PACKED
+    from pipelines.packing.writer import write_shard
+
+    return (write_shard(job.work / PACKED, n, items, members=members) for n, items in enumerate(shards))
+
+
+def part_what_if(root: Path, start: Callable[[], None]) -> None:
+    """A question to stored scores."""
+    from pipelines.policy.conditions import read_condition
+    from pipelines.policy.scored import score_names
+    from pipelines.policy.what_if import what_if
+
+    start()
+    what_if(
+        root / "out",
+        kept=read_condition("snr_db>=20 and bandwidth_hz>=8000", known=score_names(root / "out"), where="scale"),
+    )
+
+
+PARTS: dict[str, Callable[[Path, Callable[[], None]], None]] = {
+    name.removeprefix("part_"): value for name, value in list(globals().items()) if name.startswith("part_")
+}
+NEEDS = {"assemble": "results", "build": "results", "what_if": "corpus"}
+
+
+def child(part: str, root: Path) -> None:
+    """One part, once: prints what it took."""
+    began: list[float] = []
+
+    def start() -> None:
+        began[:] = [time.monotonic(), time.process_time()]
+
+    PARTS[part](root, start)
+    facts = {
+        "wall": time.monotonic() - began[0],
+        "cpu": time.process_time() - began[1],
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    print("\0" + json.dumps(facts))
+
+
+def disk_of(root: Path) -> tuple[int, int]:
+    """Bytes and files below a folder."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files), len(files)
+
+
+def run(words: list[str]) -> dict[str, Any]:
+    """This file in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return dict(json.loads(done.stdout.rpartition("\0")[2] or "{}"))
+
+
+def main() -> None:
+    """The table."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--rows", type=int, nargs=2, default=[50_000, 200_000])
+    words.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    words.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    args = words.parse_args()
+    if args.child:
+        part, root = args.child[0], Path(args.child[1])
+        if part == "results":
+            made(root, upto="results")
+        else:
+            child(part, root)
+        return
+    few, many = args.rows
+    print(f"from {few:,} to {many:,} rows; load {os.getloadavg()[0]:.1f}")
+    print(f"{'part':<12}{'cpu s/M':>10}{'wall s/M':>10}{'MB/M':>10}")
+    with tempfile.TemporaryDirectory() as place:
+        roots = {count: Path(place) / str(count) for count in args.rows}
+        for count, root in roots.items():
+            catalog(root / "catalog", count)
+        ready: set[str] = set()
+        for part in args.parts:
+            if NEEDS.get(part) and "results" not in ready:
+                for root in roots.values():
+                    run(["--child", "results", str(root)])
+                ready.add("results")
+            if NEEDS.get(part) == "corpus" and "build" not in args.parts:
+                sys.exit(f"{part} needs the part build before it")
+            one, other = (run(["--child", part, str(root)]) for root in roots.values())
+            slope = {name: (other[name] - one[name]) / (many - few) * 1e6 for name in one}
+            print(
+                f"{part:<12}{slope['cpu']:>10.1f}{slope['wall']:>10.1f}{slope['rss'] / 1e6:>10.0f}"
+                f"   (at {many:,}: {other['cpu']:.1f} s, {other['rss'] / 1e6:.0f} MB)",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
