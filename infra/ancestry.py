@@ -160,7 +160,7 @@ def recordings(path: Path) -> list[dict[str, Any]]:
     """The rows of a catalog."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def as_table(at: Ancestor) -> dict[str, Any]:

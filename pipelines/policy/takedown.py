@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from infra.manifest import did_you_mean
+from infra.objects import Place
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 from pipelines.policy.scored import read_scored, schema_of
@@ -26,7 +27,7 @@ from pipelines.policy.tombstones import (
     store_of,
     tombstones_of,
 )
-from pipelines.shards import CorpusError, read_card
+from pipelines.shards import CorpusError, open_corpus, read_card
 
 WHOLE = 1e9
 """Seconds: to the end of any recording."""
@@ -127,6 +128,16 @@ def hidden_among(roots: Iterable[Path], made: Tombstone) -> list[Found]:
             continue  # a corpus without a ledger, or of another format: its readers obey the store's list
         found += [more] if more.segments else []
     return found
+
+
+def published_in(place: Place, made: Tombstone) -> tuple[str, int]:
+    """Name of the corpus that is published in `place`, and how many samples of it the tombstone hides from readers.
+
+    Raises: CorpusError where none is: a tombstone there would hide nothing.
+    """
+    corpus = open_corpus(place)
+    hit = Withdrawn([made], corpus.name).numbers(corpus.rows.columns(*NEEDED, "pcm_sha256")) >= 0
+    return corpus.name, int(hit.sum())
 
 
 def corpora_beside(root: Path) -> list[Path]:

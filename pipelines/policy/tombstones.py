@@ -83,7 +83,7 @@ def parse_tombstones(text: str, *, where: str) -> list[Tombstone]:
     Raises: CorpusError, since who cannot read a list must not go on without it.
     """
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         try:
             facts = json.loads(line)
             facts["values"] = tuple(facts["values"])
@@ -134,7 +134,8 @@ def append(path: Path, tombstones: Iterable[Tombstone]) -> int:
                 new.append(item)
         if new:
             lines = [canonical({"id": item.id, **asdict(item)}) for item in new]
-            write_atomic(path, before + "".join(line + "\n" for line in lines))
+            ended = before + "\n" if before and not before.endswith("\n") else before  # mended by hand
+            write_atomic(path, ended + "".join(line + "\n" for line in lines))
     return len(new)
 
 

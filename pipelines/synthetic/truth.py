@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 def read_truth(recordings: Path) -> list[dict[str, Any]] | None:
     """The truth beside the recordings in a folder; None where nobody knows it."""
     path = recordings / "truth.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else None
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line] if path.is_file() else None
 
 
 def score_against_truth(truth: Iterable[Row], ledger: Iterable[Row]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     from pipelines.funnel import duration
     from pipelines.locate import corpus_at
     from pipelines.policy.erasing import erase_beside
-    from pipelines.policy.takedown import take_down, tombstone_for, touched
+    from pipelines.policy.takedown import published_in, take_down, tombstone_for, touched
     from pipelines.policy.tombstones import publish_tombstone
 
     if not args.reason.strip():
@@ -56,6 +56,12 @@ def main(args: argparse.Namespace) -> int:
         before = f"; written down before, {place.known_since}" if place.known_since else ""
         print(f"{place.name}: {place.kept} samples, {duration(place.hours_kept)}; {place.segments} segments{before}")
         print(f"  {place.root}")
+    storage = load(Storage, args.storage) if args.storage else None
+    targets = [place_of(target, storage) for target in args.published]
+    for target in targets:  # before anything is written: where none is published, nothing would be hidden
+        name, count = published_in(target, made)
+        print(f"{name}, published: {count} samples{'' if count else '; it has none of these, or hides them already'}")
+        print(f"  {target}")
     if not any(place.segments or place.known_since for place in found):
         where = f"corpora of the name {made.corpus}" if made.corpus and not made.spans else "every corpus of this store"
         print(f"warning: no segment has the {field} {getattr(args, field)!r} yet; later builds of {where} drop it")
@@ -63,14 +69,14 @@ def main(args: argparse.Namespace) -> int:
         print("nothing was changed (--dry-run)")
         return 0
     take_down(root, made, found)
-    for target in args.published:
-        publish_tombstone(place_of(target, load(Storage, args.storage) if args.storage else None), made)
+    for target in targets:
+        publish_tombstone(target, made)
     print(f"tombstone {made.id}: readers do not see them any more, and builds in this store drop them")
     count, busy = erase_beside(root, made, found)
     if count:
         print(f"{count} segments erased in work folders: no later build takes them over")
     for work in busy:
         print(f"{work}: in use; say this again when the build there is done, to erase them there, too")
-    print("the bytes are still in shards, clips/ and audit.html of what was built before, in exports, and in the")
-    print("recordings; `stipple corpus compact` makes a version without them")
+    print("the bytes are still in shards, clips/ and audit.html of what was built before or is published, in exports,")
+    print("and in the recordings; `stipple corpus compact` makes a version without them")
     return 0

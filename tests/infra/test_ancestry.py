@@ -19,10 +19,10 @@ def test_the_tree_goes_back_to_the_sources_without_mlflow(toys: Path, stipple_ru
     stipple_run()
     store = Store(toys / "store")
     catalog = [{"name": f"a/{n}.wav", "license": "CC-BY-4.0", "source": "https://example.org/a"} for n in range(5)] + [
-        {"name": "b.flac", "license": "CC0-1.0", "source": "mine"}
+        {"name": "b.flac", "license": "CC0-1.0", "source": "mine", "text": "one line\u2028of two"}
     ]
     slot = find(store, "one")
-    (slot.out / "recordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in catalog))
+    (slot.out / "recordings.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in catalog))
     commit = json.loads((slot.folder / "COMMIT.json").read_text())
     (slot.folder / "COMMIT.json").write_text(json.dumps(commit | {"kind": "recordings"}))
     lines = tree_lines(ancestors(store, find(store, "three")))

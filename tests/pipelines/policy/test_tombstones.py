@@ -136,6 +136,18 @@ def test_second_time_adds_what_has_come_since(tmp_path: Path) -> None:
     assert touched(one, second)[0].known_since == first.when
 
 
+def test_list_takes_any_reason_and_goes_on_after_a_line_that_a_person_left_without_an_end(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    first, second = (
+        Tombstone(field="key", values=(name,), corpus=None, **{**FACTS, "why": "asked\u2028by mail\x85"})
+        for name in ("a", "b")
+    )
+    append(path, [first])
+    path.write_text(path.read_text().removesuffix("\n"))
+    append(path, [second])
+    assert read_tombstones(path) == [first, second]
+
+
 def test_more_of_the_same_recording_is_written_down_and_what_is_covered_is_not(tmp_path: Path) -> None:
     def added(*spans: tuple[float, float]) -> int:
         told = tuple(("f" * 64, start, end) for start, end in spans)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from infra.objects import Folder
+from pipelines.packing.publish import publish
 from pipelines.policy.tombstones import FILE, read_tombstones
 from pipelines.shards import open_corpus
 from tests.pipelines.corpora import corpus_of, segment
@@ -46,3 +48,18 @@ def test_hash_that_nobody_has_is_noted_with_a_warning_but_not_without_a_reason(
     assert main([*words, "asked to"]) == 0
     assert "warning: no segment has the sha256" in capsys.readouterr().out
     assert [stone.values for stone in read_tombstones(corpus / FILE)] == [("e" * 64,)]
+
+
+def test_published_place_without_a_corpus_is_refused_before_anything_is_hidden(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(corpus, Folder(tmp_path / "published"))
+    (tmp_path / "publshed").mkdir()
+    words = ["corpus", "takedown", str(corpus), "--speaker", "s1", "--reason", "asked to", "--published"]
+    assert main([*words, str(tmp_path / "publshed")]) == 1
+    assert "has no corpus.json" in capsys.readouterr().err
+    assert not list((tmp_path / "publshed").iterdir())
+    assert len(open_corpus(corpus)) == 9
+    assert main([*words, str(tmp_path / "published")]) == 0
+    assert "toy, published: 3 samples" in capsys.readouterr().out
+    assert len(open_corpus(tmp_path / "published")) == 6
