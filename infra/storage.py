@@ -174,6 +174,8 @@ def os_error_sentence(error: OSError) -> str | None:
         return f"a file would grow over this system's limit{where}: raise it (ulimit -f) and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
+    if error.errno == errno.ENOTDIR:
+        return f"a file is where a folder should be{where}: name another place"
     if error.errno == errno.EIO:
         return f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}; look after it"
     if error.errno == errno.EADDRINUSE:

@@ -49,9 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = verbs.add_parser("export", help=told, description=told)
     sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
     sub.add_argument("to", type=Path, help="an empty or absent folder")
-    sub.add_argument(
-        "--whole", action="store_true", help="keep what only training needs (discriminator, flow, stipple.json)"
-    )
+    sub.add_argument("--whole", action="store_true", help="keep what only training needs (discriminator, flow)")
 
 
 def main(args: argparse.Namespace) -> int:

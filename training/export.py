@@ -22,8 +22,8 @@ def export(stage: Path, *, to: Path, whole: bool = False) -> Path:
 
     Raises: Refused where the stage has neither a bundle nor a whole checkpoint; BundleError.
     """
-    if to.exists() and any(to.iterdir()):
-        raise Refused(f"{to} is not empty; give an empty or new folder")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise Refused(f"{to} is not an empty folder; give an empty or new one")
     made = next((path for path in (stage / "out" / "bundle", stage / "bundle", stage) if is_bundle(path)), None)
     bundle = load_bundle(made) if made is not None else of_checkpoint(stage)
     card = dict(bundle.card)

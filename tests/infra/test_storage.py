@@ -96,6 +96,7 @@ def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
     assert "disk is full" in str(os_error_sentence(OSError(errno.ENOSPC, "")))
     assert "port is in use" in str(os_error_sentence(OSError(errno.EADDRINUSE, "")))
     assert "Input/output error" in str(os_error_sentence(OSError(errno.EIO, "")))
+    assert "a file is where a folder should be (a/b)" in str(os_error_sentence(OSError(errno.ENOTDIR, "", "a/b")))
     assert os_error_sentence(OSError(errno.ENOENT, "")) is None
     with pytest.raises(Refused, match="MB free, but the corpus needs"):
         require_free(tmp_path / "not" / "there", megabytes=10**9, what="the corpus")

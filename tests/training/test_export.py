@@ -55,8 +55,11 @@ def test_a_checkpoint_of_any_engine_becomes_a_bundle(runs: Any, tmp_path: Path, 
         assert torch.equal(bundle.training["toy"]["guess.0.weight"], saved["guess.0.weight"])
     official = export(written, to=tmp_path / "official")
     assert not (official / "training").exists()
-    with pytest.raises(Refused, match="is not empty"):
+    with pytest.raises(Refused, match="is not an empty folder"):
         export(tmp_path / "stage", to=tmp_path / "bundle")
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match="is not an empty folder"):
+        export(tmp_path / "stage", to=tmp_path / "file")
 
 
 def test_a_checkpoint_that_the_stage_removes_meanwhile_is_passed_over_for_a_newer_one(
