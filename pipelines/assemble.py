@@ -3,7 +3,7 @@
 What stays in memory of a segment is where it lies (pipelines.unpacked), not what it is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,39 @@ from infra.workflow.node import Job
 from pipelines.chain import Chain
 from pipelines.funnel import Funnel
 from pipelines.judging import Row, Withheld, given_of, judged, row_of
-from pipelines.ledger import Fate, UnitResult, ledger_writer, results, sound_path
+from pipelines.ledger import UnitResult, ledger_writer, result_path, results
 from pipelines.manifest import CorpusManifest
 from pipelines.planned import Planned
 from pipelines.policy.erasing import erase
 from pipelines.policy.new_intervals import NewIntervals
 from pipelines.policy.redaction import Redactor
-from pipelines.policy.select import Seen
+from pipelines.policy.repeated import repeated_keys
+from pipelines.policy.select import Seen, nowhere
 from pipelines.policy.tombstones import Tombstone, read_tombstones, store_list, store_of
 from pipelines.policy.transcribed import told_elsewhere
 from pipelines.policy.withheld import withholding
 from pipelines.units import Unit, rights_of
-from pipelines.unpacked import KeptSample, SegmentSounds, kept_sample
+from pipelines.unpacked import KeptSamples
 
+MOST_SPREAD = 512
 COSTS = ("wall_seconds", "cpu_seconds", "gpu_seconds", "audio_seconds")
+
+
+@dataclass
+class Spread:
+    """Rows that lie evenly among all that came, in order: some hundreds of them, however many came."""
+
+    rows: list[Row] = field(default_factory=list)
+    every: int = 1
+    count: int = 0
+
+    def add(self, row: Row) -> None:
+        """One more came."""
+        if self.count % self.every == 0:
+            self.rows.append(row)
+        self.count += 1
+        if len(self.rows) > MOST_SPREAD:
+            self.rows, self.every = self.rows[::2], self.every * 2
 
 
 @dataclass
@@ -45,9 +64,10 @@ class Assembly:
     funnel: Funnel = field(init=False)
     redactor: Redactor = field(init=False)
     new_intervals: NewIntervals = field(init=False)
-    items: list[KeptSample] = field(default_factory=list)
-    """The samples that are kept, in the order of recordings, whoever worked on them."""
-    sounds: SegmentSounds = field(default_factory=SegmentSounds)
+    samples: KeptSamples = field(init=False)
+    """Those that are kept."""
+    examples: Spread = field(default_factory=Spread)
+    """Rows of some of them."""
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
     keys_down: set[str] = field(default_factory=set)
     """Segments that were taken down, and the units that hold them."""
@@ -56,6 +76,7 @@ class Assembly:
     def __post_init__(self) -> None:
         self.fingerprints, self.fingerprint = self.chain.fingerprints, self.chain.fingerprint
         self.funnel = Funnel([*self.chain.specs, "select"])
+        self.samples = KeptSamples(self.work, corpus=self.manifest.name, chain=self.fingerprint)
         self.redactor = Redactor(self.tombstones, self.manifest.name)
         self.new_intervals = NewIntervals(self.tombstones, self.manifest.name)
 
@@ -77,18 +98,12 @@ class Assembly:
             rows.append({**redacted, "recording": row["recording"]})
             if redacted is not row:
                 self.note_taken_down(row, unit=result.unit)
-            elif fate.sounds:
-                self.note_sound(fate, row, result, rights=rights.get(fate.recording, {}))
+            elif fate.sounds and row["tier"] is not None:
+                self.samples.add(fate, row, unit=result.unit, rights=rights.get(fate.recording, {}))
+                self.examples.add(row)
         self.funnel.add(result.recordings, rows)
         add_costs(self.costs, result)
         return written
-
-    def note_sound(self, fate: Fate, row: Row, result: UnitResult, *, rights: Row) -> None:
-        """A segment whose sound was stored; a sample, where it is kept."""
-        file, sound = sound_path(self.work, unit=result.unit, chain=result.chain), fate.sounds[-1]
-        self.sounds.add(row["key"], file, offset=sound.offset, flac_bytes=sound.flac_bytes)
-        if row["tier"] is not None:
-            self.items.append(kept_sample(fate, row, result, work=self.work, rights=rights))
 
     def note_taken_down(self, row: Row, *, unit: str) -> None:
         """A row of which the ledger does not tell what it was."""
@@ -108,7 +123,10 @@ def assemble(job: Job, units: Planned, *, chain: Chain) -> Assembly:
     manifest, store = job.manifest, store_of(job.out)
     tombstones = read_tombstones(store_list(store)) if store is not None else []
     withheld = withholding(corpus=manifest.name, store=store, allow=manifest.allow)
-    seen = transcribed_first(job.work, units, manifest, chain=chain.fingerprint, withheld=withheld)
+    seen = Seen(
+        told=transcribed_first(job.work, units, manifest, chain=chain.fingerprint, withheld=withheld),
+        repeated=repeated_keys(result_path(job.work, unit=name, chain=chain.fingerprint) for name in units.names()),
+    )
     made = Assembly(job.work, manifest, chain, tombstones, withheld, seen)
     with ledger_writer(job.out / "ledger.parquet") as put:
         for unit, result in with_results(job.work, units, chain=chain.fingerprint):
@@ -126,9 +144,11 @@ def with_results(work: Path, units: Planned, *, chain: str) -> Iterable[tuple[Un
     return zip(units, results(work, units.names(), chain=chain), strict=True)
 
 
-def transcribed_first(work: Path, units: Planned, manifest: CorpusManifest, *, chain: str, withheld: Withheld) -> Seen:
-    """What is known of copies before any is judged: where a recording came with a transcript and without, the copy
-    with one is to be kept."""
+def transcribed_first(
+    work: Path, units: Planned, manifest: CorpusManifest, *, chain: str, withheld: Withheld
+) -> Callable[[Mapping[str, Any]], bool]:
+    """What says of a row whether its copy is to be kept in its place: where a recording came with a transcript and
+    without, the copy with one."""
 
     def ready() -> Iterator[Row]:
         for unit, result in with_results(work, units, chain=chain):
@@ -137,7 +157,7 @@ def transcribed_first(work: Path, units: Planned, manifest: CorpusManifest, *, c
             yield from (row_of(fate, corpus=manifest.name, rights=rights) for fate in found)
 
     both = 0 < units.with_text < units.recordings
-    return Seen(told_elsewhere(ready, manifest, withheld=withheld)) if both else Seen()
+    return told_elsewhere(ready, manifest, withheld=withheld) if both else nowhere
 
 
 def add_costs(total: dict[str, dict[str, float]], result: UnitResult) -> None:

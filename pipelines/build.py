@@ -8,6 +8,8 @@ Ray is not started when every unit is final.
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain as chain_of
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pipelines.forecast.prediction import hold_against
 from pipelines.funnel import failed_share, top_reasons
 from pipelines.ledger import PACKED, final_units, share
 from pipelines.manifest import CorpusManifest, semantic
-from pipelines.packing.writer import Packable, finish, plan, write_shard
+from pipelines.packing.writer import Packable, cut, finish, write_shard
 from pipelines.planned import PLAN, Planned, planned
 from pipelines.policy.tombstones import store_of
 from pipelines.progress import Progress
@@ -33,6 +35,7 @@ from pipelines.row import Recording
 from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
 from pipelines.units import TwoOfOneName, prepared
+from pipelines.unpacked import KeptSamples
 from pipelines.workers import ray_statuses
 
 MANIFEST = CorpusManifest
@@ -62,7 +65,7 @@ def run(job: Job) -> Outcome:
     tell_numbers(job, facts)
     tell_truth(job)
     refuse_losses(job, manifest, facts)
-    digest = pack(job, manifest, made.items, facts=facts)
+    digest = pack(job, manifest, made.samples, facts=facts)
     store = store_of(job.out)
     if store is not None:
         known: dict[str, Any] = {"store": store, "chain": chain.fingerprint, "units": units.names()}
@@ -188,11 +191,11 @@ def over_budget(failed: int, total: int, manifest: CorpusManifest, why: str) -> 
     return f"{failed} of {total} recordings failed, more than errors.max_failed_share = {allowed} allows ({why})"
 
 
-def pack(job: Job, manifest: CorpusManifest, items: Sequence[Packable], *, facts: Mapping[str, Any]) -> str:
+def pack(job: Job, manifest: CorpusManifest, samples: KeptSamples, *, facts: Mapping[str, Any]) -> str:
     """Shards, index and corpus.json, in the work folder until all are there. Returns the digest."""
     root, members = job.work / PACKED, manifest.shards.members
-    planned = plan(items, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
-    shards = write_shards(job, root, planned, members=members, parallel=len(items) > MANY)
+    planned = cut(samples, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
+    shards = write_shards(job, root, planned, members=members, parallel=samples.count > MANY)
     digest = finish(root, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
     for name in ("shards", "index", "corpus.json"):
         (root / name).replace(job.out / name)
@@ -200,14 +203,17 @@ def pack(job: Job, manifest: CorpusManifest, items: Sequence[Packable], *, facts
 
 
 def write_shards(
-    job: Job, root: Path, shards: Sequence[Sequence[Packable]], *, members: Sequence[str], parallel: bool
+    job: Job, root: Path, shards: Iterable[Sequence[Packable]], *, members: Sequence[str], parallel: bool
 ) -> Iterator[dict[str, Any]]:
     """Write the shards, and tell of each in order; by Ray tasks where there is much to copy.
 
     The plan decides the bytes, not who writes them; no more entries are in memory than are being written.
     """
-    if not parallel or len(shards) == 1:
-        yield from (write_shard(root, number, items, members=members) for number, items in enumerate(shards))
+    waiting = iter(shards)
+    begin = list(islice(waiting, 2))
+    numbered = enumerate(chain_of(begin, waiting))
+    if not parallel or len(begin) == 1:
+        yield from (write_shard(root, number, items, members=members) for number, items in numbered)
         return
     job.connect()
     import ray
@@ -215,7 +221,7 @@ def write_shards(
     write = ray.remote(num_cpus=1, max_retries=3)(write_shard)
     window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     begun: deque[Any] = deque()
-    for number, items in enumerate(shards):
+    for number, items in numbered:
         begun.append(write.remote(root, number, list(items), members=members))
         if len(begun) > window:
             yield ray.get(begun.popleft())

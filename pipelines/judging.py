@@ -1,7 +1,6 @@
 """From what became of the segments of a unit to rows of the ledger: the policy's verdicts, and the rights of today."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pipelines.ledger import Fate, UnitResult
@@ -55,7 +54,7 @@ def row_of(fate: Fate, *, corpus: str, rights: Mapping[str, Row]) -> Row:
     if fate.segment is None:
         facts = {"recording": fate.recording, "license": fate.license, "language": fate.language}
         return {**facts, "source": fate.source, **now, "corpus": corpus, "key": None, "given_language": None}
-    return as_row(replace(segment_of(dict(fate.segment)), corpus=corpus, **now))
+    return as_row(segment_of({**fate.segment, "corpus": corpus, **now}))
 
 
 def given_of(unit: Unit) -> dict[str, Row]:

@@ -12,6 +12,7 @@ from pipelines.funnel import costs_table, table
 from pipelines.ledger import read_ledger
 from pipelines.synthetic.truth import read_truth, score_against_truth
 from pipelines.synthetic.truth import table as truth_table
+from pipelines.unpacked import UnitSounds
 
 EXAMPLES = 10
 """Clips to hear, and reasons to draw as curves."""
@@ -48,11 +49,12 @@ def tell_truth(job: Job) -> None:
 
 def show(job: Job, made: Assembly) -> None:
     """What a person can look at and hear: the audit page, the funnel, and a few clips."""
-    folder = job.out / "clips"
+    folder, rows = job.out / "clips", made.examples.rows
+    sounds = UnitSounds(job.work, chain=made.fingerprint)
     folder.mkdir(exist_ok=True)
-    for item in made.items[:: max(len(made.items) // EXAMPLES, 1)][:EXAMPLES]:
-        (folder / f"{item.key}.flac").write_bytes(made.sounds(item.key) or b"")
-    job.run.artifact(write_audit(job.out, sound_of=made.sounds))
+    for row in rows[:: max(len(rows) // EXAMPLES, 1)][:EXAMPLES]:
+        (folder / f"{row['key']}.flac").write_bytes(sounds(row) or b"")
+    job.run.artifact(write_audit(job.out, sound_of=sounds))
     job.run.artifact(write_card(job.out))
     job.run.artifact(folder)
     job.run.artifact(job.out / "funnel.json")

@@ -1,16 +1,27 @@
-"""Where rows and sounds wait in the work folder until they are packed: about 0.3 kB of memory a segment."""
+"""Where rows and sounds wait in the work folder until they are packed, and in which order they come out of it."""
 
+import json
 import os
-from array import array
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass
+from functools import cached_property, lru_cache
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from pipelines.judging import Row, row_of
-from pipelines.ledger import Array, Fate, UnitResult, fate_of, result_path, sound_path
+from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
 from pipelines.packing.writer import record_of
-from pipelines.row import as_row, segment_of
+from pipelines.policy.redaction import REDACTED
+from pipelines.row import NAMES
 
-KEY_BYTES = 26
+FOLDER = "samples"
+"""In the work folder, while a corpus is put together."""
+PIECE = 65_536
+"""Samples that are in memory until they are written; so many, and no more, never are."""
+BUCKET_DIGITS = 2
+"""Of a key, by which samples are parted: 256 files, of which one is in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,49 +55,108 @@ class KeptSample:
         return row_of(fate, corpus=self.corpus, rights={fate.recording: self.rights})
 
 
-def kept_sample(fate: Fate, row: Row, result: UnitResult, *, work: Path, rights: Row) -> KeptSample:
-    """The sample of a row that is kept, with the rights that the catalog tells of its recording."""
-    segment = {name: row[name] for name in as_row(segment_of(row))}
-    return KeptSample(
-        key=row["key"],
-        tier=row["tier"],
-        corpus=row["corpus"],
-        rights=rights,
-        record_bytes=len(record_of(segment, tier=row["tier"])),
-        result=result_path(work, unit=result.unit, chain=result.chain),
-        place=fate.place,
-        file=sound_path(work, unit=result.unit, chain=result.chain),
-        offset=fate.sounds[-1].offset,
-        flac_bytes=fate.sounds[-1].flac_bytes,
-        placed=fate.arrays,
-    )
+class KeptSamples:
+    """The samples of a corpus, however many: put in as they come, and taken out in the order of their keys.
+
+    They wait in files by the first digits of their keys, of which one at a time is sorted in memory.
+    """
+
+    def __init__(self, work: Path, *, corpus: str, chain: str) -> None:
+        self.work, self.corpus, self.chain = work, corpus, chain
+        self.folder = work / FOLDER
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.count = 0
+        self.waiting: list[tuple[Any, ...]] = []
+        self.writers: dict[str, Any] = {}
+
+    def add(self, fate: Fate, row: Row, *, unit: str, rights: Row) -> None:
+        """A row that is kept, with the rights that the catalog tells of its recording."""
+        segment = {name: row[name] for name in NAMES}
+        size, sound = len(record_of(segment, tier=row["tier"])), fate.sounds[-1]
+        arrays = json.dumps([astuple(array) for array in fate.arrays]) if fate.arrays else ""
+        told = (row["key"], row["tier"], unit, rights.get("license"), rights.get("source"), size)
+        self.waiting.append((*told, *fate.place, sound.offset, sound.flac_bytes, arrays))
+        self.count += 1
+        if len(self.waiting) >= PIECE:
+            self.write()
+
+    @cached_property
+    def schema(self) -> Any:
+        """The columns of the files."""
+        import pyarrow
+
+        texts = ("key", "tier", "unit", "license", "source")
+        numbers = ("record_bytes", "start", "bytes", "offset", "flac_bytes")
+        columns = [(name, pyarrow.string()) for name in texts] + [(name, pyarrow.int64()) for name in numbers]
+        return pyarrow.schema([*columns, ("arrays", pyarrow.string())])
+
+    def write(self) -> None:
+        """What waits in memory, each to the file of its key."""
+        import pyarrow
+
+        self.folder.mkdir(exist_ok=True)
+        self.waiting.sort()
+        for digits, rows in groupby(self.waiting, key=lambda told: str(told[0])[:BUCKET_DIGITS]):
+            if digits not in self.writers:
+                self.writers[digits] = pyarrow.ipc.new_stream(str(self.folder / f"{digits}.arrow"), self.schema)
+            columns = zip(*rows, strict=True)
+            arrays = [pyarrow.array(column, item.type) for column, item in zip(columns, self.schema, strict=True)]
+            self.writers[digits].write_batch(pyarrow.record_batch(arrays, schema=self.schema))
+        self.waiting.clear()
+
+    def __iter__(self) -> Iterator[KeptSample]:
+        """In the order of their keys, once; the files are gone at the end."""
+        import pyarrow
+
+        if not self.writers:
+            yield from (self.sample(*told) for told in sorted(self.waiting))
+            return
+        self.write()
+        for digits, writer in sorted(self.writers.items()):
+            writer.close()
+            path = self.folder / f"{digits}.arrow"
+            with pyarrow.memory_map(str(path)) as file:
+                table = pyarrow.ipc.open_stream(file).read_all().sort_by("key")
+            for batch in table.to_batches(max_chunksize=4096):
+                yield from (self.sample(*told) for told in zip(*(c.to_pylist() for c in batch.columns), strict=True))
+            path.unlink()
+        shutil.rmtree(self.folder)
+
+    def sample(
+        self, key: str, tier: str, unit: str, license: str | None, source: str | None, record_bytes: int, start: int,
+        size: int, offset: int, flac_bytes: int, arrays: str,
+    ) -> KeptSample:  # fmt: skip
+        """A line of a file."""
+        return KeptSample(
+            key=key,
+            tier=tier,
+            corpus=self.corpus,
+            rights={} if license is None else {"license": license, "source": source},
+            record_bytes=record_bytes,
+            result=result_path(self.work, unit=unit, chain=self.chain),
+            place=(start, size),
+            file=sound_path(self.work, unit=unit, chain=self.chain),
+            offset=offset,
+            flac_bytes=flac_bytes,
+            placed=tuple(Array(*told) for told in json.loads(arrays)) if arrays else (),
+        )
 
 
-@dataclass
-class SegmentSounds:
-    """Where the sound of every segment lies, by its key; a few dozen bytes each."""
+class UnitSounds:
+    """The stored sound of any segment, kept or not, by its row of the ledger: looked for in the result of its unit."""
 
-    files: list[Path] = field(default_factory=list)
-    keys: bytearray = field(default_factory=bytearray)
-    """One after another, each of KEY_BYTES."""
-    places: "array[int]" = field(default_factory=lambda: array("q"))
-    """For each key: number of the file, offset, bytes."""
+    def __init__(self, work: Path, *, chain: str) -> None:
+        self.work, self.chain = work, chain
+        self._result = lru_cache(4)(lambda unit: load(result_path(work, unit=unit, chain=chain)))
 
-    def add(self, key: str, file: Path, *, offset: int, flac_bytes: int) -> None:
-        """The FLAC of `key` lies there."""
-        if not self.files or self.files[-1] != file:
-            self.files.append(file)
-        assert len(key) == KEY_BYTES, f"{key!r} is no key of a segment"
-        self.keys += key.encode()
-        self.places.extend((len(self.files) - 1, offset, flac_bytes))
-
-    def __call__(self, key: str) -> bytes | None:
-        """The FLAC of a segment; None where none was kept."""
-        at = self.keys.find(key.encode())
-        while at > 0 and at % KEY_BYTES:  # the end of one key, and the beginning of the next
-            at = self.keys.find(key.encode(), at + 1)
-        if at < 0:
+    def __call__(self, row: Mapping[str, Any]) -> bytes | None:
+        """Its FLAC; None where none was kept, and of what was taken down."""
+        if row["recording"] == REDACTED:
             return None
-        number, offset, count = self.places[at // KEY_BYTES * 3 : at // KEY_BYTES * 3 + 3]
-        with self.files[number].open("rb") as file:
-            return os.pread(file.fileno(), count, offset)
+        result: UnitResult = self._result(row["unit"])
+        for fate in result.fates:
+            if fate.sounds and fate.segment is not None and fate.segment["key"] == row["key"]:
+                sound = fate.sounds[-1]
+                with sound_path(self.work, unit=row["unit"], chain=self.chain).open("rb") as file:
+                    return os.pread(file.fileno(), sound.flac_bytes, sound.offset)
+        return None

@@ -46,11 +46,11 @@ SECTIONS = {
 
 
 def write_audit(
-    corpus: Path, *, sound_of: Callable[[str], bytes | None], each: int = 4, to: Path | None = None
+    corpus: Path, *, sound_of: Callable[[Row], bytes | None], each: int = 4, to: Path | None = None
 ) -> Path:
     """Write `audit.html` into a finished corpus folder, from what lies there: card, funnel, ledger, reports.
 
-    `sound_of`: key of a segment -> its sound in a format that libsndfile reads, or None; rejected segments are in no
+    `sound_of`: row of a segment -> its sound in a format that libsndfile reads, or None; rejected segments are in no
     shard, so only whoever has the work folder can give them. `each`: clips on a side of a limit, and the measure of all
     other sheets. `to`: another file.
     """

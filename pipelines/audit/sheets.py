@@ -53,7 +53,7 @@ class Clip:
 class Sounds:
     """The sounds and pictures that a page carries, each once, and how much room is left for more."""
 
-    sound_of: Callable[[str], bytes | None]
+    sound_of: Callable[[Row], bytes | None]
     lengths: Sequence[float]
     """Seconds of each clip that the page will ask for."""
     clips: dict[str, Clip | None] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Sounds:
         """The clip of a row; None where there is no sound of it, or no room."""
         key = str(row["key"])
         if key not in self.clips:
-            data = self.sound_of(key) if self.used < self.room + len(self.lengths) * PICTURE_BYTES else None
+            data = self.sound_of(row) if self.used < self.room + len(self.lengths) * PICTURE_BYTES else None
             self.clips[key] = None if data is None else self.made(data)
         return self.clips[key]
 

@@ -85,25 +85,32 @@ def padded(size: int) -> int:
 
 
 def plan(items: Iterable[Packable], *, soft_bytes: int, members: Sequence[str] = ()) -> list[list[Packable]]:
-    """Cut the items, in order of their keys, into shards of about `soft_bytes`: a pure function of what is packed.
+    """The items, in any order, in shards of about `soft_bytes`; see `cut`."""
+    return list(cut(sorted(items, key=lambda item: item.key), soft_bytes=soft_bytes, members=members))
+
+
+def cut(items: Iterable[Packable], *, soft_bytes: int, members: Sequence[str] = ()) -> Iterator[list[Packable]]:
+    """Cut the items, which come in order of their keys, into shards of about `soft_bytes`, one after another: a pure
+    function of what is packed.
 
     `members`: arrays that go with the samples, as for `write_shard`.
 
     Raises: CorpusError where a sample does not fit into any shard.
     """
-    shards: list[list[Packable]] = []
-    filled = soft_bytes
-    for item in sorted(items, key=lambda item: item.key):
+    shard: list[Packable] = []
+    filled = 0
+    for item in items:
         size = padded(item.flac_bytes) + padded(item.record_bytes) + (padded(XVECTOR_BYTES) if SPK in members else 0)
         size += sum(padded(count) for name, (_, count) in item.arrays.items() if name in members)
         if size > HARD_BYTES - 2 * BLOCK:
             raise CorpusError(f"{item.key}: a sample of {size / 2**20:.0f} MiB, but a shard may have 1280: cut it")
-        if filled + size > min(soft_bytes, HARD_BYTES - 2 * BLOCK) or not shards:
-            shards.append([])
-            filled = 0
-        shards[-1].append(item)
+        if shard and filled + size > min(soft_bytes, HARD_BYTES - 2 * BLOCK):
+            yield shard
+            shard, filled = [], 0
+        shard.append(item)
         filled += size
-    return shards
+    if shard:
+        yield shard
 
 
 def header(name: str, size: int) -> bytes:
@@ -125,7 +132,7 @@ def write_shard(root: Path, number: int, items: Sequence[Packable], *, members: 
     """
     rows = [item.row for item in items]
     records = [record_of(row, tier=item.tier) for row, item in zip(rows, items, strict=True)]
-    wanted = wanted_of(items, records, members=members)
+    wanted = wanted_of(items, rows, records, members=members)
     done = entry_of(root, number, wanted=wanted)
     if done is not None:
         return done
@@ -220,12 +227,14 @@ def npys_of(item: Packable, row: Mapping[str, Any], *, members: Sequence[str]) -
         yield SPK, npy_of(np.asarray(row["xvector"], dtype="<f4"))
 
 
-def wanted_of(items: Sequence[Packable], records: Sequence[bytes], *, members: Sequence[str]) -> str:
+def wanted_of(
+    items: Sequence[Packable], rows: Sequence[Mapping[str, Any]], records: Sequence[bytes], *, members: Sequence[str]
+) -> str:
     """Hash of what a shard is to be made of: by it, a shard that was made of the same is not made again."""
     state = hashlib.sha256(canonical(sorted(members)).encode())
-    for item, record in zip(items, records, strict=True):
+    for item, row, record in zip(items, rows, records, strict=True):
         arrays = sorted((name, *place) for name, place in item.arrays.items())
-        facts = [str(item.file), item.offset, item.flac_bytes, arrays, item.row.get("xvector")]
+        facts = [str(item.file), item.offset, item.flac_bytes, arrays, row.get("xvector")]
         state.update(canonical(facts).encode() + record + b"\n")
     return state.hexdigest()
 

@@ -1,6 +1,6 @@
 """The policy: stored scores to verdicts. Scores are facts and cost hours; verdicts are views and cost nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
@@ -66,6 +66,8 @@ class Seen:
 
     told: Callable[[Mapping[str, Any]], bool] = nowhere
     """Is the same sound kept with a transcript in place of this row?"""
+    repeated: Container[str] | None = None
+    """Keys that may come more than once; of others nothing is remembered. None: all may."""
     kept: set[str] = field(default_factory=set)
     """Keys that were kept before."""
     refused: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -89,7 +91,9 @@ def verdicts(
             yield Verdict(None, ("duplicate",), "duplicate: the same bytes came with a transcript, under another name")
         else:
             verdict = judge(segment_of(dict(row)), manifest)
-            if verdict.tier is not None:
+            if seen.repeated is not None and key not in seen.repeated:
+                pass
+            elif verdict.tier is not None:
                 seen.kept.add(key)
             elif key not in seen.refused:
                 seen.refused[key] = verdict.reasons

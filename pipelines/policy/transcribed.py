@@ -1,13 +1,18 @@
 """Of recordings with the same bytes, some with a transcript and some without: which segments have one elsewhere."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
+import numpy as np
+
+from pipelines.hashes import Hashes
 from pipelines.manifest import CorpusManifest
 from pipelines.policy.select import judge
 from pipelines.row import segment_of
 
 Row = Mapping[str, Any]
+BATCH = 8192
 
 
 def told_elsewhere(
@@ -18,13 +23,10 @@ def told_elsewhere(
     `rows` gives all segments that may be kept, each time anew: they are read twice, where some bytes came both ways.
     A transcript also decides how a recording is cut, so that keys may differ: intervals are compared.
     """
-    ways: tuple[set[str], set[str]] = set(), set()
-    for row in rows():
-        ways[row["given_text"] is not None].add(row["recording_sha256"])
-    both = ways[0] & ways[1]
+    both = came_both_ways(rows())
     spans: dict[str, list[tuple[str, int, int]]] = {}
     for row in rows() if both else ():
-        if row["recording_sha256"] not in both or row["given_text"] is None or withheld(row) is not None:
+        if row["given_text"] is None or hash_of(row) not in both or withheld(row) is not None:
             continue
         if judge(segment_of(dict(row)), manifest).tier is not None:
             span = (row["recording"], row["start_sample"], row["end_sample"])
@@ -38,3 +40,18 @@ def told_elsewhere(
         )
 
     return told
+
+
+def came_both_ways(rows: Iterable[Row]) -> set[int]:
+    """Hashes of the recordings that came with a transcript and without one."""
+    ways, waiting = (Hashes(), Hashes()), iter(rows)
+    while batch := list(islice(waiting, BATCH)):
+        for way, hashes in enumerate(ways):
+            found = (hash_of(row) for row in batch if (row["given_text"] is not None) == bool(way))
+            hashes.add(np.fromiter(found, dtype=np.int64))
+    return set(ways[0].both(ways[1]).tolist())
+
+
+def hash_of(row: Row) -> int:
+    """60 bits of the hash of a recording."""
+    return int(row["recording_sha256"][:15], 16)

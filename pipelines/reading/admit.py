@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipelines.hashes import Hashes
 from pipelines.row import Recording
 
 BATCH = 16_384
@@ -28,42 +28,22 @@ def admitted(recordings: Iterable[Recording], *, allow_evaluation: bool) -> Iter
 
 
 class Met:
-    """The recordings that came so far, each as 64 bits of a hash: 8 bytes of memory each, 24 at the worst moment.
-
-    They lie in sorted runs, each at least twice as long as the next, so that there are few, and each is seldom merged.
-    """
+    """The recordings that came so far, each as 64 bits of a hash."""
 
     def __init__(self) -> None:
-        self.runs: list[NDArray[np.int64]] = []
-        self.count = 0
+        self.hashes = Hashes()
 
     def before(self, batch: list[Recording]) -> list[int | None]:
         """For each that was met before, how many different ones were; None for the others, which are added."""
-        places = [hash((recording.name, recording.start_seconds or 0.0)) for recording in batch]
-        known = self.known(np.array(places, dtype=np.int64)).tolist()
+        places = np.array([hash((item.name, item.start_seconds or 0.0)) for item in batch], dtype=np.int64)
+        known, count = self.hashes.known(places).tolist(), self.hashes.count
         new, found = set[int](), list[int | None]()
-        for place, old in zip(places, known, strict=True):
-            found.append(self.count + len(new) if old or place in new else None)
+        for place, old in zip(places.tolist(), known, strict=True):
+            found.append(count + len(new) if old or place in new else None)
             if not old:
                 new.add(place)
-        self.add(np.sort(np.fromiter(new, dtype=np.int64, count=len(new))))
+        self.hashes.add(places)
         return found
-
-    def known(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of them are in the runs."""
-        found = np.zeros(len(places), dtype=np.bool_)
-        for run in self.runs:
-            found |= run[np.minimum(np.searchsorted(run, places), len(run) - 1)] == places
-        return found
-
-    def add(self, run: NDArray[np.int64]) -> None:
-        """A sorted run of new ones."""
-        self.count += len(run)
-        while self.runs and len(self.runs[-1]) < 2 * len(run):
-            run = np.concatenate([self.runs.pop(), run])
-            run.sort(kind="stable")
-        if len(run):
-            self.runs.append(run)
 
 
 def held_out(recording: Recording) -> Recording:

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.verbs import add_corpus
 
@@ -56,10 +57,11 @@ def write_page(root: Path, file: Path) -> Path:
     from pipelines.shards import open_corpus
 
     corpus = open_corpus(root)
-    number_of = {key: number for number, key in enumerate(keys_of(corpus))}
+    keys = corpus.rows.columns("key")["key"]
 
-    def sound_of(key: str) -> bytes | None:
-        return bytes(corpus.members(number_of[key])[1]["flac"]) if key in number_of else None
+    def sound_of(row: Mapping[str, Any]) -> bytes | None:
+        number = int(keys.index(row["key"]).as_py())
+        return None if number < 0 else bytes(corpus.members(number)[1]["flac"])
 
     return write_audit(root, sound_of=sound_of, to=file)
 

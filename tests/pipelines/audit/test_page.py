@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("corpus"), twelve())
 
 
-def sound_of(key: str) -> bytes | None:
+def sound_of(row: Mapping[str, Any]) -> bytes | None:
     return flac_of(tone(1), rate_hz=16000)
 
 
@@ -85,12 +86,12 @@ def test_each_sound_is_carried_once_and_plays_where_it_is_shown(corpus: Path) ->
 
 
 def test_clips_without_a_sound_are_left_out(corpus: Path) -> None:
-    path = write_audit(corpus, sound_of=lambda key: sound_of(key) if key.endswith("7") else None)
+    path = write_audit(corpus, sound_of=lambda row: sound_of(row) if row["key"].endswith("7") else None)
     text = path.read_text(encoding="utf-8")
     assert len(data_of(text)["sounds"]) == 1
     assert set(text.split('data-clip="')[1:]) != set()
     assert all(part.startswith(f"key{7:023d}") for part in text.split('data-clip="')[1:])
-    none = write_audit(corpus, sound_of=lambda key: None).read_text(encoding="utf-8")
+    none = write_audit(corpus, sound_of=lambda row: None).read_text(encoding="utf-8")
     assert data_of(none)["sample"] == []
 
 
@@ -111,7 +112,7 @@ def test_a_large_corpus_makes_no_larger_page(tmp_path: Path, monkeypatch: pytest
         }
         rows.append(fate(segment(number, **facts), *(["mos"] if number < 250 else [])))
     corpus = build(tmp_path, rows)
-    text = write_audit(corpus, sound_of=lambda key: flac_of(noise, rate_hz=16000)).read_text(encoding="utf-8")
+    text = write_audit(corpus, sound_of=lambda row: flac_of(noise, rate_hz=16000)).read_text(encoding="utf-8")
     assert 153 <= len(data_of(text)["sounds"]) < 260
     assert len(text.encode()) < 3_400_000
 

@@ -69,7 +69,7 @@ def driven(page: Path, folder: Path) -> dict[str, Any]:
 def test_the_page_judges_as_the_command_does(tmp_path: Path, clips: int) -> None:
     """A sample that is the whole corpus, and one that is drawn from it."""
     corpus = build(tmp_path, [fate(segment(number)) for number in range(clips)])
-    page = write_audit(corpus, sound_of=lambda key: flac_of(tone(1), rate_hz=16000))
+    page = write_audit(corpus, sound_of=lambda row: flac_of(tone(1), rate_hz=16000))
     told = driven(page, tmp_path)
     assert told["errors"] == []
     assert told["pictures"] == told["images"] > 0

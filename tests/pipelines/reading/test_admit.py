@@ -75,11 +75,11 @@ def test_who_was_met_takes_24_bytes_each_at_most_and_is_in_few_runs() -> None:
         assert met.before([of(str(number)) for number in range(start, start + 1000)]) == [None] * 1000
     held, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert met.count == 200_000
-    assert sum(run.nbytes for run in met.runs) == 8 * met.count
-    assert held < 9 * met.count
-    assert most < 24 * met.count + 1_000_000
-    assert len(met.runs) <= 8
+    assert met.hashes.count == 200_000
+    assert sum(run.nbytes for run in met.hashes.runs) == 8 * met.hashes.count
+    assert held < 9 * met.hashes.count
+    assert most < 24 * met.hashes.count + 1_000_000
+    assert len(met.hashes.runs) <= 8
 
 
 def test_corpus_keeps_evaluation_sets_out_by_default() -> None:
