@@ -30,7 +30,7 @@ from models.runtime.static_speaking import StaticSpeaking, static_speaking
 from models.runtime.voice import Voice, voice_of
 from models.text import tokens
 from models.text.language import tagged
-from models.text.normalize import AUTOMATIC, detected, normalized
+from models.text.normalize import detected, is_automatic, normalized
 
 if TYPE_CHECKING:
     from models.runtime.bundle import Bundle
@@ -126,7 +126,7 @@ class Batch:
         text = request.text.strip()
         try:
             text = normalized(text) if request.normalize else text
-            language = detected(text) if request.language == AUTOMATIC else request.language
+            language = detected(text) if is_automatic(request.language) else request.language
             text = tagged(f"{request.transcript}\n{text}" if request.transcript else text, language)
         except ValueError as error:
             raise RequestError(str(error)) from None

@@ -21,7 +21,7 @@ from models.runtime.voice import Voice, voice_of
 from models.text import tokens
 from models.text.increments import Increments
 from models.text.language import tagged
-from models.text.normalize import AUTOMATIC
+from models.text.normalize import is_automatic
 
 if TYPE_CHECKING:
     from models.runtime.bundle import Bundle
@@ -48,7 +48,7 @@ class Session:
             raise RequestError("a session reads and speaks in turn, and has a template of its own; leave template out")
         if options.get("normalize"):
             raise RequestError("text that comes in parts cannot be normalized; normalize it before, or leave that out")
-        if options.get("language") == AUTOMATIC:
+        if is_automatic(options.get("language")):
             raise RequestError("the language of text that comes in parts cannot be detected; name it, or leave it out")
         if initial_silence is not None and not isinstance(initial_silence, Integral):
             raise RequestError(f"initial_silence is {initial_silence!r}; give a number of patches, 0 to {SILENCE}")

@@ -9,11 +9,16 @@ from functools import cache
 from typing import Any
 
 AUTOMATIC = "auto_detect"
-"""What stands for the language of the text itself."""
+"""What stands for the language of the text itself, in letters of either case."""
 
 
 class TextError(ValueError):
     """A library that is asked for and is not installed. The message is a sentence."""
+
+
+def is_automatic(language: str | None) -> bool:
+    """Whether the language of the text itself is asked for."""
+    return language is not None and language.strip().lower() == AUTOMATIC
 
 
 def normalized(text: str) -> str:

@@ -168,7 +168,7 @@ class Frontend(nn.Module):
 
     def xvectors(self, batch: Batch, draw: Draw, *, keep_B: Tensor | None = None) -> Tensor:
         """The voice of each utterance that keeps it, from a random crop where it is long; zeros for the others."""
-        limit = self.config.xvec_max_audio_seconds
+        rate_hz, limit = self.config.audiovae.sample_rate, self.config.xvec_max_audio_seconds
         where_B = draw.uniform("crop_xvector")
         rows = []
         for number, key in enumerate(batch.keys):
@@ -176,7 +176,7 @@ class Frontend(nn.Module):
                 rows.append(self.mean_D.new_zeros(self.config.campplus_embedding_size))
                 continue
             length = int(batch.length_B[number])
-            spare = max(0, -(-length // 3) - int(limit * 16_000)) if limit > 0 else 0
+            spare = max(0, length - round(limit * rate_hz)) if limit > 0 else 0
             found = self.heard.get((key, length))
             if found is None:
                 assert is_heard(batch, number), f"{key}: its voice is asked for, but not its sound"
