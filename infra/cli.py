@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return int(importlib.import_module(COMMANDS[args.command][0]).main(args))
-    except KeyboardInterrupt:
-        return tell("stopped", code=130)
+    except KeyboardInterrupt as stopped:
+        return tell("; ".join(["stopped", *map(str, stopped.args)]), code=130)
     except BrokenPipeError:
         sys.stderr.close()
         return 1

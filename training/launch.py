@@ -242,6 +242,9 @@ def lean_trainer() -> Any:
         def _create_default_callbacks(self) -> list[Any]:
             return [one for one in super()._create_default_callbacks() if type(one).__name__ not in unused]
 
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Ctrl-C stays with who runs the stage, and lets it save; Ray's own handler throws the work away."""
+
     return LeanTrainer
 
 

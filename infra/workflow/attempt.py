@@ -18,7 +18,7 @@ from infra.log import clock
 from infra.mistakes import last_line, sentence_of
 from infra.provenance import code_state
 from infra.storage import ROOT, empty_folder, require_free, write_atomic
-from infra.workflow.fingerprint import code_of, edited, flat, name_apart, told, told_files
+from infra.workflow.fingerprint import code_of, edited, flat, name_apart, told_all, told_files
 from infra.workflow.node import Job, Made, Outcome, Refused
 from infra.workflow.plan import NodePlan
 from infra.workflow.store import Slot
@@ -125,9 +125,9 @@ def differs(planned: NodePlan) -> str:
     """In what this run differs from the nearest before it, for its description."""
     if not planned.changes:
         return ""
-    more = f"; and {len(planned.changes) - TOLD} more" if len(planned.changes) > TOLD else ""
-    facts = "; ".join(told(*change) for change in planned.changes[:TOLD])
-    return f"Differs from {planned.since[:8]} (`stipple lineage show {planned.since[:8]}`): {facts}{more}"
+    facts = told_all(planned.changes)
+    shown = facts[:TOLD] + ([f"and {len(facts) - TOLD} more"] if len(facts) > TOLD else [])
+    return f"Differs from {planned.since[:8]} (`stipple lineage show {planned.since[:8]}`): {'; '.join(shown)}"
 
 
 def tell_input(run: JournalRun, planned: NodePlan, inputs: Mapping[str, Made], around: Around, number: int) -> None:

@@ -137,6 +137,15 @@ def told(fact: str, old: str, new: str) -> str:
     return f"{rest or fact}: {old} -> {new}"
 
 
+def told_all(changes: Sequence[Change]) -> list[str]:
+    """Differences as a person reads them; of several files with other code, how many."""
+    code = [fact.removeprefix("code.") for fact, _, _ in changes if fact.startswith("code.")]
+    if len(code) < 2:
+        return [told(*change) for change in changes]
+    others = [told(*change) for change in changes if not change[0].startswith("code.")]
+    return [*others, f"code changed: {code[0]} and {len(code) - 1} more file{'s' * (len(code) > 2)}"]
+
+
 def name_apart(name: str, changes: Sequence[Change], *, most: int = 3) -> str:
     """A name for one of many runs of a node: with what it has other than the nearest before it, in few words."""
     words: dict[str, None] = {}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.log import ago
-from infra.workflow.fingerprint import NOT_MADE, Change, Parts, fingerprint_of, nearest, parts_of, told
+from infra.workflow.fingerprint import NOT_MADE, Change, Parts, fingerprint_of, nearest, parts_of, told, told_all
 from infra.workflow.graph import Node
 from infra.workflow.node import Made
 from infra.workflow.store import Slot, Store
@@ -68,8 +68,9 @@ def first_differences(parts: Parts, store: Store, name: str) -> tuple[str, str, 
     if not changes:
         begun = store.slot(name, fingerprint_of(parts)).state()
         return "another run has just begun it" if begun else "set aside, and not made again yet", since, []
-    more = len(changes) - SHOWN
-    return "; ".join(told(*change) for change in changes[:SHOWN]) + (f" (and {more} more)" if more > 0 else ""), *near
+    facts = told_all(changes)
+    more = len(facts) - SHOWN
+    return "; ".join(facts[:SHOWN]) + (f" (and {more} more)" if more > 0 else ""), *near
 
 
 def plan(nodes: Mapping[str, Node], store: Store, *, wanted: set[str], forced: set[str]) -> list[NodePlan]:

@@ -1,7 +1,7 @@
 """Run a workflow: skip what is made, resume what broke, go on with the branches that can; stop in a resumable state.
 
-SIGTERM, and SIGHUP when a terminal is closed, let the jobs of kinds that say `HALTS` save what they have, for at most
-GRACE_SECONDS, before all ends.
+Ctrl-C, SIGTERM, and SIGHUP when a terminal is closed, let the jobs of kinds that say `HALTS` save what they have, for
+at most GRACE_SECONDS, before all ends.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class Run:
     saving: dict[str, Slot] = field(default_factory=dict)
     """Jobs at work that can be asked to save what they have and end."""
     asked: bool = False
-    """Has SIGTERM or SIGHUP come, and have they been asked?"""
+    """Has Ctrl-C, SIGTERM or SIGHUP come, and have they been asked?"""
     code: dict[str, str] = field(default_factory=dict)
     """File -> digest, as it was when the run began: what this process has loaded is of then."""
     connect: Callable[[], None] | None = None
@@ -191,7 +191,7 @@ class Run:
 
     @contextlib.contextmanager
     def at_work(self, node: Node, slot: Slot) -> Iterator[None]:
-        """While it lasts, SIGTERM and SIGHUP ask this job to save what it has, where its kind can do that."""
+        """While it lasts, Ctrl-C, SIGTERM and SIGHUP ask this job to save what it has, where its kind can do that."""
         if not getattr(node.module, "HALTS", False):
             yield
             return
@@ -210,7 +210,7 @@ class Run:
         for name, slot in list(self.saving.items()):
             slot.work.mkdir(exist_ok=True)
             write_atomic(slot.work / STOP, "")
-            say(f"told to stop: {name} saves what it has")
+            say(f"told to stop: {name} ends its step and saves it; told again, it stops at once")
         return True
 
     def stop_if_asked(self) -> None:
@@ -297,8 +297,8 @@ def open_above(
 
 @contextlib.contextmanager
 def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-    """SIGTERM and SIGHUP stop as Ctrl-C does; where `ask` finds jobs to wait for, at the end of their grace or at a
-    second one. SIGHUP stays ignored where it is (nohup). Yields what puts the handlers in place again.
+    """Ctrl-C, SIGTERM and SIGHUP stop; where `ask` finds jobs to wait for, at the end of their grace or at a second
+    one. SIGHUP stays ignored where it is (nohup). Yields what puts the handlers in place again.
     """
     main = threading.main_thread()
     if threading.current_thread() is not main:
@@ -308,9 +308,9 @@ def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
     timer = threading.Timer(GRACE_SECONDS, signal.pthread_kill, [main.ident, signal.SIGTERM])
     timer.daemon = True
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         signal.alarm(0)  # Ray's own handler, where it came first, has asked to be killed in 3 s
-        if number != signal.SIGINT and ask():
+        if ask():
             timer.start()
             return
         raise KeyboardInterrupt

@@ -60,7 +60,10 @@ def single(
         told = f"{whose}: {name!r} cannot name a node: small letters, digits and _, and a letter first"
         raise ManifestError(str(manifest_path), [told])
     kept = Store(Path(store).resolve())
-    given = {role: artifact_at(place, kept, storage=storage) for role, place in (inputs or {}).items()}
+    given = {
+        role: artifact_at(place, kept, storage=storage, bare=role == "recordings")
+        for role, place in (inputs or {}).items()
+    }
     one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
     nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
     if resume and (planned := node_plan(nodes[name], {}, kept)).verdict != "resume":
@@ -70,18 +73,21 @@ def single(
     uri = tracking or default_tracking(kept.root)
     forced = {name} if force else set()
     with Shipping(kept.root, uri) as shipping, Cluster(machines) as started:
-        row = Run(name, nodes, kept, started, shipping, kind, {name}, forced, top=False).go()[name]
+        try:
+            row = Run(name, nodes, kept, started, shipping, kind, {name}, forced, top=False).go()[name]
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the same command goes on from there") from None
     if row.made is None:
         raise Refused(row.note)
     return row.made
 
 
-def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None) -> Made:
+def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None, bare: bool = False) -> Made:
     """The artifact that a path lies in. A corpus from elsewhere is known by the digest that it says itself, as in a
     store: no shard is read, and what is taken down of it later does not make another one of it. A bundle from elsewhere
-    is known by the digest of its files.
+    is known by the digest of its files. So is any folder or file that is none of them, where it may be `bare`.
 
-    Raises: Refused where there is nothing.
+    Raises: Refused where there is none of them.
     """
     if "://" in str(place):
         return published_at(str(place), store, storage=storage)
@@ -104,6 +110,11 @@ def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = 
                 raise Refused(f"{card}: torn, or no card of a corpus; it says neither name nor digest")
             digest = str(told["digest"])
             return Made(kind="corpus", name=str(told["name"]), out=path, digest=digest, fingerprint=digest, run="")
+    if not bare and not any((path / inner / "config.json").is_file() for inner in ("", "bundle", "out/bundle")):
+        raise Refused(
+            f"{path}: neither in an artifact of the store {store.root}, nor a corpus (it has no corpus.json and no "
+            "selection.json), nor a bundle (it has no config.json)"
+        )
     digest, out = tree_digest(path), path
     if (path / "config.json").is_file():
         out = store.root / ELSEWHERE / digest[:16]  # jobs look for `bundle` in an artifact: give them one that has it

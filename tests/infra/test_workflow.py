@@ -15,7 +15,7 @@ from infra.manifest import ManifestError
 from infra.storage import owned
 from infra.workflow import plan
 from infra.workflow import run as workflow_run
-from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart
+from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart, told_all
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import Refused
@@ -116,6 +116,12 @@ def test_name_of_a_run_stays_short() -> None:
     assert name_apart("two", changes) == "two k0=0 k1=1 k2=2 +3"
     assert name_apart("two", changes[4:]) == "two new code new data"
     assert name_apart("two", []) == "two"
+
+
+def test_many_files_with_other_code_are_one_difference() -> None:
+    changes = [("code.x.py", "1", "2"), ("identity.steps", "1", "2"), ("code.y.py", "1", "2"), ("code.z.py", "1", "2")]
+    assert told_all(changes) == ["steps: 1 -> 2", "code changed: x.py and 2 more files"]
+    assert told_all(changes[:2]) == ["code changed: x.py", "steps: 1 -> 2"]
 
 
 def test_why_names_the_input_that_changed(toys: Path, stipple_run: Run) -> None:
@@ -316,6 +322,10 @@ def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run) ->
         single("toy", toys / "toy.yaml", overrides={"fail": "refuse", "number": "1"}, **where)
     with pytest.raises(Refused, match="no such file or folder"):
         single("toy", toys / "toy.yaml", inputs={"left": "nowhere"}, **where)
+    (toys / "any").mkdir()
+    (toys / "any" / "large.bin").symlink_to("/nowhere")  # read, it would be missed
+    with pytest.raises(Refused, match=r"any: neither in an artifact of the store .*, nor a corpus .*, nor a bundle"):
+        single("toy", toys / "toy.yaml", inputs={"left": toys / "any"}, **where)
     with pytest.raises(Refused, match=r"left unfinished with these values \(number: 1 -> 2\); to begin, use run"):
         single("toy", toys / "toy.yaml", overrides={"number": "2"}, resume=True, **where)
     assert single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where).name == "toy"

@@ -54,7 +54,7 @@ def test_a_killed_run_is_reaped(toys: Path, start: Start) -> None:
     assert last_end(above.journal) == "KILLED"
 
 
-@pytest.mark.parametrize("numbers", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]])
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
 def test_stopped_by_a_signal_it_says_so_and_can_go_on(
     toys: Path, stipple_run: Run, start: Start, numbers: list[signal.Signals]
 ) -> None:
@@ -67,8 +67,8 @@ def test_stopped_by_a_signal_it_says_so_and_can_go_on(
     )
     for number in numbers:
         running.send_signal(number)
-        if number == signal.SIGTERM:  # the first asks the job, which would take minutes to look
-            until((store.slots("two")[0].work / STOP).exists, what="the job to be asked", process=running)
+        # the first asks the job, which would take minutes to look
+        until((store.slots("two")[0].work / STOP).exists, what="the job to be asked", process=running)
     _, err = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 130
     assert "run the same command again" in err
@@ -79,11 +79,11 @@ def test_stopped_by_a_signal_it_says_so_and_can_go_on(
     assert "two    resume: attempt 1 was stopped" in err
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_sigterm_lets_jobs_at_work_save_first_and_starts_no_others(
-    toys: Path, stipple_run: Run, start: Start, jobs: int
+@pytest.mark.parametrize(("jobs", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (1, signal.SIGINT)])
+def test_a_signal_lets_jobs_at_work_save_first_and_starts_no_others(
+    toys: Path, stipple_run: Run, start: Start, jobs: int, number: signal.Signals
 ) -> None:
-    """Given jobs at work, one after the other or side by side, when SIGTERM comes, each ends by itself and goes on."""
+    """Given jobs at work, one by one or side by side, when the signal comes, each ends by itself and goes on."""
     each = "kind: toy, manifest: toy.yaml, set: {steps: 2000, seconds_per_step: 0.1}"
     nodes = f"  a: {{{each}}}\n  b: {{{each}}}\n  c: {{kind: toy, manifest: toy.yaml, inputs: {{left: a}}}}\n"
     head = f"name: wide\nstore: store\ntracking: sqlite:///{toys}/mlflow.db\ncluster: cluster.yaml\nnodes:\n"
@@ -96,13 +96,13 @@ def test_sigterm_lets_jobs_at_work_save_first_and_starts_no_others(
         what="first steps",
         process=running,
     )
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(number)
     _, err = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 130, err
     assert "Traceback" not in err
     for name in busy:
         (slot,) = store.slots(name)
-        assert f"told to stop: {name} saves what it has" in err
+        assert f"told to stop: {name} ends its step and saves it; told again, it stops at once" in err
         assert slot.state()["status"] == "interrupted"
         assert 0 < int((slot.work / "asked.txt").read_text()) == visits(toys, name)[-1] < 2000
     assert all(not store.slots(name) for name in {"a", "b", "c"} - set(busy))

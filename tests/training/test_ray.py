@@ -56,7 +56,7 @@ def test_killed_workers_and_drivers_change_nothing(drive: Drive, tmp_path: Path)
     told_to_stop.send_signal(signal.SIGTERM)
     told, _ = told_to_stop.communicate(timeout=PATIENCE_SECONDS)
     assert told_to_stop.returncode == 130, told
-    assert "told to stop: stage saves what it has" in told
+    assert "told to stop: stage ends its step and saves it" in told
     done = steps_in(folder)
     assert done < 40
     assert f"stopped after step {done}, which is saved" in told
