@@ -5,9 +5,10 @@ they do. A step here is a function without arguments that reads and writes stati
 device. Anywhere but on a GPU the step itself is run, so all but the recording is tested on a CPU.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,6 +19,15 @@ from models.fusing import fusing
 Step = Callable[[], None]
 WARM_UPS = 2
 """Runs before recording: libraries choose their kernels and allocate then."""
+RECORDING = threading.Lock()
+"""Held while a step is recorded: torch can record one graph of a process at a time."""
+
+
+@cache
+def recording_stream(device: torch.device) -> "torch.cuda.Stream":
+    """What all steps of a device are recorded on, since their graphs may share memory. torch's own belongs to one
+    device, and what another one does meanwhile would be in no graph."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def captured(step: Step, *, device: torch.device, kept: Sequence[Tensor], pool: Any = None) -> Step:
@@ -27,18 +37,19 @@ def captured(step: Step, *, device: torch.device, kept: Sequence[Tensor], pool: 
     """
     if device.type != "cuda":
         return step
-    beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    beside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(beside):
-        before = [tensor.clone() for tensor in kept]
-        for _ in range(WARM_UPS):
+    with RECORDING, torch.cuda.device(device):
+        beside, now = recording_stream(device), torch.cuda.current_stream(device)
+        beside.wait_stream(now)
+        with torch.cuda.stream(beside):
+            before = [tensor.clone() for tensor in kept]
+            for _ in range(WARM_UPS):
+                step()
+                for tensor, value in zip(kept, before, strict=True):
+                    tensor.copy_(value)
+        now.wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
             step()
-            for tensor, value in zip(kept, before, strict=True):
-                tensor.copy_(value)
-    torch.cuda.current_stream(device).wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        step()
     return graph.replay
 
 
