@@ -88,7 +88,10 @@ class SlotPool:
             return self.lent(Slots(parts, sampler, size, pool=self.pool(device), backend=self.backend), parts)
 
     def lent(self, slots: Slots, parts: Parts) -> Slots:
-        """Note that they are lent, with the latent statistics of the day."""
+        """Note that they are lent, empty, with the latent statistics of the day."""
+        slots.active_R.zero_()
+        for history in slots.histories:
+            history.length_R.zero_()
         slots.mean_D.copy_(parts.mean_D)
         slots.std_D.copy_(parts.std_D)
         slots.weights = self.written["backbone"]
@@ -106,12 +109,9 @@ class SlotPool:
             return StaticDecoder(self.voice)
 
     def give_back(self, slots: Slots) -> None:
-        """Keep slots for the next who speaks, unless the weights are others by now."""
+        """Keep slots for the next who speaks, unless the weights are others by now. Nothing is written to the device:
+        the garbage collector calls this, maybe while a step is recorded, and it would become a part of that step."""
         with self.lock:
             self.lent_bytes -= slots.bytes
-            if slots.weights != self.written["backbone"]:
-                return
-            slots.active_R.zero_()
-            for history in slots.histories:
-                history.length_R.zero_()
-            self.free.append(slots)
+            if slots.weights == self.written["backbone"]:
+                self.free.append(slots)

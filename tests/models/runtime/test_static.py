@@ -12,6 +12,7 @@ from models.runtime.precision import place
 from models.runtime.request import Request
 from models.runtime.session import Session
 from models.runtime.slot_pool import SlotPool
+from models.runtime.speaking import speaking_parts
 from models.runtime.stream import generate_stream
 from tests.models.runtime.test_batch import REQUESTS, requests
 from tests.models.runtime.voices import voice
@@ -160,6 +161,21 @@ def test_second_request_finds_the_slots_of_the_first_and_other_weights_make_new_
     assert bundle.slots.free != kept
     ordinary = generate(place(bundle), "one", seed=1, **options)
     torch.testing.assert_close(changed.latent_FD, ordinary.latent_FD, atol=1e-5, rtol=0)
+
+
+def test_slots_are_emptied_when_they_are_lent_and_giving_them_back_writes_to_no_device() -> None:
+    bundle = static(small_bundle())
+    assert bundle.slots is not None
+    generate(bundle, "one", num_steps=1, max_patches=2, stop_threshold=1.0)
+    (slots,) = bundle.slots.free
+    own = [slots.active_R, *(history.length_R for history in slots.histories)]
+    assert all(bool(tensor.any()) for tensor in own)
+    found = bundle.slots.lend(speaking_parts(bundle), slots.sampler, slots.size)
+    assert found is slots
+    assert not any(bool(tensor.any()) for tensor in own)
+    written = [tensor._version for tensor in own]
+    bundle.slots.give_back(slots)
+    assert [tensor._version for tensor in own] == written
 
 
 def test_who_finds_no_room_speaks_in_the_ordinary_way(small: Bundle) -> None:
