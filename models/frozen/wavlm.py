@@ -55,13 +55,15 @@ class WavLM(nn.Module):
 
         Shapes: (B, S), (B,) -> (B, F, W). WavLM's 50 Hz become 25 Hz by linear interpolation over each utterance's own
         frames. One utterance at a time: models with a group norm see padding, and a mask costs the others a warning.
+        In float32, also under autocast.
         """
         frames = [-(-int(length) // hop) for length in length_B]
         found = wave_BS.new_zeros(len(frames), max(frames), self.width)
-        for number, (wave_S, length, count) in enumerate(zip(wave_BS, length_B, frames, strict=True)):
-            own_1FW = self.hidden(self.at_16k(wave_S[: int(length)]).unsqueeze(0))
-            fitted_1WF = functional.interpolate(own_1FW.transpose(1, 2), size=count, mode="linear", align_corners=False)
-            found[number, :count] = fitted_1WF[0].T
+        with torch.autocast(wave_BS.device.type, enabled=False):
+            for number, (wave_S, length, count) in enumerate(zip(wave_BS, length_B, frames, strict=True)):
+                own_1WF = self.hidden(self.at_16k(wave_S[: int(length)]).unsqueeze(0)).transpose(1, 2)
+                fitted_1WF = functional.interpolate(own_1WF, size=count, mode="linear", align_corners=False)
+                found[number, :count] = fitted_1WF[0].T
         return found
 
     def at_16k(self, wave_S: Tensor) -> Tensor:
@@ -75,8 +77,7 @@ class WavLM(nn.Module):
 
     def hidden(self, wave_BS: Tensor) -> Tensor:
         """Layer `layer` of 16 kHz waveforms: 0 is the output of the convolutions, 23 that of block 23."""
-        with torch.autocast(wave_BS.device.type, enabled=False):
-            out = self.model(wave_BS, output_hidden_states=True)
+        out = self.model(wave_BS, output_hidden_states=True)
         return cast(Tensor, out.hidden_states[self.layer])
 
 

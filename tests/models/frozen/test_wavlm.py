@@ -55,6 +55,14 @@ def test_it_is_frozen_and_repeats_itself_even_when_told_to_train(tmp_path: Path)
     assert not torch.equal(first, WavLM(tmp_path / "wavlm", layer=0).features(wave_BS, length_B, hop=1920))
 
 
+def test_features_are_those_of_float32_also_where_a_stage_computes_in_bfloat16(tmp_path: Path) -> None:
+    wavlm = WavLM(save(tmp_path / "wavlm", norm="layer"), layer=1)
+    wave_BS, length_B = torch.randn(1, 9600), torch.tensor([9600])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = wavlm.features(wave_BS, length_B, hop=1920)
+    assert torch.equal(found, wavlm.features(wave_BS, length_B, hop=1920))
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no WavLM at .*nowhere.*nothing is downloaded"):
         WavLM(tmp_path / "nowhere")
