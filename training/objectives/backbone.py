@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import AfterValidator, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from infra.manifest import Manifest
 from models.backbone.backbone import Backbone
@@ -26,6 +26,7 @@ from training.losses.flow import count, over_patches, patch_error
 from training.losses.stop import stop_count, stop_loss
 from training.manifest import NotNegative
 from training.objectives import Batch, Player, Term
+from training.recompute import blocks_of
 
 PLAYERS = ("backbone",)
 NEEDS_TEXT = True
@@ -230,6 +231,19 @@ def on_cpu(bundle: Bundle) -> Bundle:
     return bundle
 
 
+def copy_on_cpu(network: nn.Module) -> nn.Module:
+    """A copy on the CPU that takes no memory of a GPU. Its Transformer blocks run as they are written: what is compiled
+    goes on with the weights that it was compiled for."""
+    on_cpu: dict[int, Tensor] = {
+        id(part): nn.Parameter(part.detach().to("cpu", copy=True), requires_grad=False) for part in network.parameters()
+    }
+    on_cpu |= {id(part): part.detach().to("cpu", copy=True) for part in network.buffers()}
+    made = copy.deepcopy(network, dict(on_cpu))
+    for block in blocks_of([made]):
+        vars(block).pop("forward", None)
+    return made
+
+
 def spoken(bundle: Bundle, batch: Batch, draw: Draw, *, seconds: float = 4.0) -> dict[str, Tensor]:
     """Each text in the voice of its own recording, at most `seconds` long; on a GPU, from a copy on the CPU.
 
@@ -240,7 +254,7 @@ def spoken(bundle: Bundle, batch: Batch, draw: Draw, *, seconds: float = 4.0) ->
 
     assert bundle.backbone is not None
     if bundle.backbone.device.type != "cpu":
-        copies = {name: copy.deepcopy(getattr(bundle, name)).cpu() for name in ("audiovae", "speaker", "backbone")}
+        copies = {name: copy_on_cpu(getattr(bundle, name)) for name in ("audiovae", "speaker", "backbone")}
         bundle = replace(bundle, **copies)
     rate_hz, limit = bundle.config.audiovae.sample_rate, round(seconds * bundle.config.patches_per_second)
     found = {}

@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from infra.manifest import ManifestError, parse
+from models.backbone.config import SemanticEncoderConfig
+from models.backbone.semantic_encoder import SemanticEncoder
 from models.runtime.bundle import Bundle
 from training.compiled import compile_blocks
 from training.manifest import StageManifest
-from training.objectives.backbone import BackbonePlayer
+from training.objectives.backbone import BackbonePlayer, copy_on_cpu
 from training.recompute import recompute_blocks
 
 
@@ -38,6 +40,21 @@ def test_compiled_blocks_have_the_gradients_of_those_as_written(
     found = gradients(player, batch, noise(batch))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_copy_to_speak_from_has_its_own_weights_where_blocks_are_compiled() -> None:
+    config = SemanticEncoderConfig(num_layers=1, num_heads=2, hidden_size=8, ffn_hidden_size=16)
+    encoder = SemanticEncoder(config, latent_dim=4, patch_size=2, hidden_size=8)
+    compile_blocks([encoder], stage="s", backend="eager")
+    recompute_blocks({"encoder": encoder}, stage="s")
+    copied = copy_on_cpu(encoder)
+    latent_1FD = torch.randn(1, 8, 4)
+    with torch.no_grad():
+        before = copied(latent_1FD)
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        assert torch.equal(copied(latent_1FD), before)
+    assert before.abs().max() > 0
 
 
 def test_networks_without_blocks_are_refused() -> None:
