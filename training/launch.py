@@ -83,7 +83,7 @@ def run(job: Job) -> Outcome:
     began = time.monotonic()
     with watching(job, manifest):
         if manifest.launcher == "in_process":
-            work(errand, World(), job.say)
+            work(errand, alone(manifest), job.say)
         else:
             job.connect()
             fit(errand, name=job.name)
@@ -94,6 +94,18 @@ def run(job: Job) -> Outcome:
     if (job.work / STOPPED).exists():
         raise Refused(json.loads((job.work / STOPPED).read_text())["sentence"])
     return finish(job, manifest, seconds=time.monotonic() - began)
+
+
+def alone(manifest: StageManifest) -> World:
+    """The only worker, in this process, on the device that the manifest names.
+
+    Raises: Refused where that is not there.
+    """
+    import torch
+
+    if manifest.device == "cuda" and not torch.cuda.is_available():
+        raise Refused(f"{manifest.stage}: device is cuda, and torch can use no GPU here; set device: cpu")
+    return World(device=torch.device(manifest.device))
 
 
 def errand_of(job: Job, manifest: StageManifest) -> Errand:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from infra.journal import About, JournalRun, read_from
@@ -294,6 +295,12 @@ def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None
 
 
 @pytest.mark.system
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_stage_that_asks_for_a_gpu_does_not_train_without_one(job: Callable[..., Job]) -> None:
+    with pytest.raises(Refused, match="device is cuda, and torch can use no GPU here"):
+        run(job(TOY | {"device": "cuda"}))
+
+
 def test_what_stops_one_worker_alone_is_told_and_does_not_leave_the_others_waiting(
     ranks: Callable[..., list[Any]], corpus: Path, tmp_path: Path
 ) -> None:
