@@ -39,6 +39,7 @@ __all__ = [
     "CorpusError",
     "Rows",
     "Sample",
+    "card_digest",
     "index_name",
     "open_corpus",
     "version_of",
@@ -307,6 +308,18 @@ def open_corpus(
     licenses = tuple(map(str, card["licenses"]))
     corpus = Corpus(place=files, name=card["name"], digest=card["digest"], licenses=licenses, rows=rows)
     return corpus if whole else seen(corpus, place, selection=None if selection is None else Path(selection))
+
+
+def card_digest(root: str | Path | Place) -> str:
+    """What the card of the corpus, or of the selection, in `root` says of it, whatever tombstones hide.
+
+    Raises: CorpusError
+    """
+    from pipelines.policy.views import CARD, selection_card
+
+    if isinstance(root, str | Path) and (Path(root) / CARD).is_file():
+        return str(selection_card(Path(root))["digest"])
+    return str(read_card(root)["digest"])
 
 
 def version_of(root: str | Path | Place, *, storage: "Storage | None" = None) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
+from pipelines.shards import CorpusError
+from training.data.replaced import refuse_replaced
 from training.manifest import StageManifest
 
 ERRAND = "errand.json"
@@ -34,6 +36,8 @@ class Errand:
     """The attempt. Checkpoints are written only while `work/attempt` says the same."""
     journal: str | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Role -> what the corpus in its folder must say of itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """For Ray Train's `train_loop_config`."""
@@ -48,7 +52,7 @@ class Errand:
     def of(cls, work: Path) -> "Errand":
         """What the workers of the stage with this work folder were told, also where its store was moved since.
 
-        Raises: Refused where a corpus is gone.
+        Raises: Refused where a corpus is gone, or another one lies in its place.
         """
         data = json.loads((work / ERRAND).read_text())
         store = Store(work.resolve().parents[2])
@@ -56,6 +60,10 @@ class Errand:
         for role, folder in folders.items():
             if not Path(folder).is_dir():
                 raise Refused(f"{folder}: the corpus that this stage hears as {role!r} is not there any more")
+        try:
+            refuse_replaced(folders, digests=data.get("digests", {}))
+        except CorpusError as error:
+            raise Refused(str(error)) from None
         start = data["start_from"] and store.found(data["start_from"])
         return cls.from_dict({**data, "folders": folders, "start_from": start})
 

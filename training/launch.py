@@ -19,6 +19,7 @@ from pipelines.shards import CorpusError, open_corpus
 from training import heard, report
 from training.checkpoint import CheckpointError
 from training.data.batching import plan_of, sources_of
+from training.data.replaced import refuse_replaced
 from training.data.stream import DataError, about_held_out, seconds_of
 from training.errand import ERRAND, Errand
 from training.heap import keep_freed_memory
@@ -114,12 +115,14 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
     Raises: Refused.
     """
     folders = {role: str(made.out) for role, made in job.inputs.items() if made.kind == "corpus"}
+    digests = {role: job.inputs[role].digest for role in folders}
     if wrong := misfits(manifest, dict.fromkeys(job.inputs)):
         raise Refused(f"{job.name}: {'; '.join(wrong)}")
     parent = job.inputs.get("start_from")
     try:
         if parent is not None and (parent.out / "bundle" / "config.json").is_file():
             stop_unless_fit(manifest, read_config(parent.out / "bundle"))
+        refuse_replaced(folders, digests=digests)
         sources = sources_of(manifest, folders=folders, memory=job.work / heard.FOUND)
         plan = plan_of(manifest, sources)
     except (DataError, CorpusError, BundleError) as error:
@@ -140,6 +143,7 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
         out=str(job.out),
         token=uuid.uuid4().hex,
         journal=str(job.run.journal),
+        digests=digests,
         card={
             "stage": manifest.stage,
             "run": job.run.id,

@@ -24,6 +24,7 @@ from training.compiled import compile_blocks
 from training.data.batching import Share, plan_of, sources_of
 from training.data.draw import Draw
 from training.data.reading import Hears, read_batch
+from training.data.replaced import Cards, refuse_replaced
 from training.dropout import refuse_dropout
 from training.engine import Engine, engine_name, make_engine, precision
 from training.errand import Errand
@@ -67,7 +68,9 @@ class Worker:
         self.work = Path(self.errand.work)
         self.checkpoints = self.work / "checkpoints"
         module = resolve("training.objectives", manifest.objective.name)
+        refuse_replaced(self.errand.folders, digests=self.errand.digests)
         sources = sources_of(manifest, folders=self.errand.folders, memory=self.work / heard.FOUND)
+        self.cards = Cards(source.corpus for source in sources)
         self.plan = plan_of(manifest, sources)
         bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.background = Background()
@@ -216,7 +219,10 @@ class Worker:
 
             def read(step: int) -> list[tuple[Batch, bool]]:
                 shares = self.plan.share(step, rank=self.world.rank, world=self.world.size, accumulation=accumulation)
-                return [(self.batch(share, step=step, hears=hears), share.idle) for share in shares]
+                try:
+                    return [(self.batch(share, step=step, hears=hears), share.idle) for share in shares]
+                finally:
+                    self.cards.stop_if_replaced()  # whose sentence says more than that of a shard
 
             ahead = reader.submit(read, first) if first < self.manifest.steps else None
             for step in range(first, self.manifest.steps):

@@ -17,7 +17,7 @@ from infra.storage import read_json
 from infra.workflow.node import Job, Made, Refused
 from infra.workflow.store import Store
 from pipelines.policy.tombstones import FILE, Tombstone, append
-from pipelines.shards import open_corpus
+from pipelines.shards import card_digest, open_corpus
 from training import checkpoint as checkpoints
 from training.export import export
 from training.launch import run
@@ -56,7 +56,7 @@ class Home:
         for place in (slot.out, slot.work):
             place.mkdir(parents=True, exist_ok=True)
         manifest = parse(StageManifest, TOY | ({"model": None} if start_from else {}), where="test")
-        data = Made("corpus", "mini", self.corpus, open_corpus(self.corpus).digest, "", "r" * 32)
+        data = Made("corpus", "mini", self.corpus, card_digest(self.corpus), "", "r" * 32)
         inputs = {"data": data} | ({"start_from": start_from} if start_from else {})
         told = JournalRun(slot.journal, About(name.ljust(32, "0"), name, "test", "train"))
         return slot, Job(name, manifest, inputs, slot.out, slot.work, told, lambda: None, 1, lambda line: None)

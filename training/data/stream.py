@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from infra.manifest import digest
 from infra.objects import Place
-from pipelines.shards import Corpus, Sample, open_corpus, version_of
+from pipelines.shards import Corpus, CorpusError, Sample, open_corpus, version_of
 from training.data.collate import PATCH, RATE_HZ, Utterance, patches_of
-from training.data.holdout import COLUMNS, Identities, Split, divided, identities
+from training.data.holdout import COLUMNS, Identities, Split, divided, hashes_of, identities
 from training.data.memory import recall, remember
 from training.manifest import Bound, Data, Part, Reads
 from training.objectives import Stored
@@ -71,8 +71,14 @@ class Source:
         return float(self.patches[self.numbers].sum(dtype=np.int64)) * PATCH / RATE_HZ
 
     def read(self, number: int, *, wave: bool = True) -> Utterance:
-        """Utterance `number` of the corpus; without `wave`, its FLAC is not decoded."""
+        """Utterance `number` of the corpus; without `wave`, its FLAC is not decoded.
+
+        Raises: CorpusError, also where its shard has another sample in that place than the index had.
+        """
         sample = self.corpus.sample(number, wave=wave)
+        if hashes_of([sample.key])[0] != self.hash_of(number):
+            told = f"{self.corpus.place}: sample {number} is {sample.key}, and was another one when its index was read"
+            raise CorpusError(f"{told}; run `stipple corpus verify`")
         words, template = WORDS[self.reads]
         return Utterance(
             key=sample.key,
@@ -85,6 +91,14 @@ class Source:
             emotion=emotion_of(sample.record),
             stored=stored_of(sample),
         )
+
+    def hash_of(self, number: int) -> np.uint64:
+        """Of the key of a sample that is trained or validated on."""
+        for numbers, hashes in ((self.numbers, self.hashes), (self.held_out, self.held_hashes)):
+            at = int(np.searchsorted(numbers, number))
+            if at < len(numbers) and numbers[at] == number:
+                return np.uint64(hashes[at])
+        raise IndexError(f"sample {number} is not used")
 
 
 def first_of(row: Mapping[str, Any], names: Sequence[str]) -> str:
