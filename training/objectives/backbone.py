@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from pydantic import AfterValidator, Field
@@ -34,6 +34,7 @@ ZERO_LIMIT = 3
 SEMANTIC_ENCODER = "semantic_encoder"
 """Part of a bundle's `training` that a new backbone starts its semantic encoder from."""
 Rate = float | None
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def some_layout(layouts: dict[Layout, float]) -> dict[Layout, float]:
@@ -231,7 +232,7 @@ def on_cpu(bundle: Bundle) -> Bundle:
     return bundle
 
 
-def copy_on_cpu(network: nn.Module) -> nn.Module:
+def copy_on_cpu(network: Network) -> Network:
     """A copy on the CPU that takes no memory of a GPU. Its Transformer blocks run as they are written: what is compiled
     goes on with the weights that it was compiled for."""
     on_cpu: dict[int, Tensor] = {
@@ -254,8 +255,8 @@ def spoken(bundle: Bundle, batch: Batch, draw: Draw, *, seconds: float = 4.0) ->
 
     assert bundle.backbone is not None
     if bundle.backbone.device.type != "cpu":
-        copies = {name: copy_on_cpu(getattr(bundle, name)) for name in ("audiovae", "speaker", "backbone")}
-        bundle = replace(bundle, **copies)
+        audiovae, speaker = copy_on_cpu(bundle.audiovae), copy_on_cpu(bundle.speaker)
+        bundle = replace(bundle, audiovae=audiovae, speaker=speaker, backbone=copy_on_cpu(bundle.backbone))
     rate_hz, limit = bundle.config.audiovae.sample_rate, round(seconds * bundle.config.patches_per_second)
     found = {}
     for number, (key, text) in enumerate(zip(batch.keys, batch.texts, strict=True)):
