@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,18 @@ class Summary:
 
 
 def measure(metrics: Sequence[Entry], utterances: Sequence[Utterance]) -> list[Column]:
-    """Every metric of the manifest on one system."""
-    columns: list[Column] = []
+    """Every metric of the manifest on one system.
+
+    Of two columns of one name, as of one metric by two judges, the second is named after its judge, or numbered.
+    """
+    columns: dict[str, Column] = {}
     for entry in metrics:
-        columns += resolve("pipelines.evaluation.metrics", entry.name).measure(utterances, entry.settings)
-    return [replace(column, scores=[finite(score) for score in column.scores]) for column in columns]
+        for column in resolve("pipelines.evaluation.metrics", entry.name).measure(utterances, entry.settings):
+            numbered = (f"{column.name}_{number}" for number in count(2))
+            names = chain([column.name], [f"{column.name}_{column.by}"] if column.by else [], numbered)
+            name = next(name for name in names if name not in columns)
+            columns[name] = replace(column, name=name, scores=[finite(score) for score in column.scores])
+    return list(columns.values())
 
 
 def finite(score: Score) -> Score:

@@ -89,6 +89,8 @@ class Column:
     unit: str = ""
     notes: Sequence[str] = ()
     """Beside each score what led to it, such as the text that was heard; none, or one an utterance."""
+    by: str = ""
+    """Who judges, in a word, where there is a choice."""
 
 
 @cache

@@ -58,4 +58,5 @@ def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
         return float(np.dot(first, second))
 
     how = f"cosine of {cfg.backend} embeddings at {network.RATE_HZ} Hz ({network.fingerprint}); 1 is the same sound"
-    return [Column(name="speaker_cosine", scores=[score(u) for u in utterances], better="higher", how=how)]
+    scores = [score(u) for u in utterances]
+    return [Column(name="speaker_cosine", scores=scores, better="higher", how=how, by=cfg.backend)]

@@ -65,7 +65,8 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     who = ", ".join(f"{name} ({ears[name].fingerprint})" for name in ears)
     how = (
         f"Seed-TTS-Eval's rule (mean over utterances; characters for {', '.join(BY_CHARACTER)}; apostrophes kept; "
-        f"Chinese compared in simplified characters), heard by {who}: its own mistakes are in the number"
+        f"Chinese compared in simplified characters; numbers as they are written; in languages that it does not have, "
+        f"the punctuation of all scripts left out), heard by {who}: its own mistakes are in the number"
     )
     scores: list[Score] = [""] * len(utterances)
     notes = [""] * len(utterances)
@@ -89,7 +90,7 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
             for number, found in zip(some, heard, strict=True):
                 scores[number] = error_rate(found.text, utterances[number].text or "", language=languages[number])
                 notes[number] = found.text
-    return Column("wer", scores, "lower", how, notes=notes)
+    return Column("wer", scores, "lower", how, notes=notes, by="_".join(ears))
 
 
 def code_of(language: str | None) -> str:

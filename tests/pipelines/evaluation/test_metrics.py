@@ -161,6 +161,20 @@ def test_script_of_chinese_is_no_mistake_on_either_side(text: str, language: str
     assert wer.error_rate("\u570b\u8a9e", text, language=language) == 0.0
 
 
+def test_metric_by_two_judges_has_two_columns() -> None:
+    entries = [Entry(name="speaker", settings=speaker.Config(backend=name)) for name in ("resemblyzer", "campplus")]
+    entries += [Entry(name="mel", settings=mel.Config(rate_hz=rate_hz)) for rate_hz in (16000, 8000)]
+    columns = measure(entries, [pair(noisy(tone(), 0.1), tone())])
+    assert [column.name for column in columns] == [
+        "speaker_cosine",
+        "speaker_cosine_campplus",
+        "mel_distance",
+        "mel_distance_2",
+    ]
+    assert columns[0].scores != columns[1].scores
+    assert "campplus" in columns[1].how
+
+
 def test_score_that_is_no_number_does_not_spoil_the_mean() -> None:
     spoiled = tone()
     spoiled[5] = np.nan
