@@ -1,7 +1,7 @@
 """Evaluate a bundle: the node kind `eval`. Speech or reconstructions in, a report and scores out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from infra.storage import glance
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.evaluation import listing, making, report, scores
 from pipelines.evaluation.manifest import EvalManifest
-from pipelines.evaluation.metrics import Utterance
+from pipelines.evaluation.metrics import Utterance, wer
 from pipelines.shards import Corpus, open_corpus
 
 MANIFEST = EvalManifest
@@ -46,6 +46,8 @@ def run(job: Job) -> Outcome:
     manifest = job.manifest
     assert isinstance(manifest, EvalManifest)
     scores.measure(manifest.metrics, [])  # whose weights are missing says so before hours of speech are made
+    for warning in unheard(manifest):
+        job.say(warning)
     bundle = load_bundle(find_bundle(job.inputs["bundle"].out))
     bundle = place(bundle, device=manifest.device, precision=manifest.precision)
     corpus = open_corpus(job.inputs["data"].out) if "data" in job.inputs else None
@@ -69,6 +71,22 @@ def run(job: Job) -> Outcome:
     for name in ("report.html", "scores.json"):
         job.run.artifact(job.out / name)
     return Outcome(digest=digest({**about, "systems": measured}), summary={"means": means, **heads(measured)})
+
+
+def unheard(manifest: EvalManifest) -> Iterator[str]:
+    """A warning for each language that is spoken and no recognizer hears: before hours of speech are made."""
+    speech = manifest.speech
+    if speech is None:
+        return
+    said = {speech.list_language} if speech.list_file else {line.language for line in speech.lines}
+    for entry in manifest.metrics:
+        if isinstance(entry.settings, wer.Config):
+            for language in sorted(set(map(wer.code_of, said))):
+                if wer.route_of(entry.settings.routes, language) is None:
+                    told = (
+                        f"wer has no route for {language}" if language else "wer needs the language of what is spoken"
+                    )
+                    yield f"warning: {told}; it will have no score"
 
 
 def provenance(job: Job, manifest: EvalManifest, corpus: Corpus | None) -> dict[str, Any]:

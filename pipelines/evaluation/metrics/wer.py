@@ -73,7 +73,7 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     heard_by: dict[str, list[int]] = {name: [] for name in ears}
     languages = [code_of(utterance.language) for utterance in utterances]
     for number, (utterance, language) in enumerate(zip(utterances, languages, strict=True)):
-        name = routes.get(language) or (routes.get("other") if language else None)
+        name = route_of(routes, language)
         if utterance.wave_S is None or not len(utterance.wave_S):
             scores[number] = utterance.problem or "missing or empty"
         elif not utterance.text:
@@ -91,6 +91,11 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
                 scores[number] = error_rate(found.text, utterances[number].text or "", language=languages[number])
                 notes[number] = found.text
     return Column("wer", scores, "lower", how, notes=notes, by="_".join(ears))
+
+
+def route_of(routes: Mapping[str, str], language: str) -> str | None:
+    """Who hears a language; None where nobody does."""
+    return routes.get(language) or (routes.get("other") if language else None)
 
 
 def code_of(language: str | None) -> str:

@@ -233,6 +233,15 @@ def test_chosen_utterances_change_with_the_seed_and_take_voices_in_turn(tmp_path
         assert sorted(rows[number]["speaker"] for number in numbers) == ["little", "little", "much", "much"]
 
 
+def test_languages_that_nobody_hears_are_told_before_anything_is_spoken() -> None:
+    lines = [{"text": "a", "language": language} for language in ("en", "zh-CN", None)]
+    manifest = parse(EvalManifest, {**SPEECH, "speech": {"lines": lines}, "metrics": ["wer", "stops"]}, where="m.yaml")
+    assert list(run.unheard(manifest)) == [
+        "warning: wer needs the language of what is spoken; it will have no score",
+        "warning: wer has no route for zh; it will have no score",
+    ]
+
+
 def test_manifest_mistakes_are_all_told() -> None:
     with pytest.raises(ManifestError) as told:
         parse(EvalManifest, {"name": "x", "metrics": ["mel", "stoii"], "seeed": 1}, where="m.yaml")
