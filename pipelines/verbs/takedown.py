@@ -78,5 +78,6 @@ def main(args: argparse.Namespace) -> int:
     for work in busy:
         print(f"{work}: in use; say this again when the build there is done, to erase them there, too")
     print("the bytes are still in shards, clips/ and audit.html of what was built before or is published, in exports,")
-    print("and in the recordings; `stipple corpus compact` makes a version without them")
+    print("in evaluations that took prompts from it, and in the recordings; webdataset and the like still read them;")
+    print("`stipple corpus compact` makes a version without them")
     return 0
