@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from pipelines.policy.licenses import TERMS, terms_of
 from pipelines.readers import folder
 from pipelines.reading.admit import admitted
 from pipelines.reading.columns import is_evaluation
-from pipelines.reading.containers import Unreadable, file_of
+from pipelines.reading.containers import Files
 from pipelines.reading.layouts import walked
 from pipelines.row import Recording, facts_of
 from pipelines.synthetic.synthesize import EXPECT, VOICES, Take, takes
@@ -174,13 +175,13 @@ def told(recording: Recording, manifest: RecordingsManifest) -> Recording:
     )
 
 
-def stamp(recording: Recording) -> str:
+def stamp(recording: Recording, files: Files) -> str:
     """What tells one version of a file from the next without reading it; its hash where that is known."""
     try:
-        path = file_of(recording.uri)
-        written = path.stat().st_mtime_ns if recording.uri and path.is_file() else None
-    except (OSError, ValueError, Unreadable):
-        written = None
+        facts = files.facts(str(files.file_of(recording.uri))) if recording.uri else None
+    except (OSError, ValueError):
+        facts = None
+    written = facts.st_mtime_ns if facts is not None and stat.S_ISREG(facts.st_mode) else None
     return recording.sha256 or ("missing" if written is None else f"{recording.bytes}:{written}")
 
 
@@ -220,6 +221,7 @@ class Found:
 
     def __init__(self, recordings: Iterable[Recording]) -> None:
         self.recordings = recordings
+        self.files_asked = Files()
         self.digest = hashlib.sha256()
         self.files = self.bytes = self.evaluation = 0
         self.amiss = Amiss()
@@ -229,7 +231,7 @@ class Found:
 
     def __iter__(self) -> Iterator[Recording]:
         for item in self.recordings:
-            self.digest.update(f"{item.name}\0{stamp(item)}\0{item.start_seconds}\n".encode())
+            self.digest.update(f"{item.name}\0{stamp(item, self.files_asked)}\0{item.start_seconds}\n".encode())
             self.files += 1
             self.bytes += item.bytes
             self.evaluation += item.evaluation

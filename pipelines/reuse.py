@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from infra.storage import read_json, write_json
-from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult
+from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, final_units, result_path
 from pipelines.manifest import FIRST
 from pipelines.recipe import TransformSpec, changes, fingerprint_of
 from pipelines.row import Segment, Wave, segment_of
@@ -167,10 +167,8 @@ def earlier_results(specs: Mapping[str, TransformSpec], units: Iterable[str], wo
     useful.sort(key=lambda past: -past.same(specs))
     wanted, found = set(units), dict[str, Path]()
     for past in useful:
-        for path in (past.work / "units").glob(f"*.{past.chain}.jsonl"):
-            unit = path.name.split(".")[0]
-            if unit in wanted and unit not in found and path.with_suffix(".flac").exists():
-                found[unit] = path
+        for unit in final_units(past.work, chain=past.chain) & wanted - found.keys():
+            found[unit] = result_path(past.work, unit=unit, chain=past.chain)
     return found
 
 

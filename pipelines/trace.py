@@ -13,7 +13,7 @@ from infra.storage import file_digest, read_json
 from pipelines.policy.licenses import terms_of
 from pipelines.policy.scored import schema_of
 from pipelines.policy.tombstones import NEEDED, Withdrawn, tombstones_of
-from pipelines.shards import CorpusError, open_corpus, read_card, shard_path
+from pipelines.shards import PACK, CorpusError, index_name, read_card, shard_path
 
 KEY = re.compile(r"[0-9a-f]{26}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -123,10 +123,11 @@ def traced(root: Path, words: Sequence[str]) -> list[Trace]:
 def shards_of(root: Path, keys: Sequence[str]) -> dict[str, str]:
     """Key -> the file that holds it, of those that a corpus keeps."""
     import pyarrow
-    from pyarrow import compute
+    from pyarrow import dataset
 
-    table = open_corpus(root, whole=True).rows.columns("key", "shard")
-    table = table.filter(compute.is_in(table["key"], value_set=pyarrow.array(keys, pyarrow.string())))
+    packs = [root / index_name(pack) for pack in range(-(-len(read_card(root)["shards"]) // PACK))]
+    asked = dataset.field("key").isin(pyarrow.array(keys, pyarrow.string()))
+    table = dataset.dataset(packs, format="parquet").to_table(columns=["key", "shard"], filter=asked)
     return dict(zip(table["key"].to_pylist(), map(shard_path, table["shard"].to_pylist()), strict=True))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from infra.manifest import canonical, digest
 from pipelines.manifest import CorpusManifest, Units
 from pipelines.reading.admit import admitted
-from pipelines.reading.containers import file_of
+from pipelines.reading.containers import Files
 from pipelines.reading.ordered import place
 from pipelines.row import Recording, facts_of
 
@@ -72,7 +71,7 @@ def cut(recordings: Iterable[Recording], *, total_bytes: int, limits: Units) -> 
 
     Raises: TwoOfOneName where two recordings have the same name and interval.
     """
-    most = most_bytes(total_bytes, limits=limits)
+    most, files = most_bytes(total_bytes, limits=limits), Files()
     before: Recording | None = None
     taken: list[Recording] = []
     size = 0
@@ -82,12 +81,12 @@ def cut(recordings: Iterable[Recording], *, total_bytes: int, limits: Units) -> 
         before = recording
         more = recording.bytes if not taken or taken[-1].uri != recording.uri else 0
         if taken and (size + more > most or len(taken) >= limits.max_recordings or ends(taken[-1], size, most=most)):
-            yield unit_of(taken)
+            yield unit_of(taken, files=files)
             taken, size, more = [], 0, recording.bytes
         taken.append(recording)
         size += more
     if taken:
-        yield unit_of(taken)
+        yield unit_of(taken, files=files)
 
 
 def most_bytes(total: int, *, limits: Units) -> float:
@@ -107,7 +106,7 @@ def ends(recording: Recording, size: int, *, most: float) -> bool:
     return size >= most / 4 and chance < recording.bytes / (most / 4)
 
 
-def unit_of(recordings: list[Recording]) -> Unit:
+def unit_of(recordings: list[Recording], *, files: Files | None = None) -> Unit:
     """A unit named by what the recordings are and when their files were last written.
 
     License and source decide nothing that a transform finds out, and are looked up anew when a corpus is put together
@@ -115,8 +114,9 @@ def unit_of(recordings: list[Recording]) -> Unit:
     """
     apart = {recording.name for recording in recordings} - rights_of(recordings).keys()
     told: list[Any] = []
+    files = files or Files()
     for recording in recordings:
-        facts = {**facts_of(recording), "uri": written(recording.uri)}
+        facts = {**facts_of(recording), "uri": files.written(recording.uri)}
         told.append(facts if recording.name in apart else {**facts, **dict.fromkeys(RIGHTS)})
     return Unit(digest(canonical(told))[:24], tuple(recordings))
 
@@ -130,11 +130,3 @@ def rights_of(recordings: Iterable[Recording]) -> dict[str, dict[str, str]]:
         if found.setdefault(recording.name, rights) != rights:
             apart.add(recording.name)
     return {name: rights for name, rights in found.items() if name not in apart}
-
-
-def written(uri: str) -> int | None:
-    """When the file, or the archive around it, was last written, in nanoseconds; None where there is none."""
-    try:
-        return os.stat(file_of(uri)).st_mtime_ns
-    except (OSError, ValueError):
-        return None

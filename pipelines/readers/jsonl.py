@@ -13,7 +13,7 @@ from infra.manifest import Manifest, did_you_mean
 from infra.storage import read_json
 from infra.workflow.node import Refused
 from pipelines.readers.folder import SUFFIXES
-from pipelines.reading.containers import Unreadable, file_of
+from pipelines.reading.containers import Files, Unreadable
 from pipelines.reading.inside import PROTOCOL, Outside, inside
 from pipelines.reading.layouts import lines_of
 from pipelines.row import Recording
@@ -45,8 +45,9 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
         raise Refused(f"{path}: it is a sound file; give the folder that it lies in, or a catalog")
     roots = [path.parent.resolve(), *(item.resolve() for item in cfg.roots), *cataloged(path)]
     outside = lru_cache(maxsize=64)(lambda file: outside_of(file, roots))  # recordings of an archive come together
+    files = Files()
     for number, line in enumerate(lines_of(path), start=1):
-        yield confined(read(line, where=f"{path}, line {number}", base=path.parent), outside)
+        yield confined(read(line, where=f"{path}, line {number}", base=path.parent), outside, files)
 
 
 def cataloged(path: Path) -> list[Path]:
@@ -56,12 +57,12 @@ def cataloged(path: Path) -> list[Path]:
     return [Path(root) for root in roots if os.path.isabs(root)] if isinstance(roots, list) else []
 
 
-def confined(recording: Recording, outside: Callable[[str], str]) -> Recording:
+def confined(recording: Recording, outside: Callable[[str], str], files: Files) -> Recording:
     """The recording; with a fault, where its file lies outside of the roots."""
     if recording.fault is not None:
         return recording
     try:
-        why = outside(str(file_of(recording.uri)))
+        why = outside(str(files.file_of(recording.uri)))
     except Unreadable as error:
         return replace(recording, fault=f"failed:outside: {error}")
     if not why:

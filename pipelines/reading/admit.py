@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.hashes import Hashes
 from pipelines.row import Recording
 
-BATCH = 16_384
+BATCH = 4096
 """Recordings that are looked up together."""
 
 

@@ -13,9 +13,10 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -58,7 +59,7 @@ def cell_uri(path: str | Path, *, group: int, row: int, column: str) -> str:
     return f"{os.fspath(path)}#{group}/{row}/{column}"
 
 
-def place_of(uri: str) -> Place:
+def place_of(uri: str, *, is_folder: Callable[[str], bool] = os.path.isdir) -> Place:
     """What a `uri` says. Where there is a file of just that name, it is meant.
 
     Raises: Unreadable for URLs and commands.
@@ -66,7 +67,8 @@ def place_of(uri: str) -> Place:
     if PROTOCOL.match(uri):
         raise Unreadable("it is a URL or a command, not a file")
     member, cell = MEMBER.fullmatch(uri), CELL.fullmatch(uri)
-    if (member or cell) and os.path.isfile(uri):
+    found = member or cell
+    if found and is_folder(uri[: uri.index("/", found.end("path"))]) and os.path.isfile(uri):
         return Place(Path(uri))  # folders may be called like archives
     if found := member:
         return Place(Path(found["path"]), found["member"], int(found["offset"]), int(found["length"]))
@@ -79,6 +81,35 @@ def place_of(uri: str) -> Place:
 def file_of(uri: str) -> Path:
     """The file on the disk that a `uri` leads to: what can be asked for its size and its time."""
     return place_of(uri).path
+
+
+class Files:
+    """What the disk says of the files that recordings lie in, asked once for each, while one goes over a catalog:
+    those of an archive come together, and there may be a hundred thousand of them."""
+
+    def __init__(self) -> None:
+        self.is_folder = lru_cache(64)(os.path.isdir)
+        self.facts = lru_cache(64)(facts_of_file)
+
+    def file_of(self, uri: str) -> Path:
+        """See `file_of`."""
+        return place_of(uri, is_folder=self.is_folder).path
+
+    def written(self, uri: str) -> int | None:
+        """When the file, or the archive around it, was last written, in nanoseconds; None where there is none."""
+        try:
+            facts = self.facts(str(self.file_of(uri)))
+        except (OSError, ValueError):
+            return None
+        return None if facts is None else facts.st_mtime_ns
+
+
+def facts_of_file(path: str) -> os.stat_result | None:
+    """What the disk says of a file; None where there is nothing."""
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
 
 
 def version_of(uri: str) -> tuple[int, ...] | None:

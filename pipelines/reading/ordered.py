@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipelines.row import Recording, facts_of
 
-PIECE = 100_000
-"""Recordings that are in memory at a time: some hundred megabytes."""
+PIECE = 50_000
+"""Recordings that are in memory at a time, about 1 kB each."""
 MOST_OPEN = 128
 """Files that are read at a time."""
 

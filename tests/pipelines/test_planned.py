@@ -1,16 +1,22 @@
 """A plan holds any number of recordings: what is in memory of it is counted, and what it says is what was planned."""
 
+import os
 import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.manifest import Units
 from pipelines.planned import PLAN, Recordings, planned, read_unit
+from pipelines.readers import jsonl
 from pipelines.reading import ordered as module
+from pipelines.reading.containers import member_uri
 from pipelines.reading.ordered import ordered, place
+from pipelines.recordings import Found, write_catalog
 from pipelines.row import Recording
 from pipelines.units import cut
 
@@ -54,6 +60,33 @@ def test_pieces_are_merged_however_many_and_what_is_in_order_is_one(
         assert list(found) == sorted(whole, key=place)
         assert (found.count, found.bytes) == (500, sum(one.bytes for one in whole))
         assert len(list((tmp_path / name).iterdir())) == len(found.pieces) == files
+
+
+def test_the_disk_is_asked_once_for_an_archive_and_not_for_each_recording_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for tar in range(3):
+        path = tmp_path / f"{tar}.tar"
+        path.touch()
+        for number in range(100):
+            uri = member_uri(path, member=f"{number:03d}.mp3", offset=number, length=1)
+            found.append(Recording(uri=uri, name=f"{tar}.tar/{number:03d}.mp3", bytes=1))
+    (tmp_path / "catalog").mkdir()
+    write_catalog(tmp_path / "catalog", Found(found))
+    asked, usual = Counter[str](), os.stat
+
+    def stat(path: Any, *words: Any, **named: Any) -> os.stat_result:
+        asked[str(path)] += ".tar" in str(path)
+        return usual(path, *words, **named)
+
+    monkeypatch.setattr(os, "stat", stat)
+    write_catalog(tmp_path / "catalog", Found(found))
+    read = jsonl.recordings(jsonl.Config(roots=[tmp_path]), tmp_path / "catalog")
+    plan = planned(read, limits=LIMITS, path=tmp_path / PLAN)
+    assert plan.recordings == 300
+    assert asked.total() <= 30
+    assert max(asked.values()) <= 10
 
 
 def test_two_of_one_name_leave_no_plan(tmp_path: Path) -> None:
