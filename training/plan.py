@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from infra.cluster import ClusterManifest
 from infra.manifest import ManifestError
 from infra.objects import Place, place_of
+from training import start
 from training.compute import compute
 from training.compute import lines as about_compute
 from training.data.batching import plan_of, sources_of
@@ -14,7 +15,6 @@ from training.data.collate import PATCH, RATE_HZ
 from training.data.stream import about_held_out, seconds_of
 from training.manifest import StageManifest, load_model, players_of
 from training.roles import misfits
-from training.start import stop_unless_fit
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,22 +93,16 @@ def config_of(manifest: StageManifest, *, start_from: Path | None) -> "ModelConf
 
     Raises: ManifestError when the model's manifest cannot be used; BundleError when the stage cannot start from it.
     """
-    from models.backbone.config import ModelConfig
-
     if start_from is not None:
-        from models.runtime.bundle import load_bundle
+        from models.runtime.bundle import find_bundle, with_vocabulary
+        from models.runtime.configuration import read_config
+        from models.runtime.files import read_tokenizer
 
-        bundles = [path for path in (start_from / "out" / "bundle", start_from / "bundle", start_from) if path.is_dir()]
-        config = load_bundle(bundles[0] if bundles else start_from).config
-        stop_unless_fit(manifest, config)
+        root = find_bundle(start_from)
+        config = with_vocabulary(read_config(root), len(read_tokenizer(root)))
+        start.stop_unless_fit(manifest, config)
         return config
-    if manifest.model is None:
-        return None
-    model = load_model(manifest.model)
-    try:
-        return ModelConfig.from_dicts(model.config, model.llm)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ManifestError(f"manifests/models/{manifest.model}.yaml", [str(error)]) from None
+    return None if manifest.model is None else start.config_of_model(manifest.model, load_model(manifest.model))
 
 
 def networks(manifest: StageManifest, config: "ModelConfig") -> dict[str, "nn.Module"]:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.manifest import ManifestError
-from models.runtime.bundle import Bundle, load_bundle, new_bundle
-from training.manifest import StageManifest, load_model, players_of
+from models.runtime.bundle import Bundle, BundleError, load_bundle, new_bundle
+from training.data.collate import FRAME, PATCH, RATE_HZ
+from training.manifest import ModelManifest, StageManifest, load_model, players_of
 
 if TYPE_CHECKING:
     from models.backbone.config import ModelConfig
@@ -18,8 +19,38 @@ def stop_unless_fit(manifest: StageManifest, config: "ModelConfig") -> None:
     """
     from training.objectives.backbone import refuse_distilled
 
+    if wrong := other_sound(config):
+        raise BundleError(wrong)
     if "backbone" in players_of(manifest.objective.name):
         refuse_distilled(config, needed=f"objective {manifest.objective.name}")
+
+
+def other_sound(config: "ModelConfig") -> str:
+    """A sentence where a model takes other sound than training reads; nothing where it does not."""
+    rate_hz, hop, patch = config.audiovae.sample_rate, config.audiovae.hop, config.patch_samples
+    if (rate_hz, hop, PATCH % patch) == (RATE_HZ, FRAME, 0):
+        return ""
+    return (
+        f"this model takes {rate_hz} Hz, {hop} samples a frame and {patch} a patch, and stages train on {RATE_HZ} Hz, "
+        f"{FRAME} a frame and {PATCH} (or a whole part of it) a patch: give another model"
+    )
+
+
+def config_of_model(name: str, model: ModelManifest) -> "ModelConfig":
+    """The configuration that a file of manifests/models states.
+
+    Raises: ManifestError where it cannot be used.
+    """
+    from models.backbone.config import ModelConfig
+
+    try:
+        config = ModelConfig.from_dicts(model.config, model.llm)
+        wrong = other_sound(config)
+    except (TypeError, ValueError, KeyError) as error:
+        wrong = str(error)
+    if wrong:
+        raise ManifestError(f"manifests/models/{name}.yaml", [wrong])
+    return config
 
 
 def starting_bundle(manifest: StageManifest, *, start_from: str | Path | None) -> Bundle:
@@ -33,16 +64,6 @@ def starting_bundle(manifest: StageManifest, *, start_from: str | Path | None) -
         raise ManifestError(
             f"stage {manifest.stage}", ["it has no start_from and no model: give it a bundle, or the name of a model"]
         )
-    from models.backbone.config import ModelConfig
-
     model = load_model(manifest.model)
-    try:
-        config = ModelConfig.from_dicts(model.config, model.llm)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ManifestError(f"manifests/models/{manifest.model}.yaml", [str(error)]) from None
-    return new_bundle(
-        config,
-        seed=manifest.seed,
-        tokenizer=model.tokenizer,
-        speaker=model.speaker,
-    )
+    config = config_of_model(manifest.model, model)
+    return new_bundle(config, seed=manifest.seed, tokenizer=model.tokenizer, speaker=model.speaker)

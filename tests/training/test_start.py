@@ -1,19 +1,21 @@
 """How a stage begins and ends: the bundle that it may start from, and what is said of its bar."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra.journal import About, JournalRun
-from infra.manifest import load
+from infra.manifest import ManifestError, load
 from infra.storage import ROOT
 from infra.workflow.node import Job, Made, Refused
 from models.runtime.bundle import BundleError, save_bundle
 from tests.small import small_bundle
 from training import plan
 from training.launch import run
-from training.manifest import StageManifest
+from training.manifest import StageManifest, load_model
 from training.report import of_bar
+from training.start import config_of_model, stop_unless_fit
 
 ALONE = {"launcher": "in_process", "workers": "1", "engine.name": "plain"}
 
@@ -42,6 +44,31 @@ def test_a_stage_of_velocities_does_not_begin_from_a_distilled_bundle(corpus: Pa
     assert not (job.work / "errand.json").exists()
     with pytest.raises(BundleError, match="MeanFlow distilled this bundle"):
         plan.config_of(manifest, start_from=tmp_path / "made")
+
+
+def test_a_model_of_another_rate_is_refused_before_it_hears_anything() -> None:
+    manifest = load(StageManifest, ROOT / "manifests" / "train" / "tiny" / "audiovae_stage1.yaml", ALONE)
+    config = small_bundle().config
+    stop_unless_fit(manifest, config)
+    other = replace(config, audiovae=replace(config.audiovae, sample_rate=24000))
+    with pytest.raises(BundleError, match="this model takes 24000 Hz, .* and stages train on 48000 Hz"):
+        stop_unless_fit(manifest, other)
+    tiny = load_model("tiny")
+    vocoder = {**tiny.config["vocoder"], "sample_rate": 24000}
+    with pytest.raises(ManifestError, match=r"mine\.yaml: 1 problem\n  this model takes 24000 Hz"):
+        config_of_model("mine", tiny.model_copy(update={"config": {**tiny.config, "vocoder": vocoder}}))
+
+
+def test_the_plan_of_a_stage_reads_no_weights_of_the_bundle_that_it_starts_from(tmp_path: Path) -> None:
+    bundle = small_bundle()
+    save_bundle(bundle, tmp_path / "made" / "bundle", card={})
+    for path in (tmp_path / "made" / "bundle").rglob("*.safetensors"):
+        path.write_bytes(b"")
+    manifest = load(StageManifest, ROOT / "manifests" / "train" / "tiny" / "soar.yaml", ALONE)
+    found = plan.config_of(manifest, start_from=tmp_path / "made")
+    assert found is not None
+    assert found.llm["vocab_size"] == len(bundle.tokenizer)
+    assert found.dit == bundle.config.dit
 
 
 def test_a_bar_that_was_not_measured_is_not_passed() -> None:
