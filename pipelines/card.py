@@ -60,11 +60,12 @@ def header(card: Facts) -> str:
     known = {(name or "other").lower() for name in licenses}
     single = known.pop() if len(known) == 1 else "other"
     license = single if single in HUB_LICENSES else "other"
+    named = str(card["licenses"][0]) if len(card["licenses"]) == 1 else "several, see below"
     told: dict[str, Any] = {
         "pretty_name": card["name"],
         "language": [code for code in card["languages"] if code.isalpha() and len(code) in (2, 3)],
         "license": license,
-        **({"license_name": "several, see below"} if license == "other" else {}),
+        **({"license_name": named} if license == "other" else {}),
         "task_categories": ["text-to-speech"],
         "size_categories": [next((name for most, name in SIZES if card["samples"] < most), "n>10M")],
         "tags": ["audio", "speech", "webdataset"],

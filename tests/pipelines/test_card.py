@@ -41,6 +41,7 @@ def test_one_license_is_named_as_the_hub_names_it(licenses: list[str], told: str
     }
     head = yaml.safe_load(header(card).split("---\n")[1])
     assert (head["license"], head["language"], head["size_categories"]) == (told, ["en", "zh"], ["1M<n<10M"])
+    assert head.get("license_name") == ((licenses or ["several, see below"])[0] if told == "other" else None)
 
 
 def test_the_card_tells_what_was_counted(corpus: Path) -> None:

@@ -26,7 +26,8 @@ DELETED = str.maketrans("", "", (HANZI + string.punctuation).replace("'", ""))
 BY_CHARACTER = ("zh", "yue", "ja", "th", "lo", "my", "km", "bo")
 """Languages written without spaces between words: their rate counts characters."""
 PUBLISHED = ("en", "zh")
-"""Languages that Seed-TTS-Eval has; in others the marks of all scripts are deleted, not only those of these two."""
+"""Languages that Seed-TTS-Eval has. In others, for which published tables name no rule, characters are compared in one
+form (NFKC), and the marks and symbols of all scripts are deleted, not only those of these two."""
 ENGLISH_ONLY = ("moonshine", "pocketsphinx")
 TOGETHER = 32
 """Utterances that a recognizer is given at once."""
@@ -66,7 +67,8 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     how = (
         f"Seed-TTS-Eval's rule (mean over utterances; characters for {', '.join(BY_CHARACTER)}; apostrophes kept; "
         f"Chinese compared in simplified characters; numbers as they are written; in languages that it does not have, "
-        f"the punctuation of all scripts left out), heard by {who}: its own mistakes are in the number"
+        "NFKC, and the punctuation and symbols of all scripts left out), "
+        f"heard by {who}: its own mistakes are in the number"
     )
     scores: list[Score] = [""] * len(utterances)
     notes = [""] * len(utterances)
@@ -121,8 +123,8 @@ def error_rate(heard: str, said: str, *, language: str) -> Score:
 def normalized(text: str, *, language: str) -> str:
     """Punctuation deleted (apostrophes stay), double spaces made single; characters apart, or lower case."""
     if language not in PUBLISHED:
-        text = text.replace("\u2019", "'")
-        text = "".join(char for char in text if char == "'" or unicodedata.category(char)[0] != "P")
+        text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
+        text = "".join(char for char in text if char == "'" or unicodedata.category(char)[0] not in "PS")
     plain = text.translate(DELETED).replace("  ", " ")
     if language in BY_CHARACTER:
         return " ".join(plain)

@@ -140,6 +140,9 @@ def test_checkpoints_of_ones_own_are_used(tmp_path: Path) -> None:
         ("\u0939\u0948\u0964", "hi", "\u0939\u0948"),
         ("\u0e44\u0e1b\u0e44\u0e2b\u0e19", "th", "\u0e44 \u0e1b \u0e44 \u0e2b \u0e19"),
         ("\u1000\u104b", "my", "\u1000"),
+        ("cafe\u0301 \u20ac", "fr", "caf\u00e9 "),
+        ("\uff11\u6708", "ja", "1 \u6708"),
+        ("\uff11\u6708", "zh", "\uff11 \u6708"),
     ],
 )
 def test_text_is_normalized_as_seed_tts_eval_does(text: str, language: str, normal: str) -> None:
