@@ -24,7 +24,7 @@ Word = Literal["good", "bad"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AcceptanceResult:
     """What the clips that were heard say of the corpus."""
 
     sample: int
@@ -63,7 +63,7 @@ def allowed_bad(sample: int) -> int:
     return int(np.sum(binom.cdf(counts, sample, LIMIT) <= 1 - CONFIDENCE)) - 1
 
 
-def verdict(*, sample: int, of: int, judged: int, bad: int) -> Verdict:
+def result_of(*, sample: int, of: int, judged: int, bad: int) -> AcceptanceResult:
     """Of `bad` clips among `judged`, out of a sample of a corpus of `of` clips."""
     from scipy.stats import beta
 
@@ -74,7 +74,7 @@ def verdict(*, sample: int, of: int, judged: int, bad: int) -> Verdict:
     else:
         allowed = allowed_bad(sample)
         bound = float(beta.ppf(CONFIDENCE, bad + 1, judged - bad)) if judged > bad else 1.0
-    return Verdict(sample, allowed, judged, bad, bound, whole)
+    return AcceptanceResult(sample, allowed, judged, bad, bound, whole)
 
 
 def drawn(keys: Sequence[str], *, digest: str, sample: int = SAMPLE) -> list[str]:
@@ -102,7 +102,7 @@ def read_verdicts(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def judge(verdicts: Mapping[str, Word], *, keys: Sequence[str], digest: str, sample: int = SAMPLE) -> Verdict:
+def judge(verdicts: Mapping[str, Word], *, keys: Sequence[str], digest: str, sample: int = SAMPLE) -> AcceptanceResult:
     """The verdict, from clips of the sample alone.
 
     Raises: CorpusError where somebody judged clips that were not drawn: a chosen sample shows nothing.
@@ -115,4 +115,4 @@ def judge(verdicts: Mapping[str, Word], *, keys: Sequence[str], digest: str, sam
             "only clips that were drawn at random show something; judge those on the audit page of this version"
         )
     bad = sum(word == "bad" for word in verdicts.values())
-    return verdict(sample=len(chosen), of=len(keys), judged=len(verdicts), bad=bad)
+    return result_of(sample=len(chosen), of=len(keys), judged=len(verdicts), bad=bad)

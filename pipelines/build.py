@@ -137,7 +137,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Planned) -
     left = int(units.counts[todo].sum())
     before = f", {total - left} annotated before" if total > left else ""
     job.say(f"{left} recordings in {len(todo)} units to annotate{before}")
-    for line in told_of_reuse(chain.specs, len(todo), earlier, works):
+    for line in reuse_lines(chain.specs, len(todo), earlier, works):
         job.say(line)
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
@@ -167,7 +167,7 @@ def adopt(result: Path, work: Path) -> bool:
     return True
 
 
-def told_of_reuse(
+def reuse_lines(
     specs: Mapping[str, TransformSpec], todo: int, earlier: Mapping[str, Path], works: Sequence[Path]
 ) -> list[str]:
     """What is taken over from an earlier chain, and why the rest of `todo` units has to run, for people; nothing where

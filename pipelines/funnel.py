@@ -90,8 +90,8 @@ class Funnel:
             "segments_kept": self.segments_kept,
             "hours": {"in": self.seconds_in / 3600, **hours_of(self.total)},
             "speech_coverage": self.covered / self.speech if self.speech else None,
-            "by_language": told(self.by_language),
-            "by_source": told(self.by_source),
+            "by_language": with_hours_in(self.by_language),
+            "by_source": with_hours_in(self.by_source),
             "by_transform": self.through(),
             "by_tier": {name: seconds / 3600 for name, seconds in sorted(self.by_tier.items())},
             "by_reason": dict(sorted(reasons.items(), key=lambda item: -item[1]["first"])),
@@ -132,7 +132,7 @@ def hours_of(seconds: Mapping[str, float]) -> dict[str, float]:
     return {status: value / 3600 for status, value in seconds.items()}
 
 
-def told(cut: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def with_hours_in(cut: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Name -> hours in, and by status."""
     return {name: {"in": sum(part.values()) / 3600, **hours_of(part)} for name, part in sorted(cut.items())}
 

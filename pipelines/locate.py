@@ -54,7 +54,7 @@ def recordings_at(place: Path, manifest: "CorpusManifest") -> "Iterable[Recordin
     """
     from infra.manifest import load, resolve
     from pipelines.readers import folder, jsonl
-    from pipelines.recordings import RecordingsManifest, told
+    from pipelines.recordings import RecordingsManifest, with_defaults
 
     if manifest.reader.name != "jsonl":
         read = resolve("pipelines.readers", manifest.reader.name).recordings
@@ -62,7 +62,7 @@ def recordings_at(place: Path, manifest: "CorpusManifest") -> "Iterable[Recordin
         return found
     if is_bare_folder(place):
         catalog = load(RecordingsManifest, CATALOG, folder_override(place))
-        return (told(recording, catalog) for recording in folder.recordings(folder.Config(), place))
+        return (with_defaults(recording, catalog) for recording in folder.recordings(folder.Config(), place))
     at = place / "out" if (place / "out" / "recordings.jsonl").is_file() else place
     return jsonl.recordings(jsonl.Config(), at)
 

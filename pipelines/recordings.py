@@ -138,7 +138,7 @@ def run(job: Job) -> Outcome:
         )
     reader = resolve("pipelines.readers", manifest.reader.name)
     read = reader.recordings(manifest.reader.settings, manifest.folder)
-    found = Found(told(item, manifest) for item in admitted(read, allow_evaluation=True))
+    found = Found(with_defaults(item, manifest) for item in admitted(read, allow_evaluation=True))
     write_catalog(job.out, found)
     if not found.files:
         raise Refused(f"{manifest.folder}: the reader {manifest.reader.name!r} finds no recording in it")
@@ -159,7 +159,7 @@ def roots_of(manifest: RecordingsManifest) -> list[str]:
     return [str(Path(root).resolve()) for root in (manifest.folder, *more) if root is not None]
 
 
-def told(recording: Recording, manifest: RecordingsManifest) -> Recording:
+def with_defaults(recording: Recording, manifest: RecordingsManifest) -> Recording:
     """The recording, with what the manifest says where it says nothing itself."""
     splits = manifest.splits_for_training
     evaluation = recording.evaluation or is_evaluation(recording.split)

@@ -117,7 +117,7 @@ def traced(root: Path, words: Sequence[str]) -> list[Trace]:
     shards = shards_of(root, [key for key in table["key"].to_pylist() if key])
     run = (read_json(root.parent / "COMMIT.json") or {}).get("run")
     rows = sorted(table.to_pylist(), key=lambda row: (row["recording"], row["start_sample"] or 0))
-    return [told_of(row, card=card, root=root, run=run, withdrawn=withdrawn, shards=shards) for row in rows]
+    return [trace_of(row, card=card, root=root, run=run, withdrawn=withdrawn, shards=shards) for row in rows]
 
 
 def shards_of(root: Path, keys: Sequence[str]) -> dict[str, str]:
@@ -131,7 +131,7 @@ def shards_of(root: Path, keys: Sequence[str]) -> dict[str, str]:
     return dict(zip(table["key"].to_pylist(), map(shard_path, table["shard"].to_pylist()), strict=True))
 
 
-def told_of(
+def trace_of(
     row: dict[str, Any],
     *,
     card: dict[str, Any],

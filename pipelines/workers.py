@@ -43,7 +43,7 @@ class UnitWorker:
         if not self.stop:
             try:
                 result = self.result_of(unit, earlier=Path(earlier) if earlier else None)
-                status |= told_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
+                status |= status_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
             except WeightsError as error:
                 self.stop = str(error)
             except OSError as error:  # of the disk that results go to: what a recording raises is a row
@@ -63,7 +63,7 @@ class UnitWorker:
             return self.chain.run_unit(unit, self.work)
 
 
-def told_of(result: UnitResult) -> dict[str, Any]:
+def status_of(result: UnitResult) -> dict[str, Any]:
     """What the one who watches wants to know of a unit."""
     return {
         "seconds": sum(fact.seconds for fact in result.recordings),

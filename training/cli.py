@@ -155,7 +155,7 @@ def replay(args: argparse.Namespace) -> int:
     import sys
 
     from infra.manifest import ManifestError
-    from infra.workflow.fingerprint import told_files
+    from infra.workflow.fingerprint import changed_files
     from training.replay import changed_since
     from training.replay import replay as again
 
@@ -165,7 +165,7 @@ def replay(args: argparse.Namespace) -> int:
     found = again(args.stage, first=int(first), last=int(last), say=lambda line: print(line, file=sys.stderr))
     print(f"steps {args.steps}: equal" if found is None else f"steps {args.steps}: {found}")
     if found is not None and (changed := changed_since(args.stage)):
-        print(f"{told_files(changed)} since the stage ran, which may be why", file=sys.stderr)
+        print(f"{changed_files(changed)} since the stage ran, which may be why", file=sys.stderr)
     return 0 if found is None else 1
 
 

@@ -18,7 +18,7 @@ from infra.log import clock
 from infra.mistakes import last_line, sentence_of
 from infra.provenance import code_state
 from infra.storage import ROOT, empty_folder, require_free, write_atomic
-from infra.workflow.fingerprint import code_of, edited, flat, name_apart, told_all, told_files
+from infra.workflow.fingerprint import changed_files, code_of, edited, flat, name_apart, sentences
 from infra.workflow.node import Job, Made, Outcome, Refused
 from infra.workflow.plan import NodePlan
 from infra.workflow.store import Slot
@@ -72,7 +72,7 @@ def attempt(planned: NodePlan, inputs: Mapping[str, Made], around: Around, say: 
         if changed := edited(planned.parts, code_of(node.module.CODE)):
             facts["edited"] = changed
             run.tags({"edited": ", ".join(changed)})
-            say(f"{told_files(changed)} while it was made: parts of it may come from the new code")
+            say(f"{changed_files(changed)} while it was made: parts of it may come from the new code")
         made = slot.commit(outcome, facts)
         run.metrics({"node/seconds": time.time() - began, "node/attempt": number}, step=number)
         run.end("FINISHED")
@@ -125,7 +125,7 @@ def differs(planned: NodePlan) -> str:
     """In what this run differs from the nearest before it, for its description."""
     if not planned.changes:
         return ""
-    facts = told_all(planned.changes)
+    facts = sentences(planned.changes)
     shown = facts[:TOLD] + ([f"and {len(facts) - TOLD} more"] if len(facts) > TOLD else [])
     return f"Differs from {planned.since[:8]} (`stipple lineage show {planned.since[:8]}`): {'; '.join(shown)}"
 

@@ -81,7 +81,7 @@ def edited(parts: Parts, code: Mapping[str, str]) -> list[str]:
     return sorted(file for file, value in known.items() if code.get(file) != value)
 
 
-def told_files(files: Sequence[str]) -> str:
+def changed_files(files: Sequence[str]) -> str:
     """`a.py has changed`, or of several the first and how many more."""
     if len(files) == 1:
         return f"{files[0]} has changed"
@@ -125,7 +125,7 @@ def nearest(new: Parts, earlier: Iterable[tuple[str, Parts]]) -> tuple[str, list
     return min(found, key=lambda pair: len(pair[1])) if found else None
 
 
-def told(fact: str, old: str, new: str) -> str:
+def sentence(fact: str, old: str, new: str) -> str:
     """A difference, as a person reads it."""
     kind, _, rest = fact.partition(".")
     if kind == "code":
@@ -137,12 +137,12 @@ def told(fact: str, old: str, new: str) -> str:
     return f"{rest or fact}: {old} -> {new}"
 
 
-def told_all(changes: Sequence[Change]) -> list[str]:
+def sentences(changes: Sequence[Change]) -> list[str]:
     """Differences as a person reads them; of several files with other code, how many."""
     code = [fact.removeprefix("code.") for fact, _, _ in changes if fact.startswith("code.")]
     if len(code) < 2:
-        return [told(*change) for change in changes]
-    others = [told(*change) for change in changes if not change[0].startswith("code.")]
+        return [sentence(*change) for change in changes]
+    others = [sentence(*change) for change in changes if not change[0].startswith("code.")]
     return [*others, f"code changed: {code[0]} and {len(code) - 1} more file{'s' * (len(code) > 2)}"]
 
 

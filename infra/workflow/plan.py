@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.log import ago
-from infra.workflow.fingerprint import NOT_MADE, Change, Parts, fingerprint_of, nearest, parts_of, told, told_all
+from infra.workflow.fingerprint import NOT_MADE, Change, Parts, fingerprint_of, nearest, parts_of, sentence, sentences
 from infra.workflow.graph import Node
 from infra.workflow.node import Made
 from infra.workflow.store import Slot, Store
@@ -68,7 +68,7 @@ def first_differences(parts: Parts, store: Store, name: str) -> tuple[str, str, 
     if not changes:
         begun = store.slot(name, fingerprint_of(parts)).state()
         return "another run has just begun it" if begun else "set aside, and not made again yet", since, []
-    facts = told_all(changes)
+    facts = sentences(changes)
     more = len(facts) - SHOWN
     return "; ".join(facts[:SHOWN]) + (f" (and {more} more)" if more > 0 else ""), *near
 
@@ -101,6 +101,6 @@ def why(planned: NodePlan, store: Store) -> list[str]:
         return [f"{name}: nothing differs from {near[0][:8]}: {planned.reason}"]
     earlier, changed = near
     begun = store.slot(name, earlier).state().get("started", time.time())
-    lines = [f"{name}: {told(*changed[0])}"]
-    lines += [f"  also {told(*change)}" for change in changed[1:]]
+    lines = [f"{name}: {sentence(*changed[0])}"]
+    lines += [f"  also {sentence(*change)}" for change in changed[1:]]
     return [*lines, f"  (against the nearest earlier fingerprint, {earlier[:8]}, begun {ago(begun)})"]

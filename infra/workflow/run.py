@@ -24,7 +24,7 @@ from infra.provenance import code_state
 from infra.shipping import Shipping
 from infra.storage import ROOT, owned, write_atomic
 from infra.workflow.attempt import Around, attempt
-from infra.workflow.fingerprint import code_of, edited, told_files
+from infra.workflow.fingerprint import changed_files, code_of, edited
 from infra.workflow.graph import Node
 from infra.workflow.node import STOP, Made, Refused
 from infra.workflow.plan import node_plan
@@ -120,9 +120,8 @@ class Run:
         if name not in self.wanted:
             return Row(node, "left", "not asked for")
         if changed := edited(planned.parts, self.code):
-            note = (
-                f"{told_files(changed)} since this run began, which has loaded the old code: run the same command again"
-            )
+            note = f"{changed_files(changed)} since this run began, which has loaded the old code"
+            note = f"{note}: run the same command again"
             tell(paint(f"failed: {note}", "red"))
             return Row(node, "failed", note)
         assert planned.slot is not None

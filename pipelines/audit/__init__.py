@@ -29,7 +29,7 @@ from pipelines.audit.sections import (
     sources_section,
     truth_section,
 )
-from pipelines.audit.sheets import Row, Sounds, length, numbers, place, sheet, text
+from pipelines.audit.sheets import PageSounds, Row, length, numbers, place, sheet, text
 from pipelines.shards import read_card
 
 SECTIONS = {
@@ -62,7 +62,7 @@ def write_audit(
     chosen = list(picks(columns, limits=found, random=random, each=each))
     sample = sample_rows(columns, digest=card["digest"])
     rows = columns.shown([*sample, *(int(row) for pick in chosen for row in pick.rows)])
-    sounds = Sounds(sound_of, [float(row.get("seconds") or 0.0) for row in rows.values()])
+    sounds = PageSounds(sound_of, [float(row.get("seconds") or 0.0) for row in rows.values()])
     drawn = in_order(columns.score_names)
     bins = [bin_ for score in drawn if (bin_ := binned(columns, score, limits=found))]
     listed = [clip for row in sample if (clip := clip_told(sounds, rows[row])) is not None]
@@ -95,7 +95,7 @@ def sample_rows(columns: Columns, *, digest: str) -> list[int]:
 
 def rule(sample: int, *, of: int) -> dict[str, Any]:
     """What the page needs to compute the verdict as `pipelines.acceptance` does."""
-    asked = acceptance.verdict(sample=sample, of=of, judged=0, bad=0)
+    asked = acceptance.result_of(sample=sample, of=of, judged=0, bad=0)
     return {
         "sample": asked.sample,
         "allowed": asked.allowed,
@@ -106,7 +106,7 @@ def rule(sample: int, *, of: int) -> dict[str, Any]:
     }
 
 
-def clip_told(sounds: Sounds, row: Row) -> dict[str, Any] | None:
+def clip_told(sounds: PageSounds, row: Row) -> dict[str, Any] | None:
     """A clip of the sample, for the script that shows it."""
     clip = sounds.clip(row)
     if clip is None:
@@ -196,7 +196,7 @@ def chart_told(bins: Binned) -> dict[str, Any]:
     }
 
 
-def clips_section(name: str, chosen: Sequence[Pick], sounds: Sounds, rows: Mapping[int, Row]) -> str:
+def clips_section(name: str, chosen: Sequence[Pick], sounds: PageSounds, rows: Mapping[int, Row]) -> str:
     """The sheets of a section; those without any sound are left out."""
     title, told = SECTIONS[name]
     parts = []

@@ -75,7 +75,7 @@ def funnel_section(funnel: Facts, columns: Columns) -> str:
         for part, coded, most in parts
     )
     return (
-        f'<h2 id="funnel">Funnel</h2><p>{told}</p>{stages(funnel)}'
+        f'<h2 id="funnel">Funnel</h2><p>{told}</p>{transforms_table(funnel)}'
         "<h3>Why</h3><p>Choose a language or a source to see its part. <b>First</b>: the reason that counts, so that "
         "these add up. <b>Any</b>: also where another reason came first. <b>Only</b>: what this reason alone removes."
         f'</p><form class="choose">{choices}</form><div class="bar" id="bar"></div>'
@@ -91,7 +91,7 @@ def options(coded: Coded, *, most: int) -> str:
     return "".join(f'<option value="{code}">{text(coded.names[code])}</option>' for code in order if counts[code])
 
 
-def stages(funnel: Facts) -> str:
+def transforms_table(funnel: Facts) -> str:
     """A line a transform: what came to it as a bar, what it dropped and failed, what it cost."""
     through, costs = funnel.get("by_transform"), funnel.get("costs", {})
     if not through:

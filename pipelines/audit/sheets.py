@@ -34,7 +34,7 @@ NOT_ON_CARDS = (
 
 
 @dataclass(frozen=True)
-class Clip:
+class PageClip:
     """A clip on the page."""
 
     sound: str
@@ -50,13 +50,13 @@ class Clip:
 
 
 @dataclass
-class Sounds:
+class PageSounds:
     """The sounds and pictures that a page carries, each once, and how much room is left for more."""
 
     sound_of: Callable[[Row], bytes | None]
     lengths: Sequence[float]
     """Seconds of each clip that the page will ask for."""
-    clips: dict[str, Clip | None] = field(default_factory=dict)
+    clips: dict[str, PageClip | None] = field(default_factory=dict)
     used: int = 0
 
     @property
@@ -82,7 +82,7 @@ class Sounds:
         seconds = sum(min(length, longest) for length in self.lengths)
         return self.room * 0.75 * 8 / max(seconds, 1.0) / OVERHEAD
 
-    def clip(self, row: Row) -> Clip | None:
+    def clip(self, row: Row) -> PageClip | None:
         """The clip of a row; None where there is no sound of it, or no room."""
         key = str(row["key"])
         if key not in self.clips:
@@ -90,7 +90,7 @@ class Sounds:
             self.clips[key] = None if data is None else self.made(data)
         return self.clips[key]
 
-    def made(self, data: bytes) -> Clip:
+    def made(self, data: bytes) -> PageClip:
         """Cut, compressed, drawn."""
         import soundfile
 
@@ -104,16 +104,16 @@ class Sounds:
             sound = data_uri("audio/webm", packed)
         picture = data_uri("image/webp", spectrogram(wave_S, rate_hz=rate_hz))
         self.used += len(sound) + len(picture)
-        return Clip(sound, picture, len(wave_S) / rate_hz, rate_hz)
+        return PageClip(sound, picture, len(wave_S) / rate_hz, rate_hz)
 
 
-def sheet(sounds: Sounds, rows: Sequence[Row], *, score: str | None = None) -> str:
+def sheet(sounds: PageSounds, rows: Sequence[Row], *, score: str | None = None) -> str:
     """The cards of those rows that have a sound; nothing where none has."""
     cards = [card_of(row, clip, score=score) for row in rows if (clip := sounds.clip(row))]
     return f'<div class="sheet">{"".join(cards)}</div>' if cards else ""
 
 
-def card_of(row: Row, clip: Clip, *, score: str | None) -> str:
+def card_of(row: Row, clip: PageClip, *, score: str | None) -> str:
     """A clip: picture and player in one, text, why, and its numbers; the score in question first."""
     said = f'<p class="text">{text(row["text"])}</p>' if row.get("text") else '<p class="text none">untranscribed</p>'
     heard = f'<p class="heard">heard: {text(row["heard_text"])}</p>' if row.get("heard_text") else ""
@@ -127,7 +127,7 @@ def card_of(row: Row, clip: Clip, *, score: str | None) -> str:
     )
 
 
-def player(row: Row, clip: Clip) -> str:
+def player(row: Row, clip: PageClip) -> str:
     """The picture, which plays where it is pressed."""
     key, long = text(row["key"]), length(row, clip)
     return (
@@ -137,7 +137,7 @@ def player(row: Row, clip: Clip) -> str:
     )
 
 
-def length(row: Row, clip: Clip) -> str:
+def length(row: Row, clip: PageClip) -> str:
     """`7.4 s`, and how much of it is on the page where that is not all."""
     whole = float(row.get("seconds") or clip.seconds)
     return f"{whole:.1f} s" + (f", first {clip.seconds:.0f} s" if whole > clip.seconds + 0.5 else "")

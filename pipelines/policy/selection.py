@@ -95,13 +95,13 @@ def decide(
 def policy_facts(policy: CorpusManifest | None, *, allow: Sequence[Use], where: Condition | None) -> dict[str, Any]:
     """What decides: the filters with all their settings, as they stand in a manifest."""
 
-    def told(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    def entries_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         return [{"name": entry.name, **entry.settings.model_dump(mode="json")} for entry in entries]
 
     facts: dict[str, Any] = {"allow": sorted(allow), "where": where.text if where else None}
     if policy is not None:
-        facts["keep"] = told(policy.keep)
-        facts["tiers"] = {name: told(entries) for name, entries in policy.tiers.items()}
+        facts["keep"] = entries_of(policy.keep)
+        facts["tiers"] = {name: entries_of(entries) for name, entries in policy.tiers.items()}
     return facts
 
 
@@ -117,15 +117,15 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
         worst = max(found.lost, key=lambda reason: found.lost[reason], default="tombstones")
         raise Refused(f"nothing of {root} is left, most often because of {worst}; loosen the policy")
     card = read_card(root)
-    table = pyarrow.table({"key": found.keys, "tier": found.tiers}).sort_by("key")
+    chosen = pyarrow.table({"key": found.keys, "tier": found.tiers}).sort_by("key")
     facts = {
         "format": FORMAT,
         "name": name,
-        "digest": selection_digest(card["digest"], table),
+        "digest": selection_digest(card["digest"], chosen),
         "corpus": {"name": card["name"], "digest": card["digest"], "path": os.path.relpath(root, out)},
         "policy_digest": digest(dict(policy))[:32],
         "policy": dict(policy),
-        "samples": table.num_rows,
+        "samples": chosen.num_rows,
         "hours": sum(found.hours.values()),
         "hours_by_tier": dict(sorted(found.hours.items())),
         "licenses": sorted(found.licenses),
@@ -136,12 +136,12 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
         if not (out / CARD).is_file() and any(out.iterdir()):
             raise Refused(f"{out}: is not empty, and not a selection; give a new folder")
         with replacing(out / TABLE) as file:
-            parquet.write_table(table, file, compression="zstd")
+            parquet.write_table(chosen, file, compression="zstd")
         write_json(out / CARD, facts)
     return facts
 
 
-def told(found: Tally, *, allow: Sequence[Use]) -> str:
+def table(found: Tally, *, allow: Sequence[Use]) -> str:
     """What the policy did, for people; with the bill of licenses before and after, where uses have to be allowed."""
     kept, lost = sum(found.hours.values()), sum(found.lost.values())
     lines = [f"{'in the corpus':<28}{duration(kept + lost):>12}", f"  {'kept':<26}{duration(kept):>12}"]

@@ -72,11 +72,11 @@ def answer(table: Any, passing: Mapping[str, Any]) -> dict[str, Any]:
         },
         "segments": {"scored": len(hours), "kept": int(stays.sum())},
         "by_condition": conditions,
-        **{f"by_{name}": told(whole[name], left[name]) for name in GROUPS},
+        **{f"by_{name}": hours_by_group(whole[name], left[name]) for name in GROUPS},
     }
 
 
-def told(whole: Mapping[str, float], left: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def hours_by_group(whole: Mapping[str, float], left: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Group -> hours scored, kept and lost, most hours first."""
     ranked = sorted(whole.items(), key=lambda pair: (-pair[1], pair[0]))
     return {

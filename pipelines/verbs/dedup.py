@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     if args.apply:
         check_names(sets, evaluation)
     found = copies(sets, evaluation, min_share=args.min_share)
-    print(json.dumps(facts_of(found, sets, evaluation), indent=2) if args.json else told(found, sets, evaluation))
+    print(json.dumps(facts_of(found, sets, evaluation), indent=2) if args.json else table(found, sets, evaluation))
     if args.apply and found:
         written = write_tombstones(found, sets, evaluation, who=f"{getpass.getuser()}@{os.uname().nodename}")
         say(f"{written} tombstones: readers do not see the copies any more, and builds drop them")
@@ -84,7 +84,7 @@ def facts_of(found: "Sequence[Copy]", sets: "Sequence[ClipSet]", evaluation: "Se
     return {"sets": sizes, "pairs": pairs, "hours": sum(copy.clip.seconds for copy in found) / 3600}
 
 
-def told(found: "Sequence[Copy]", sets: "Sequence[ClipSet]", evaluation: "Sequence[ClipSet]") -> str:
+def table(found: "Sequence[Copy]", sets: "Sequence[ClipSet]", evaluation: "Sequence[ClipSet]") -> str:
     """For people."""
     from pipelines.funnel import duration
 

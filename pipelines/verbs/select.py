@@ -69,7 +69,7 @@ def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
     from infra.workflow.single import STORE
     from pipelines.manifest import CorpusManifest
     from pipelines.policy.licenses import refused
-    from pipelines.policy.selection import policy_facts, tally, told, write_selection
+    from pipelines.policy.selection import policy_facts, table, tally, write_selection
     from pipelines.policy.views import SELECTIONS
     from pipelines.shards import open_corpus
 
@@ -84,7 +84,7 @@ def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
     found = tally(root, policy=policy, allow=args.allow, where=where)
     facts = policy_facts(policy, allow=args.allow, where=where)
     numbers = {key: value for key, value in asdict(found).items() if key not in ("keys", "tiers")}
-    print(json.dumps(numbers, indent=2) if args.json else told(found, allow=args.allow))
+    print(json.dumps(numbers, indent=2) if args.json else table(found, allow=args.allow))
     if args.out is None and args.name is None:
         return 0
     out = args.out or STORE / SELECTIONS / args.name

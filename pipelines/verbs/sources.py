@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(chosen, indent=2, ensure_ascii=False))
     elif args.names:
-        print("\n\n".join(told(fact) for fact in chosen))
+        print("\n\n".join(details(fact) for fact in chosen))
     else:
         print(f"{'corpus':<18}{'hours':>9}  {'allows':<42}license")
         for fact in chosen:
@@ -71,7 +71,7 @@ def sources(folder: Path) -> Iterator[dict[str, Any]]:
             }
 
 
-def told(fact: dict[str, Any]) -> str:
+def details(fact: dict[str, Any]) -> str:
     """All about one corpus."""
     from pipelines.policy.licenses import TERMS
 

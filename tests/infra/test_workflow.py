@@ -15,7 +15,7 @@ from infra.manifest import ManifestError
 from infra.storage import owned
 from infra.workflow import plan
 from infra.workflow import run as workflow_run
-from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart, told_all
+from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart, sentences
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import Refused
@@ -120,8 +120,8 @@ def test_name_of_a_run_stays_short() -> None:
 
 def test_many_files_with_other_code_are_one_difference() -> None:
     changes = [("code.x.py", "1", "2"), ("identity.steps", "1", "2"), ("code.y.py", "1", "2"), ("code.z.py", "1", "2")]
-    assert told_all(changes) == ["steps: 1 -> 2", "code changed: x.py and 2 more files"]
-    assert told_all(changes[:2]) == ["code changed: x.py", "steps: 1 -> 2"]
+    assert sentences(changes) == ["steps: 1 -> 2", "code changed: x.py and 2 more files"]
+    assert sentences(changes[:2]) == ["code changed: x.py", "steps: 1 -> 2"]
 
 
 def test_why_names_the_input_that_changed(toys: Path, stipple_run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from pipelines.acceptance import FORMAT, allowed_bad, drawn, judge, read_verdicts, verdict
+from pipelines.acceptance import FORMAT, allowed_bad, drawn, judge, read_verdicts, result_of
 from pipelines.shards import CorpusError
 
 DIGEST = "0123456789abcdef" * 2
@@ -20,20 +20,20 @@ def test_so_many_bad_clips_are_allowed(sample: int, allowed: int) -> None:
 
 
 def test_three_bad_of_153_pass_and_four_do_not() -> None:
-    assert verdict(sample=153, of=10**6, judged=153, bad=3).status == "accepted"
-    passed = verdict(sample=153, of=10**6, judged=153, bad=3)
+    assert result_of(sample=153, of=10**6, judged=153, bad=3).status == "accepted"
+    passed = result_of(sample=153, of=10**6, judged=153, bad=3)
     assert passed.bound == pytest.approx(0.0499, abs=1e-4)
     assert "accepted: 153 of 153 clips judged, 3 bad (3 allowed); 5.0% at most are bad" in passed.sentence
-    assert verdict(sample=153, of=10**6, judged=153, bad=4).status == "refused"
-    assert verdict(sample=153, of=10**6, judged=20, bad=4).status == "refused", "no need to listen on"
-    assert verdict(sample=153, of=10**6, judged=152, bad=0).status == "open"
+    assert result_of(sample=153, of=10**6, judged=153, bad=4).status == "refused"
+    assert result_of(sample=153, of=10**6, judged=20, bad=4).status == "refused", "no need to listen on"
+    assert result_of(sample=153, of=10**6, judged=152, bad=0).status == "open"
 
 
 def test_a_corpus_smaller_than_the_sample_is_judged_whole() -> None:
-    assert verdict(sample=40, of=40, judged=40, bad=1).status == "accepted"
-    assert verdict(sample=40, of=40, judged=40, bad=1).bound == pytest.approx(0.025)
-    assert verdict(sample=40, of=40, judged=40, bad=2).status == "refused", "2 of 40 are 5 %"
-    assert verdict(sample=40, of=40, judged=10, bad=0).bound == pytest.approx(0.75)
+    assert result_of(sample=40, of=40, judged=40, bad=1).status == "accepted"
+    assert result_of(sample=40, of=40, judged=40, bad=1).bound == pytest.approx(0.025)
+    assert result_of(sample=40, of=40, judged=40, bad=2).status == "refused", "2 of 40 are 5 %"
+    assert result_of(sample=40, of=40, judged=10, bad=0).bound == pytest.approx(0.75)
 
 
 def test_the_sample_is_drawn_by_the_version_of_the_corpus() -> None:
