@@ -74,7 +74,7 @@ class JournalWriter:
 
 
 class JournalRun:
-    """`infra.lineage.Run` on a journal: nothing here waits for, or knows of, a tracking server."""
+    """One run, written to its journal at once; nothing here waits for, or knows of, a tracking server."""
 
     def __init__(self, folder: Path, about: About) -> None:
         self.folder, self.about = folder, about
@@ -84,10 +84,12 @@ class JournalRun:
 
     @property
     def id(self) -> str:
+        """Our own id of the run (32 hex digits), also the tag `stipple.run` of the MLflow run."""
         return self.about.id
 
     @property
     def journal(self) -> Path:
+        """The folder of the journal: another process (rank 0 of a training job) may append to its own file in it."""
         return self.folder
 
     def start(self, *, attempt: int) -> None:
@@ -104,28 +106,36 @@ class JournalRun:
         self.writer.close()
 
     def params(self, params: Mapping[str, Any]) -> None:
+        """Settings, by name; what a later attempt says otherwise becomes a tag in MLflow."""
         self.writer.record("params", {"v": dict(params)})
 
     def tags(self, tags: Mapping[str, str]) -> None:
+        """Words on the run; the last one of a name stands."""
         self.writer.record("tags", {"v": dict(tags)})
 
     def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Points of curves."""
         self.writer.metrics(metrics, step=step)
 
     def artifact(self, path: Path, *, folder: str = "") -> None:
+        """A file or folder to show in MLflow: copied by the shipper, so it must outlive the node (lie in `out`)."""
         self.writer.record("artifact", {"path": str(path), "folder": folder})
 
     def input_dataset(self, *, name: str, digest: str, uri: str, role: str, facts: Mapping[str, Any]) -> None:
+        """A data set that was used as `role`."""
         value = {"name": name, "digest": digest, "uri": uri, "role": role, "facts": dict(facts)}
         self.writer.record("input_dataset", value)
 
     def output_dataset(self, *, name: str, digest: str, uri: str, facts: Mapping[str, Any]) -> None:
+        """A data set that was made."""
         self.writer.record("output_dataset", {"name": name, "digest": digest, "uri": uri, "facts": dict(facts)})
 
     def input_model(self, *, run: str, role: str) -> None:
+        """The model that `run` made was used here as `role`."""
         self.writer.record("input_model", {"run": run, "role": role})
 
     def output_model(self, *, name: str, uri: str, digest: str, step: int) -> None:
+        """A model that was made, after so many steps."""
         self.writer.record("output_model", {"name": name, "uri": uri, "digest": digest, "step": step})
 
 

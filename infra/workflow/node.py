@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from infra.manifest import Manifest
 
 if TYPE_CHECKING:
-    from infra.lineage import Run
+    from infra.journal import JournalRun
 
 KINDS = {
     "recordings": "pipelines.recordings",
@@ -47,7 +47,7 @@ class Job:
     """Empty at the start of every attempt; becomes the artifact when the node commits."""
     work: Path
     """Kept between attempts: ledgers, checkpoints, spools. Removed by nobody but the store's own clean-up."""
-    run: "Run"
+    run: "JournalRun"
     connect: Callable[[], None]
     """Starts or joins Ray on first call; call it only when there is work to do."""
     attempt: int
