@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from infra.ancestry import ancestors, as_table, find, tree_lines
+from infra.locks import owned
 from infra.log import ago, say
 from infra.shipping import database_of, default_tracking, journals, pending, without_login, without_password
-from infra.storage import ROOT, owned
+from infra.storage import ROOT
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 

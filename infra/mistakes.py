@@ -1,5 +1,8 @@
 """Whose mistake is it? A person's or the machine's errors as a sentence and an exit code; all others are ours."""
 
+import errno
+import os
+
 MISTAKES = {
     "infra.manifest.ManifestError": 2,
     "infra.workflow.node.Refused": 1,
@@ -26,8 +29,6 @@ def sentence_of(error: BaseException) -> tuple[str, int] | None:
         if code is not None:
             return str(error), code
     if isinstance(error, OSError):
-        from infra.storage import os_error_sentence
-
         told = os_error_sentence(error)
         return (told, 1) if told else None
     return None
@@ -37,3 +38,23 @@ def last_line(error: BaseException) -> str:
     """An unexpected error in one line: its kind, and the end of its message (Ray's messages carry a traceback)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
+
+
+def os_error_sentence(error: OSError) -> str | None:
+    """A sentence for what the machine refuses (full disk, rights, ports); None for errors that are our own."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}: free some space and run the same command again"
+    if error.errno == errno.EFBIG:
+        return f"a file would grow over this system's limit{where}: raise it (ulimit -f) and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
+    if error.errno == errno.ENOTDIR:
+        return f"a file is where a folder should be{where}: name another place"
+    if error.errno == errno.EIO:
+        return f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}; look after it"
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use: stop what listens on it, or name another port"
+    if error.errno == errno.EMFILE:
+        return "too many open files: raise the limit (ulimit -n 4096) and run the same command again"
+    return None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from infra.storage import file_digest, part_of, read_json, replacing, sync_folder, write_json
+from infra.digests import file_digest
+from infra.storage import part_of, read_json, replacing, sync_folder, write_json
 
 if TYPE_CHECKING:
     from infra.buckets import Storage

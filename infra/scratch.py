@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.storage import owned
+from infra.locks import owned
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from infra.digests import file_digest
 from infra.manifest import digest, resolve
-from infra.storage import ROOT, file_digest
+from infra.storage import ROOT
 from pipelines.manifest import FIRST, CorpusManifest
 from pipelines.row import SCHEMA, Segment, score_owner
 

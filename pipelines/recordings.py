@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from infra.digests import file_digest
 from infra.manifest import Entry, Manifest, entry_of, resolve
-from infra.storage import file_digest, replacing, write_atomic
+from infra.storage import replacing, write_atomic
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.policy.licenses import TERMS, terms_of
 from pipelines.readers import folder

@@ -9,7 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from infra.storage import file_digest, read_json
+from infra.digests import file_digest
+from infra.storage import read_json
 from pipelines.policy.licenses import terms_of
 from pipelines.policy.scored import schema_of
 from pipelines.policy.tombstones import NEEDED, Withdrawn, tombstones_of

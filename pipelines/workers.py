@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.log import hush
-from infra.storage import os_error_sentence
+from infra.mistakes import os_error_sentence
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
 from pipelines.chain import Chain

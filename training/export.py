@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from infra.storage import new_folder
+from infra.locks import new_folder
 from infra.workflow.node import Refused
 from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from training import checkpoint as checkpoints

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.ancestry import Ancestor, ancestors, version
-from infra.storage import file_digest
+from infra.digests import file_digest
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, CorpusError

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from infra.digests import glance
 from infra.manifest import Manifest, did_you_mean, entry_of, load, resolve
-from infra.storage import glance
 
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 

@@ -18,11 +18,12 @@ from types import FrameType
 from infra.cluster import Cluster
 from infra.journal import About, JournalRun, new_id
 from infra.lineage_view import box_of, write_view
+from infra.locks import owned
 from infra.log import clock, paint, say, sayer
 from infra.manifest import digest
 from infra.provenance import code_state
 from infra.shipping import Shipping
-from infra.storage import ROOT, owned, write_atomic
+from infra.storage import ROOT, write_atomic
 from infra.workflow.attempt import Around, attempt
 from infra.workflow.fingerprint import changed_files, code_of, edited
 from infra.workflow.graph import Node

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from infra.ancestry import slot_of_path
 from infra.cluster import Cluster, ClusterManifest
+from infra.digests import tree_digest
 from infra.manifest import ManifestError, load
 from infra.objects import place_of, point
 from infra.settings import add_set, settings_of
 from infra.shipping import Shipping, default_tracking
-from infra.storage import ROOT, part_of, read_json, tree_digest
+from infra.storage import ROOT, part_of, read_json
 from infra.workflow.graph import build
 from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
 from infra.workflow.node import KINDS, Made, Refused

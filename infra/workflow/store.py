@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.journal import JournalRun, about, last_end
-from infra.storage import owned, read_json, sync_tree, write_json
+from infra.locks import owned
+from infra.storage import read_json, sync_tree, write_json
 from infra.workflow.fingerprint import Parts
 from infra.workflow.node import Made, Outcome
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.storage import owned
+from infra.locks import owned
 from infra.workflow.node import Refused
 from pipelines.copies.clip_sets import ClipSet, ComparedClip
 from pipelines.copies.duplicates import Pair, Prints, near_pairs

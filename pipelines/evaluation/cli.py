@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the table of means to stdout, and where the report lies."""
-    from infra.storage import new_folder
+    from infra.locks import new_folder
     from infra.workflow.node import Refused
     from infra.workflow.single import single
     from models.runtime.bundle import find_bundle

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from infra.digests import glance
 from infra.manifest import digest
-from infra.storage import glance
 from infra.workflow.node import Refused
 from pipelines.evaluation.manifest import Line, Speech
 from pipelines.evaluation.metrics import Prompt

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.digests import glance
 from infra.manifest import digest
-from infra.storage import glance
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.evaluation import listing, making, report, scores
 from pipelines.evaluation.manifest import EvalManifest

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infra.storage import new_folder, write_json
+from infra.locks import new_folder
+from infra.storage import write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import Funnel
 from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.digests import file_digest
 from infra.manifest import canonical
 from infra.objects import CHUNK, Folder, Place
-from infra.storage import file_digest
 from pipelines.shards import PACK, CorpusError, index_name, read_card, shard_path
 
 TOLD = ("funnel.json", "ledger.parquet", "audit.html")

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from infra.locks import owned
 from infra.manifest import canonical
-from infra.storage import owned, replacing, write_atomic
+from infra.storage import replacing, write_atomic
 from infra.workflow.store import Slot, Store
 from pipelines.ledger import PACKED
 from pipelines.policy.redaction import UNREDACTED

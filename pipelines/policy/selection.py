@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.locks import alone_in
 from infra.manifest import Entry, digest
-from infra.storage import alone_in, replacing, write_json
+from infra.storage import replacing, write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import duration
 from pipelines.manifest import CorpusManifest

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.locks import owned
 from infra.manifest import canonical, digest
 from infra.objects import Place
-from infra.storage import owned, write_atomic
+from infra.storage import write_atomic
 from pipelines.packing.index import CorpusError
 
 FILE = "tombstones.jsonl"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.locks import alone_in
 from infra.manifest import digest as canonical_digest
 from infra.objects import Folder, Place
-from infra.storage import alone_in
 from infra.workflow.node import Refused
 from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
 from pipelines.shards import CorpusError

@@ -21,8 +21,8 @@ def main(args: argparse.Namespace) -> int:
 
     Raises: Refused where something is in the folder: of an earlier export, it would be read along.
     """
+    from infra.locks import new_folder
     from infra.log import say
-    from infra.storage import new_folder
     from pipelines.locate import corpus_at
     from pipelines.packing.export import WRITERS
     from pipelines.policy.views import refuse_if_hidden_since

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from infra.locks import owned
 from infra.scratch import scratch
-from infra.storage import ROOT, owned
+from infra.storage import ROOT
 
 HOLD = "from infra.scratch import scratch\nwith scratch('test') as folder:\n    print(folder, flush=True)\n    input()"
 

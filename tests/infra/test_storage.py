@@ -9,17 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage import (
-    new_folder,
-    os_error_sentence,
-    owned,
-    read_json,
-    replacing,
-    require_free,
-    root_of,
-    tree_digest,
-    write_atomic,
-)
+from infra.digests import tree_digest
+from infra.locks import new_folder, owned
+from infra.mistakes import os_error_sentence
+from infra.storage import read_json, replacing, require_free, root_of, write_atomic
 from infra.workflow.node import Refused
 from tests.processes import exit_code
 

@@ -14,8 +14,8 @@ from infra import ancestry
 from infra.ancestry import ancestors, find, tree_lines
 from infra.journal import JournalRun, last_end
 from infra.lineage_cli import lock_of
+from infra.locks import owned
 from infra.shipping import Shipped, journals
-from infra.storage import owned
 from infra.workflow import run as workflow_run
 from infra.workflow import store as stores
 from infra.workflow.node import Job, Outcome, Refused

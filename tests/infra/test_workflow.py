@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from infra.ancestry import ancestors, find, tree_lines
+from infra.locks import owned
 from infra.manifest import ManifestError
-from infra.storage import owned
 from infra.workflow import plan
 from infra.workflow import run as workflow_run
 from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart, sentences

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from infra.locks import owned
 from infra.objects import Folder
-from infra.storage import owned
 from infra.workflow.node import Refused
 from pipelines.copies.clip_sets import clips_at
 from pipelines.copies.dedup import copies, write_tombstones

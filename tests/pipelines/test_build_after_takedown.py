@@ -13,9 +13,10 @@ import soundfile
 
 from infra.cli import main
 from infra.journal import About, JournalRun, new_id
+from infra.locks import owned
 from infra.manifest import parse
 from infra.objects import Folder
-from infra.storage import owned, write_json
+from infra.storage import write_json
 from infra.workflow.node import Job, Made
 from models.frozen.espeak import Espeak, Utterance
 from pipelines import build

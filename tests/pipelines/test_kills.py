@@ -19,7 +19,7 @@ import ray
 import soundfile
 from ray.cluster_utils import Cluster
 
-from infra.storage import file_digest
+from infra.digests import file_digest
 from models.frozen.espeak import Espeak, Utterance
 from pipelines.packing.verify import verify
 from pipelines.readers import folder
