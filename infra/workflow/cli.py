@@ -14,7 +14,7 @@ from infra.workflow.graph import Node, after, build, needed_by, split_overrides
 from infra.workflow.manifest import WorkflowManifest
 from infra.workflow.node import KINDS
 from infra.workflow.plan import plan, why
-from infra.workflow.run import Run
+from infra.workflow.run import WorkflowRun
 from infra.workflow.store import Store
 from infra.workflow.summary import paths, shown, table
 
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace, kinds: Mapping[str, str] = KINDS) -> int:
     cluster = load(ClusterManifest, root / workflow.cluster)
     tracking = workflow.tracking or default_tracking(store.root)
     with Shipping(store.root, tracking) as shipping, Cluster(cluster) as machines:
-        run = Run(workflow.name, nodes, store, machines, shipping, workflow.name, wanted, set(args.force))
+        run = WorkflowRun(workflow.name, nodes, store, machines, shipping, workflow.name, wanted, set(args.force))
         try:
             rows = run.go(jobs=args.jobs)
         except KeyboardInterrupt:

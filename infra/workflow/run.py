@@ -1,19 +1,17 @@
 """Run a workflow: skip what is made, resume what broke, go on with the branches that can; stop in a resumable state.
 
 Ctrl-C, SIGTERM, and SIGHUP when a terminal is closed, let the jobs of kinds that say `HALTS` save what they have, for
-at most GRACE_SECONDS, before all ends.
+a while (infra.workflow.signals), before all ends.
 """
 
 import contextlib
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from infra.cluster import Cluster
 from infra.journal import About, JournalRun, new_id
@@ -28,15 +26,13 @@ from infra.workflow.attempt import Around, attempt
 from infra.workflow.fingerprint import changed_files, code_of, edited
 from infra.workflow.graph import Node
 from infra.workflow.node import STOP, Made, Refused
-from infra.workflow.plan import node_plan
+from infra.workflow.plan import NodePlan, node_plan
+from infra.workflow.signals import stoppable
 from infra.workflow.store import WORKFLOWS, Slot, Store
-
-GRACE_SECONDS = 25.0
-"""From SIGTERM until all ends as it is: Kubernetes and most schedulers give 30."""
 
 
 @dataclass
-class Row:
+class NodeResult:
     """How one node fared: `made`, `skipped`, `failed`, `blocked` or `left`."""
 
     node: Node
@@ -47,7 +43,7 @@ class Row:
 
 
 @dataclass
-class Run:
+class WorkflowRun:
     """One run of a workflow: its nodes, what became of them, and what all of them share."""
 
     workflow: str
@@ -60,7 +56,7 @@ class Run:
     forced: set[str] = field(default_factory=set)
     top: bool = True
     """Is there a run of the workflow above the runs of its nodes?"""
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, NodeResult] = field(default_factory=dict)
     saving: dict[str, Slot] = field(default_factory=dict)
     """Jobs at work that can be asked to save what they have and end."""
     asked: bool = False
@@ -70,11 +66,11 @@ class Run:
     connect: Callable[[], None] | None = None
     """Starts or joins Ray; None: the cluster's own way."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    above: JournalRun | None = None
-    above_slot: Slot | None = None
+    parent: JournalRun | None = None
+    parent_slot: Slot | None = None
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
-    def go(self, *, jobs: int = 1) -> dict[str, Row]:
+    def go(self, *, jobs: int = 1) -> dict[str, NodeResult]:
         """Every node in its turn, `jobs` at once where they do not need each other.
 
         Raises: KeyboardInterrupt when a person or a signal stops it; everything is then noted and resumable.
@@ -100,61 +96,70 @@ class Run:
                 self.end(status, reason)
         return self.rows
 
-    def one(self, name: str) -> Row:
+    def one(self, name: str) -> NodeResult:
         """Skip a node, or make it; a failure is a row, and only those who need the node suffer from it."""
-        node = self.nodes[name]
         tell = sayer(name, width=max(map(len, self.nodes)))
-        broken = sorted({s for s in node.inputs.values() if self.rows[s].made is None})
-        if broken:
-            note = f"needs {', '.join(broken)}"
-            if name not in self.wanted:
-                return Row(node, "left", note)
+        found = self.decided(self.nodes[name], tell)
+        return found if isinstance(found, NodeResult) else self.make(found, tell)
+
+    def decided(self, node: Node, tell: Callable[[str], None]) -> NodeResult | NodePlan:
+        """What a node comes to where there is nothing to do; otherwise the plan to make it by."""
+        missing = sorted({source for source in node.inputs.values() if self.rows[source].made is None})
+        asked = node.name in self.wanted
+        if missing:
+            note = f"needs {', '.join(missing)}"
+            if not asked:
+                return NodeResult(node, "left", note)
             tell(paint(f"blocked: {note}", "yellow"))
-            return Row(node, "blocked", note)
-        inputs = {role: made for role, source in node.inputs.items() if (made := self.rows[source].made)}
-        inputs |= node.given
+            return NodeResult(node, "blocked", note)
         made_by_node = {source: made for source in node.inputs.values() if (made := self.rows[source].made)}
-        planned = node_plan(node, made_by_node, self.store, forced=name in self.forced)
+        planned = node_plan(node, made_by_node, self.store, forced=node.name in self.forced)
         if planned.made is not None:
             tell(f"{paint('skip', 'green')}: {planned.reason}")
-            return Row(node, "skipped", planned.reason, made=planned.made)
-        if name not in self.wanted:
-            return Row(node, "left", "not asked for")
+            return NodeResult(node, "skipped", planned.reason, made=planned.made)
+        if not asked:
+            return NodeResult(node, "left", "not asked for")
         if changed := edited(planned.parts, self.code):
             note = f"{changed_files(changed)} since this run began, which has loaded the old code"
             note = f"{note}: run the same command again"
             tell(paint(f"failed: {note}", "red"))
-            return Row(node, "failed", note)
-        assert planned.slot is not None
+            return NodeResult(node, "failed", note)
+        return planned
+
+    def make(self, planned: NodePlan, tell: Callable[[str], None]) -> NodeResult:
+        """Make a node, once nobody else is at work on it; what another run made meanwhile is taken."""
+        node, slot = planned.node, planned.slot
+        assert slot is not None
+        inputs = {role: made for role, source in node.inputs.items() if (made := self.rows[source].made)}
         began, waited, verdict, reason = time.monotonic(), list[str](), planned.verdict, planned.reason
 
         def waiting(holder: str) -> None:
             waited.append(holder)
             tell(f"waiting: {holder} is at work on it")
 
-        if name in self.forced and (old := planned.slot.made()) is not None:
-            with planned.slot.lease(waiting=waiting):
-                if (made := planned.slot.made()) is not None and made.run == old.run:
-                    self.store.set_aside(planned.slot)  # its lock goes along
-        with planned.slot.lease(waiting=waiting):
-            made = planned.slot.made()
+        if node.name in self.forced and (old := slot.made()) is not None:
+            with slot.lease(waiting=waiting):
+                if (made := slot.made()) is not None and made.run == old.run:
+                    self.store.set_aside(slot)  # its lock goes along
+        with slot.lease(waiting=waiting):
+            made = slot.made()
             if made is not None:
                 tell(f"{paint('skip', 'green')}: made meanwhile by another run")
-                return Row(node, "skipped", "made meanwhile by another run", time.monotonic() - began, made)
-            if waited and planned.slot.state().get("attempt"):
+                return NodeResult(node, "skipped", "made meanwhile by another run", time.monotonic() - began, made)
+            if waited and slot.state().get("attempt"):
                 verdict, reason = "resume", f"{waited[0]} did not make it; goes on from its work folder"
             tell(f"{paint(verdict, 'bold')}: {reason}")
             try:
-                with self.at_work(node, planned.slot):
-                    made = attempt(planned, inputs, self.around(), tell)
+                with self.at_work(node, slot):
+                    made = attempt(planned, inputs | dict(node.given), self.around(), tell)
             except Refused as error:
                 tell(paint(f"failed: {error}", "red"))
-                return Row(node, "failed", str(error), time.monotonic() - began)
-        return Row(node, "made", reason, time.monotonic() - began, made)
+                return NodeResult(node, "failed", str(error), time.monotonic() - began)
+        return NodeResult(node, "made", reason, time.monotonic() - began, made)
 
     def side_by_side(self, jobs: int, *, listen: Callable[[], None]) -> None:
         """Threads for nodes whose inputs are decided; the main thread waits, so that a signal reaches it at once."""
-        done: queue.Queue[tuple[str, Row | BaseException] | None] = queue.Queue()
+        done: queue.Queue[tuple[str, NodeResult | BaseException] | None] = queue.Queue()
         waiting, busy = list(self.nodes), 0
 
         def connect() -> None:
@@ -183,7 +188,7 @@ class Run:
                 continue
             name, result = ended
             busy -= 1
-            if isinstance(result, Row):
+            if isinstance(result, NodeResult):
                 self.rows[name] = result
             elif not (self.asked and isinstance(result, KeyboardInterrupt)):
                 raise result
@@ -221,25 +226,25 @@ class Run:
     def around(self) -> Around:
         """What attempts share; the first one opens the workflow's own run and starts the shipper."""
         with self.lock:
-            if self.top and self.above is None:
+            if self.top and self.parent is None:
                 own = self.stack.enter_context
-                self.above_slot, self.above = open_above(self.store, self.workflow, self.nodes, self.experiment, own)
+                self.parent_slot, self.parent = open_parent(self.store, self.workflow, self.nodes, self.experiment, own)
             self.shipping.start()
-            parent = self.above.id if self.above else None
+            parent = self.parent.id if self.parent else None
         return Around(self.workflow, self.experiment, parent, self.connect or self.cluster.connect)
 
     def end(self, status: str, reason: str) -> None:
         """Close the workflow's run, with its graph as an artifact."""
-        if self.above is None or self.above_slot is None:
+        if self.parent is None or self.parent_slot is None:
             return
         with contextlib.suppress(OSError):  # a full disk must not hide why it ended
             made = [row.made for row in self.rows.values() if row.made is not None]
-            self.above.artifact(self.view(self.above_slot.out / "lineage.html"))
-            self.above.metrics({"workflow/made": len(made), "workflow/nodes": len(self.nodes)}, step=0)
-            self.above.tags({"mlflow.note.content": self.described()})
-            self.above.end(status, reason=reason)
-            self.above_slot.set_state(status={"FINISHED": "committed", "FAILED": "failed"}.get(status, "interrupted"))
-        self.above.close()
+            self.parent.artifact(self.view(self.parent_slot.out / "lineage.html"))
+            self.parent.metrics({"workflow/made": len(made), "workflow/nodes": len(self.nodes)}, step=0)
+            self.parent.tags({"mlflow.note.content": self.described()})
+            self.parent.end(status, reason=reason)
+            self.parent_slot.set_state(status={"FINISHED": "committed", "FAILED": "failed"}.get(status, "interrupted"))
+        self.parent.close()
 
     def described(self) -> str:
         """How every node fared, as a table in Markdown: the description of the workflow's run."""
@@ -261,7 +266,7 @@ class Run:
         return write_view(path, self.workflow, boxes, slots.values(), self.store)
 
 
-def open_above(
+def open_parent(
     store: Store,
     workflow: str,
     nodes: Mapping[str, Node],
@@ -293,39 +298,3 @@ def open_above(
         {"kind": "workflow", "workflow": workflow, "store": str(store.root), "attempt": str(number), **code_state(ROOT)}
     )
     return slot, run
-
-
-@contextlib.contextmanager
-def stoppable(ask: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-    """Ctrl-C, SIGTERM and SIGHUP stop; where `ask` finds jobs to wait for, at the end of their grace or at a second
-    one. SIGHUP stays ignored where it is (nohup). Yields what puts the handlers in place again.
-    """
-    main = threading.main_thread()
-    if threading.current_thread() is not main:
-        yield lambda: None
-        return
-    assert main.ident is not None
-    timer = threading.Timer(GRACE_SECONDS, signal.pthread_kill, [main.ident, signal.SIGTERM])
-    timer.daemon = True
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.alarm(0)  # Ray's own handler, where it came first, has asked to be killed in 3 s
-        if ask():
-            timer.start()
-            return
-        raise KeyboardInterrupt
-
-    def listen() -> None:
-        for number in old:
-            signal.signal(number, stop)
-
-    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    if old[signal.SIGHUP] == signal.SIG_IGN:
-        del old[signal.SIGHUP]
-    listen()
-    try:
-        yield listen
-    finally:
-        timer.cancel()
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -18,7 +18,7 @@ from infra.workflow.graph import build
 from infra.workflow.manifest import NAME, NodeManifest, WorkflowManifest
 from infra.workflow.node import KINDS, Made, Refused
 from infra.workflow.plan import node_plan
-from infra.workflow.run import Run
+from infra.workflow.run import WorkflowRun
 from infra.workflow.store import Store
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def single(
     forced = {name} if force else set()
     with Shipping(kept.root, uri) as shipping, Cluster(machines) as started:
         try:
-            row = Run(name, nodes, kept, started, shipping, kind, {name}, forced, top=False).go()[name]
+            run = WorkflowRun(name, nodes, kept, started, shipping, kind, {name}, forced, top=False)
+            row = run.go()[name]
         except KeyboardInterrupt:
             raise KeyboardInterrupt("the same command goes on from there") from None
     if row.made is None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.log import clock
-from infra.workflow.run import Row
+from infra.workflow.run import NodeResult
 
 
-def table(rows: Mapping[str, Row]) -> list[str]:
+def table(rows: Mapping[str, NodeResult]) -> list[str]:
     """The summary: a line a node that was asked for, with its time; what failed says why."""
     width = max(map(len, rows))
     lines = []
@@ -21,7 +21,7 @@ def table(rows: Mapping[str, Row]) -> list[str]:
     return lines
 
 
-def results(row: Row) -> list[str]:
+def results(row: NodeResult) -> list[str]:
     """What came of a node: losses of a stage, first and last; scores of an evaluation; hours of a corpus."""
     if row.made is None:
         return []
@@ -47,7 +47,7 @@ def scores(means: Mapping[str, float]) -> list[str]:
     return [f"{metric:<28} {', '.join(told)}" for metric, told in found.items()]
 
 
-def paths(rows: Mapping[str, Row]) -> list[str]:
+def paths(rows: Mapping[str, NodeResult]) -> list[str]:
     """Where the artifacts lie, as seen from here."""
     return [f"{name}: {shown(row.made.out)}" for name, row in rows.items() if row.made is not None]
 

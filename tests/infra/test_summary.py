@@ -5,14 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from infra.workflow.node import Made
-from infra.workflow.run import Row
+from infra.workflow.run import NodeResult
 from infra.workflow.summary import table
 
 
-def row(kind: str, summary: dict[str, Any], *, result: str = "made", note: str = "") -> Row:
+def row(kind: str, summary: dict[str, Any], *, result: str = "made", note: str = "") -> NodeResult:
     made = Made(kind=kind, name="x", out=Path("x"), digest="d", fingerprint="f", run="r", summary=summary)
     node: Any = SimpleNamespace(kind=kind)
-    return Row(node=node, result=result, note=note, seconds=65.0, made=made if result == "made" else None)
+    return NodeResult(node=node, result=result, note=note, seconds=65.0, made=made if result == "made" else None)
 
 
 def test_each_kind_of_node_says_what_it_gave() -> None:

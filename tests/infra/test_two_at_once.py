@@ -187,13 +187,13 @@ def test_a_node_that_was_set_aside_and_not_made_again_is_made(toys: Path, stippl
 def test_a_run_tells_what_it_made_though_another_has_set_it_aside(
     toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, usual = Store(toys / "store"), workflow_run.Run.view
+    store, usual = Store(toys / "store"), workflow_run.WorkflowRun.view
 
-    def aside(run: workflow_run.Run, path: Path) -> Path:
+    def aside(run: workflow_run.WorkflowRun, path: Path) -> Path:
         store.set_aside(store.slots("three")[0])
         return usual(run, path)
 
-    monkeypatch.setattr(workflow_run.Run, "view", aside)
+    monkeypatch.setattr(workflow_run.WorkflowRun, "view", aside)
     assert stipple_run()[0] == 0
     (above,) = store.workflow_runs("toys")
     assert above.state()["status"] == "committed"

@@ -12,7 +12,7 @@ import pytest
 
 from infra.journal import last_end
 from infra.workflow.node import STOP
-from infra.workflow.run import stoppable
+from infra.workflow.signals import stoppable
 from infra.workflow.store import Store
 from tests.infra.runs import total, visits
 from tests.processes import PATIENCE_SECONDS, until

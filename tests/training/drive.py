@@ -23,7 +23,7 @@ from infra.storage import ROOT, empty_folder
 from infra.workflow.graph import build
 from infra.workflow.manifest import NodeManifest, WorkflowManifest
 from infra.workflow.node import Job, Made
-from infra.workflow.run import Run
+from infra.workflow.run import WorkflowRun
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 from training.launch import run
@@ -105,7 +105,9 @@ def in_workflow(corpus: Path, folder: Path, cluster: Cluster) -> None:
     shipping = Shipping(store.root, "sqlite:///nowhere.db")
     shipping.start = lambda: None  # type: ignore[method-assign]  # the tracker has tests of its own
     try:
-        row = Run("w", nodes, store, cluster, shipping, "test", {"stage"}).go(jobs=int(folder.name[-1]))["stage"]
+        row = WorkflowRun("w", nodes, store, cluster, shipping, "test", {"stage"}).go(jobs=int(folder.name[-1]))[
+            "stage"
+        ]
     except KeyboardInterrupt:
         sys.exit(130)
     assert row.made is not None, row.note
