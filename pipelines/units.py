@@ -3,12 +3,12 @@
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from infra.manifest import canonical, digest
 from pipelines.manifest import CorpusManifest, Units
-from pipelines.reading.admit import admitted
+from pipelines.reading.admit import admitted, filled_in
 from pipelines.reading.containers import Files
 from pipelines.reading.ordered import place
 from pipelines.row import Recording, facts_of
@@ -47,19 +47,12 @@ class Unit:
         return sum({recording.uri: recording.bytes for recording in self.recordings}.values())
 
 
-def filled_in(recording: Recording, *, manifest: CorpusManifest) -> Recording:
-    """The recording, with what the manifest says of all of them where it says nothing itself."""
-    return replace(
-        recording,
-        license=recording.license if recording.license != "unknown" else manifest.license,
-        source=recording.source or manifest.source,
-        language=recording.language or manifest.language,
-    )
-
-
 def prepared(recordings: Iterable[Recording], *, manifest: CorpusManifest) -> Iterator[Recording]:
     """What is to be worked on, or to be told of as not admitted."""
-    found = (filled_in(recording, manifest=manifest) for recording in recordings)
+    found = (
+        filled_in(recording, license=manifest.license, source=manifest.source, language=manifest.language)
+        for recording in recordings
+    )
     return admitted(found, allow_evaluation=manifest.allow_evaluation)
 
 

@@ -1,4 +1,4 @@
-"""Which recordings may be worked on: each one once, and none that measures models, unless that is asked for."""
+"""What a manifest says of all recordings; and which are worked on: each once, none of an evaluation set unasked."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -11,6 +11,16 @@ from pipelines.row import Recording
 
 BATCH = 4096
 """Recordings that are looked up together."""
+
+
+def filled_in(recording: Recording, *, license: str, source: str, language: str | None) -> Recording:
+    """The recording, with what is said of all of them where it says nothing itself."""
+    return replace(
+        recording,
+        license=license if recording.license == "unknown" else recording.license,
+        source=recording.source or source,
+        language=recording.language or language,
+    )
 
 
 def admitted(recordings: Iterable[Recording], *, allow_evaluation: bool) -> Iterator[Recording]:

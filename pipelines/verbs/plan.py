@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         told = f"{found.bytes / 1e6:,.1f} MB, {'' if exact else 'about '}{duration(hours)}"
         print(f"recordings   {units.recordings}, {told}")
         print(f"with text    {units.with_text}")
-        for line in found.amiss.told():
+        for line in found.faults.lines():
             print(f"amiss        {line}")
         print(f"languages    {most_common(found.languages)}")
         print(f"licenses     {most_common(found.licenses)}")
@@ -77,19 +77,19 @@ class Counted:
     """Recordings as they pass by, and what there was of them at the end."""
 
     def __init__(self, recordings: "Iterable[Recording]") -> None:
-        from pipelines.recordings import Amiss
+        from pipelines.catalog import Faults
 
         self.recordings = recordings
         self.languages, self.licenses = Counter[str](), Counter[str]()
         self.bytes = 0
-        self.amiss = Amiss()
+        self.faults = Faults()
 
     def __iter__(self) -> "Iterator[Recording]":
         for recording in self.recordings:
             self.languages[recording.language or "unknown"] += 1
             self.licenses[recording.license] += 1
             self.bytes += recording.bytes
-            self.amiss.see(recording)
+            self.faults.see(recording)
             yield recording
 
 

@@ -56,7 +56,7 @@ def recordings(root: Path, count: int) -> Iterator[Any]:
 
 def catalog(root: Path, count: int) -> Path:
     """`recordings.jsonl` in `root`, and the tars that it leads to."""
-    from pipelines.recordings import write_catalog
+    from pipelines.catalog import write_catalog
 
     root.mkdir(parents=True, exist_ok=True)
     for tar in range(TARS):
@@ -140,14 +140,14 @@ def made(root: Path, *, upto: str) -> dict[str, Any]:
 
 def part_catalog(root: Path, start: Callable[[], None]) -> None:
     """`stipple recordings` of a catalog: read, admitted, told, written."""
+    from pipelines.catalog import CountedRecordings, write_catalog
     from pipelines.readers import jsonl
     from pipelines.reading.admit import admitted
-    from pipelines.recordings import Found, write_catalog
 
     (root / "again").mkdir()
     start()
     read = jsonl.recordings(jsonl.Config(), root / "catalog")
-    write_catalog(root / "again", Found(admitted(read, allow_evaluation=True)))
+    write_catalog(root / "again", CountedRecordings(admitted(read, allow_evaluation=True)))
 
 
 def part_listing(root: Path, start: Callable[[], None]) -> None:

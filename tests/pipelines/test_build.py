@@ -19,12 +19,12 @@ from infra.manifest import parse
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen.espeak import Espeak, Utterance
 from pipelines import build, workers
+from pipelines.catalog import write_catalog
 from pipelines.clip import Decoded, Unusable
 from pipelines.ledger import read_ledger
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.verify import verify
 from pipelines.readers import folder
-from pipelines.recordings import write_catalog
 from pipelines.row import Recording
 from pipelines.shards import open_corpus
 

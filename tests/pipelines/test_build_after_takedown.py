@@ -21,6 +21,7 @@ from infra.workflow.node import Job, Made
 from models.frozen.espeak import Espeak, Utterance
 from pipelines import build
 from pipelines.audit import write_audit
+from pipelines.catalog import write_catalog
 from pipelines.chain import Chain
 from pipelines.ledger import Fate, load, read_ledger
 from pipelines.manifest import CorpusManifest
@@ -28,7 +29,6 @@ from pipelines.packing.compact import compact
 from pipelines.packing.publish import publish
 from pipelines.policy.takedown import take_down, tombstone_for, touched
 from pipelines.readers import folder
-from pipelines.recordings import write_catalog
 from pipelines.shards import CorpusError, open_corpus
 
 pytestmark = pytest.mark.system

@@ -21,9 +21,9 @@ from ray.cluster_utils import Cluster
 
 from infra.digests import file_digest
 from models.frozen.espeak import Espeak, Utterance
+from pipelines.catalog import write_catalog
 from pipelines.packing.verify import verify
 from pipelines.readers import folder
-from pipelines.recordings import write_catalog
 from pipelines.shards import open_corpus
 
 pytestmark = pytest.mark.system

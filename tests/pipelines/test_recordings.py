@@ -13,8 +13,9 @@ import soundfile
 
 from infra.manifest import ManifestError, load, parse
 from infra.workflow.node import Job, Outcome, Refused
+from pipelines.catalog import Faults
 from pipelines.readers import jsonl
-from pipelines.recordings import Amiss, RecordingsManifest, identity, run
+from pipelines.recordings import RecordingsManifest, identity, run
 from pipelines.synthetic.synthesize import EXPECT
 from pipelines.synthetic.truth import read_truth, score_against_truth, table
 
@@ -113,10 +114,10 @@ def test_transcripts_that_cannot_be_read_are_told_when_a_folder_is_cataloged(tmp
     assert (outcome.summary["text_faults"], outcome.summary["faults"]) == (3, 1)
     catalog = list(jsonl.recordings(jsonl.Config(), tmp_path / "out"))
     assert [item.text for item in catalog if item.bytes] == ["fine", None, None, None]
-    amiss = Amiss()
+    faults = Faults()
     for recording in catalog:
-        amiss.see(recording)
-    assert amiss.texts == 3, "and whoever plans a corpus of the catalog is told, too"
+        faults.see(recording)
+    assert faults.texts == 3, "and whoever plans a corpus of the catalog is told, too"
 
 
 def test_a_changed_folder_has_another_identity(tmp_path: Path) -> None:
