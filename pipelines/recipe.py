@@ -7,14 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infra.digests import file_digest
 from infra.manifest import digest, resolve
 from infra.storage import ROOT
+from infra.workflow.fingerprint import code_digest
 from pipelines.manifest import FIRST, CorpusManifest
 from pipelines.row import SCHEMA, Segment, score_owner
 
 FREE = ("pipelines/row.py", "pipelines/manifest.py", "pipelines/transforms/__init__.py")
 """Sources that every transform imports and that decide no result: SCHEMA stands for the record."""
+NAMED = ("models/frozen", "pipelines/diarizers")
+"""Folders of which a setting names a file: no import leads there."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str,
     found: dict[str, TransformSpec] = {}
     for number, entry in enumerate(manifest.transforms):
         module = resolve("pipelines.transforms", entry.name)
+        settings = entry.settings.model_dump(mode="json")
         reads: tuple[str, ...] = getattr(module, "READS", ())
         before = names[:number]
         seen = [name for name in before if name in FIRST or found[name].changes_wave]
@@ -68,9 +71,9 @@ def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str,
             hides=tuple(name for name, owner in owners() if owner not in FIRST and name not in visible),
             changes_wave=bool(getattr(module, "CHANGES_WAVE", False)),
             whole_recordings=bool(getattr(module, "WHOLE_RECORDINGS", False)),
-            settings=entry.settings.model_dump(mode="json"),
+            settings=settings,
             weights=weights[entry.name],
-            code=source_digest(f"pipelines/transforms/{entry.name}.py"),
+            code=source_digest((f"pipelines/transforms/{entry.name}.py", *files_named(settings))),
             after={name: found[name].fingerprint for name in sorted(seen)},
         )
     return found
@@ -111,15 +114,25 @@ def changes(spec: TransformSpec, earlier: Mapping[str, Any] | None) -> str:
     return "; ".join(shown) or "the record of a segment changed"
 
 
+def files_named(settings: Any) -> list[str]:
+    """Files of NAMED that a value in the settings is the name of."""
+    if isinstance(settings, Mapping):
+        settings = list(settings.values())
+    if isinstance(settings, list):
+        return sorted({file for value in settings for file in files_named(value)})
+    files = [f"{folder}/{settings}.py" for folder in NAMED if isinstance(settings, str) and settings.isidentifier()]
+    return [file for file in files if (ROOT / file).is_file()]
+
+
 @cache
-def source_digest(path: str) -> str:
-    """Hash of a source file of ours and of all of ours that it imports: code that decides a result."""
+def source_digest(paths: tuple[str, ...]) -> str:
+    """Of the code of source files of ours, and of all of ours that they import: code that decides a result."""
     seen: dict[str, str] = {}
-    waiting = [path]
+    waiting = [*paths]
     while waiting:
         at = waiting.pop()
         if at not in seen and at not in FREE:
-            seen[at] = file_digest(ROOT / at)
+            seen[at] = code_digest(ROOT / at, (ROOT / at).stat().st_mtime_ns)
             waiting += imported(ROOT / at)
     return digest(seen)
 

@@ -3,14 +3,13 @@
 What one call gets is bounded (transforms/diarize.py). No Ray, no file is written, networks load on the first call.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import Field, field_validator
 
 from infra.manifest import resolve
-from models.frozen import Wave, sha256_of
+from models.frozen import Wave
 from pipelines.hearing.embedders import EmbedderConfig
 from pipelines.hearing.voices import Spoken
 
@@ -48,13 +47,6 @@ class DiarizerConfig(EmbedderConfig):
         """The name of a file in pipelines/diarizers."""
         resolve("pipelines.diarizers", name)
         return name
-
-
-def code_of_diarizers() -> str:
-    """Hash of the code that a name in a manifest reaches, and no import."""
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "hearing" / "clustering.py"]
-    return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()[:12]
 
 
 def diarizer_of(cfg: DiarizerConfig) -> Diarizer:

@@ -15,7 +15,6 @@ from models.frozen.sphinx_align import WORST, AlignedWord, SphinxAligner
 from pipelines.clip import Clip, Rejected
 from pipelines.hearing import texts
 from pipelines.row import Wave
-from pipelines.transforms import fingerprint_of
 
 SETS = ("align_score", "edge_score", "words", "word_starts", "word_ends", "word_scores", "uncovered_seconds")
 READS: tuple[str, ...] = ("text", "language", "heard_language")
@@ -38,8 +37,7 @@ class Transform:
 
     def __init__(self, cfg: Config) -> None:
         self.aligner, self.vad = SphinxAligner(), Silero()
-        backends = [model.fingerprint for model in (self.aligner, self.vad, texts.normalizer())]
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
+        self.fingerprint = "+".join(model.fingerprint for model in (self.aligner, self.vad, texts.normalizer()))
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

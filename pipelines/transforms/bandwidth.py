@@ -6,7 +6,6 @@ from infra.manifest import Manifest
 from pipelines.clip import Clip, Rejected
 from pipelines.hearing.spectrum import cliffs_of, reach_hz, source_of, spectrum_of
 from pipelines.row import Wave
-from pipelines.transforms import fingerprint_of
 
 SETS = ("bandwidth_hz", "bandwidth_cliff", "upsampled", "upsampled_from_hz")
 READS: tuple[str, ...] = ()
@@ -33,7 +32,6 @@ class Transform:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

@@ -8,7 +8,6 @@ from pipelines.captions.endpoint import Asker
 from pipelines.captions.pitch import RATE_HZ, pitch_hz
 from pipelines.captions.settings import Endpoint
 from pipelines.clip import Clip, Rejected
-from pipelines.transforms import fingerprint_of
 
 SETS = ("caption", "caption_short", "caption_tags", "caption_by", "caption_conflicts", "pitch_hz")
 READS: tuple[str, ...] = ("language", "text", "snr_db", "mos_overall")
@@ -34,7 +33,7 @@ class Transform:
         """Raises: WeightsError where the endpoint's key is missing."""
         self.cfg = cfg
         self.asker = Asker(cfg.endpoint) if cfg.endpoint is not None else None
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.asker.question] if self.asker else [])
+        self.fingerprint = self.asker.question if self.asker else ""
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order. Pitch first: rules and checks use it."""

@@ -11,10 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.clip import Decoded, Turn, Unusable
-from pipelines.diarizers import DiarizerConfig, code_of_diarizers, diarizer_of
+from pipelines.diarizers import DiarizerConfig, diarizer_of
 from pipelines.hearing.voices import FRAME, FRAME_SECONDS, RATE_HZ, Spoken, held, stitched, turns_of
 from pipelines.row import Wave
-from pipelines.transforms import fingerprint_of
 
 
 class Config(DiarizerConfig):
@@ -33,7 +32,7 @@ class Transform:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg, self.diarizer = cfg, diarizer_of(cfg)
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.diarizer.fingerprint, code_of_diarizers()])
+        self.fingerprint = self.diarizer.fingerprint
 
     def __call__(self, decoded: Decoded) -> Decoded | Unusable:
         """The recording with its turns; none where nobody speaks, which `segment` then says."""

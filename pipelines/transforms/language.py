@@ -14,7 +14,6 @@ from infra.manifest import Manifest, resolve
 from models.frozen import Wave
 from models.frozen.language import Guess, TextLanguage
 from pipelines.clip import Clip, Rejected
-from pipelines.transforms import fingerprint_of
 
 SETS = (
     "language", "language_by", "language_audio", "language_audio_probability", "language_text",
@@ -86,8 +85,7 @@ class Transform:
         self.listener: Listener | None = None
         if cfg.audio is not None:
             self.listener = resolve("models.frozen", cfg.audio).recognizer(cfg.checkpoint, device=cfg.device)
-        backends = [self.model.fingerprint] + ([self.listener.fingerprint] if self.listener else [])
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
+        self.fingerprint = "+".join(model.fingerprint for model in (self.model, self.listener) if model is not None)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

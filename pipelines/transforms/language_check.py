@@ -9,7 +9,6 @@ from pydantic import Field
 from infra.manifest import Manifest
 from models.frozen.language import TextLanguage
 from pipelines.clip import Clip, Rejected
-from pipelines.transforms import fingerprint_of
 from pipelines.transforms.language import guess_of
 
 SETS = ("language_of_text", "language_of_text_probability", "language_agrees")
@@ -40,7 +39,7 @@ class Transform:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.model = TextLanguage(languages=cfg.among)
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.model.fingerprint])
+        self.fingerprint = self.model.fingerprint
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

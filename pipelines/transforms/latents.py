@@ -1,7 +1,7 @@
 """Encode clips with the AudioVAE of a bundle ahead of training: `<key>.latent.npy` beside the sound in the shard."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -9,10 +9,6 @@ from infra.manifest import Manifest
 from models.frozen import WeightsError
 from models.runtime.files import BundleError
 from pipelines.clip import Clip, Rejected
-from pipelines.transforms import fingerprint_of
-
-if TYPE_CHECKING:
-    pass
 
 SETS = ("latents_by", "latent_frames")
 READS: tuple[str, ...] = ()
@@ -45,11 +41,9 @@ class Transform:
 
         try:
             self.encoder: LatentEncoder = LatentEncoder(cfg.bundle, device=cfg.device)
-            by = self.encoder.digest
         except BundleError as error:
             raise WeightsError(str(error)) from None
-        anywhere = cfg.model_copy(update={"bundle": None, "device": "cpu"})
-        self.fingerprint = fingerprint_of(__file__, cfg=anywhere, backends=[by])
+        self.fingerprint = self.encoder.digest
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order, each encoded as if it were alone."""

@@ -10,7 +10,6 @@ from infra.manifest import Manifest
 from pipelines.clip import Clip, Rejected
 from pipelines.hearing.k_weighting import k_weighted
 from pipelines.row import Wave
-from pipelines.transforms import fingerprint_of
 
 SETS = ("loudness_lufs", "peak", "clipped_ratio", "snr_db")
 READS: tuple[str, ...] = ()
@@ -37,7 +36,6 @@ class Transform:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

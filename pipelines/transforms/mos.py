@@ -5,7 +5,6 @@ from pydantic import Field
 from infra.manifest import Manifest
 from models.frozen.dnsmos import Dnsmos, Quality
 from pipelines.clip import Clip, Rejected
-from pipelines.transforms import fingerprint_of
 
 SETS = ("mos_overall", "mos_signal", "mos_background", "mos_by")
 READS: tuple[str, ...] = ()
@@ -22,7 +21,7 @@ class Transform:
 
     def __init__(self, cfg: Config) -> None:
         self.model = Dnsmos(hop_seconds=cfg.hop_seconds)
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.model.fingerprint])
+        self.fingerprint = self.model.fingerprint
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order; a clip without a sample is rejected."""

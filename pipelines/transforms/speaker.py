@@ -9,7 +9,6 @@ from pipelines.clip import Clip, Rejected
 from pipelines.hearing.clustering import Vectors, linked, split_gain, unit
 from pipelines.hearing.embedders import EmbedderConfig, embedder_of
 from pipelines.row import Segment, Wave
-from pipelines.transforms import fingerprint_of
 
 SETS = ("speaker", "speaker_by", "speaker_cosine_mean", "speaker_cosine_min", "speaker_split_gain", "xvector")
 READS: tuple[str, ...] = ("turn",)
@@ -33,7 +32,7 @@ class Transform:
         self.cfg = cfg
         self.model = embedder_of(cfg)
         self.same_cosine = self.model.SAME_COSINE if cfg.same_cosine is None else cfg.same_cosine
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.model.fingerprint])
+        self.fingerprint = self.model.fingerprint
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order. Clips of one recording that come together are clustered together."""

@@ -13,7 +13,6 @@ from models.frozen.ct_punc import CtPunc
 from models.frozen.wetext import LANGUAGES as NORMALIZED
 from pipelines.clip import Clip, Rejected
 from pipelines.hearing import texts
-from pipelines.transforms import fingerprint_of
 
 SETS = ("text_norm", "text_tts", "text_rules")
 READS: tuple[str, ...] = ("text", "language", "heard_language")
@@ -52,8 +51,8 @@ class Transform:
             self.punctuator = CtPunc(cfg.checkpoint, device=cfg.device)
         spells = [texts.normalizer()] if cfg.spell_out else []
         self.rules = "+".join([texts.RULES] + [model.NAME for model in (self.punctuator, *spells) if model is not None])
-        backends = [texts.normalizer().fingerprint] + ([self.punctuator.fingerprint] if self.punctuator else [])
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=backends)
+        asked = (texts.normalizer(), self.punctuator)
+        self.fingerprint = "+".join(model.fingerprint for model in asked if model is not None)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

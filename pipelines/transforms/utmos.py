@@ -10,7 +10,6 @@ from typing import Literal
 from infra.manifest import Manifest
 from models.frozen.utmos import judge
 from pipelines.clip import Clip, Rejected
-from pipelines.transforms import fingerprint_of
 
 SETS = ("utmos",)
 READS: tuple[str, ...] = ()
@@ -29,7 +28,7 @@ class Transform:
     def __init__(self, cfg: Config) -> None:
         """Raises: WeightsError where there is no checkpoint."""
         self.model = judge(cfg.checkpoint, device=cfg.device)
-        self.fingerprint = fingerprint_of(__file__, cfg=cfg, backends=[self.model.fingerprint])
+        self.fingerprint = self.model.fingerprint
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""

@@ -78,17 +78,17 @@ def test_missing_weights_are_found_before_any_recording(tmp_path: Path) -> None:
         Config(backend="nobody")
 
 
-def test_fingerprint_follows_settings_and_weights(tmp_path: Path) -> None:
+def test_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     from models.speaker.campplus import CAMPPlus
 
     torch.manual_seed(0)
     torch.save(CAMPPlus(24).state_dict(), tmp_path / "x.pt")
     made = [
         Transform(cfg).fingerprint
-        for cfg in (Config(), Config(onset=0.6), Config(checkpoint=tmp_path / "x.pt"), Config(embedder="resemblyzer"))
+        for cfg in (Config(), Config(checkpoint=tmp_path / "x.pt"), Config(embedder="resemblyzer"))
     ]
-    assert len(set(made)) == 4
-    assert Transform(Config()).fingerprint == made[0]
+    assert len(set(made)) == 3
+    assert Transform(Config(onset=0.6)).fingerprint == made[0], "settings count beside it"
 
 
 @pytest.fixture(scope="module")
