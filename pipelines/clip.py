@@ -18,6 +18,16 @@ def whole_samples(wave_S: Wave) -> Wave:
     return whole
 
 
+def resampled(wave_S: Wave, *, rate_hz: int, to_hz: int) -> Wave:
+    """The waveform at another rate (soxr, high quality), float32; itself, where it has that rate."""
+    if rate_hz == to_hz:
+        return wave_S
+    import soxr
+
+    made_S: Wave = soxr.resample(wave_S, rate_hz, to_hz).astype(np.float32)
+    return made_S
+
+
 @dataclass
 class Clip:
     """A segment and its waveform, mono float32 at the segment's native rate; lives inside one worker only."""
@@ -40,21 +50,13 @@ class Clip:
 
     def at(self, rate_hz: int) -> Wave:
         """The waveform at another rate (soxr, high quality), made once."""
-        if rate_hz == self.segment.rate_hz:
-            return self.wave_S
         if rate_hz not in self.views:
-            import soxr
-
-            self.views[rate_hz] = soxr.resample(self.wave_S, self.segment.rate_hz, rate_hz).astype(np.float32)
+            self.views[rate_hz] = resampled(self.wave_S, rate_hz=self.segment.rate_hz, to_hz=rate_hz)
         return self.views[rate_hz]
 
     def fitted(self, wave_S: Wave, *, rate_hz: int) -> Wave:
         """A waveform that was made from this clip at another rate, at the clip's own rate and exact length."""
-        if rate_hz != self.segment.rate_hz:
-            import soxr
-
-            wave_S = soxr.resample(wave_S, rate_hz, self.segment.rate_hz)
-        length = len(self.wave_S)
+        wave_S, length = resampled(wave_S, rate_hz=rate_hz, to_hz=self.segment.rate_hz), len(self.wave_S)
         return np.pad(wave_S, (0, max(0, length - len(wave_S))))[:length].astype(np.float32)
 
 

@@ -56,6 +56,12 @@ class Transform:
         )
 
 
+def keeps_bandwidth(before: Clip, after: Clip, *, max_loss: float) -> bool:
+    """Does a changed clip reach as high as it did, but for this share?"""
+    was, now = (ends(clip.wave_S, rate_hz=clip.segment.rate_hz) for clip in (before, after))
+    return was is None or (now is not None and now[0] >= (1 - max_loss) * was[0])
+
+
 def ends(wave_S: Wave, *, rate_hz: int, cfg: Config | None = None) -> tuple[float, list[float]] | None:
     """Effective bandwidth and the edges of cliffs, in Hz; None where there is nothing to measure."""
     cfg = cfg or Config()

@@ -7,13 +7,11 @@ who mark turns see it, unless another voice speaks in them.
 
 from dataclasses import replace
 
-import numpy as np
 from pydantic import Field
 
-from pipelines.clip import Decoded, Turn, Unusable
+from pipelines.clip import Decoded, Turn, Unusable, resampled
 from pipelines.diarizers import DiarizerConfig, diarizer_of
 from pipelines.hearing.voices import FRAME, FRAME_SECONDS, RATE_HZ, Spoken, held, stitched, turns_of
-from pipelines.row import Wave
 
 
 class Config(DiarizerConfig):
@@ -41,7 +39,8 @@ class Transform:
             return replace(decoded, turns=())
         parts, starts = [], []
         for start, end in parts_of(len(wave_S) / rate_hz, cfg=self.cfg):
-            spoken = self.diarizer(at_16k(wave_S[round(start * rate_hz) : round(end * rate_hz)], rate_hz=rate_hz))
+            part_S = wave_S[round(start * rate_hz) : round(end * rate_hz)]
+            spoken = self.diarizer(resampled(part_S, rate_hz=rate_hz, to_hz=RATE_HZ))
             if spoken is not None:
                 parts.append(spoken)
                 starts.append(round(start / FRAME_SECONDS))
@@ -65,12 +64,3 @@ def parts_of(seconds: float, *, cfg: Config) -> list[tuple[float, float]]:
         found.append((start, start + longest))
         start += longest - shared
     return [*found, (start, seconds)]
-
-
-def at_16k(wave_S: Wave, *, rate_hz: int) -> Wave:
-    """The waveform as the networks want it."""
-    if rate_hz == RATE_HZ:
-        return wave_S
-    import soxr
-
-    return np.asarray(soxr.resample(wave_S, rate_hz, RATE_HZ), dtype=np.float32)

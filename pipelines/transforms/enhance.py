@@ -15,7 +15,7 @@ from infra.manifest import Manifest, resolve
 from models.frozen import Wave
 from pipelines.clip import Clip, Rejected
 from pipelines.hearing.opinion import Opinion
-from pipelines.transforms.bandwidth import ends
+from pipelines.transforms.bandwidth import ends, keeps_bandwidth
 from pipelines.transforms.loudness import snr_db
 
 SETS = ("enhanced", "enhancement_before", "enhancement_after")
@@ -111,11 +111,6 @@ class Transform:
         mixed_S = np.float32(cfg.wet) * fitted_S + np.float32(1 - cfg.wet) * clip.wave_S
         better = clip.with_(mixed_S, enhanced=f"{cfg.backend}-{cfg.wet:g}")
         after = self.opinion(better)
-        if after < before + cfg.min_gain or not self.keeps_bandwidth(clip, better):
+        if after < before + cfg.min_gain or not keeps_bandwidth(clip, better, max_loss=cfg.max_bandwidth_loss):
             better = clip.with_(enhanced=NOT_NEEDED)
         return better.with_(enhancement_after=round(after, 4))
-
-    def keeps_bandwidth(self, before: Clip, after: Clip) -> bool:
-        """Does the enhanced clip reach as high as the clip did, or nearly?"""
-        was, now = (ends(clip.wave_S, rate_hz=clip.segment.rate_hz) for clip in (before, after))
-        return was is None or (now is not None and now[0] >= (1 - self.cfg.max_bandwidth_loss) * was[0])

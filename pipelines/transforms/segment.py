@@ -19,9 +19,9 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from models.frozen.silero import Silero
-from pipelines.clip import Clip, Decoded, Rejected, Unusable
+from pipelines.clip import Clip, Decoded, Rejected, Unusable, resampled
 from pipelines.hearing.turn_cuts import STRAY_SECONDS, Span, divided, holders, main_voice, overlap_ratio
-from pipelines.row import Segment, Wave, segment_key
+from pipelines.row import Segment, segment_key
 
 DIP_FRAMES = 4
 EDGE_SECONDS = 0.04
@@ -63,7 +63,7 @@ class Transform:
     def __call__(self, decoded: Decoded) -> Cut | Unusable:
         """The segments of a recording; `Unusable` where nobody speaks."""
         seconds = len(decoded.wave_S) / decoded.rate_hz
-        speech_P = self.vad.probabilities(at_16k(decoded))
+        speech_P = self.vad.probabilities(resampled(decoded.wave_S, rate_hz=decoded.rate_hz, to_hz=Silero.RATE_HZ))
         heard = float((speech_P >= self.cfg.onset).sum()) * Silero.FRAME_SECONDS
         if self.cfg.whole:
             end = min(len(decoded.wave_S), round(self.cfg.max_seconds * decoded.rate_hz))
@@ -193,13 +193,3 @@ def smoothed(speech_P: NDArray[np.float32]) -> NDArray[np.float32]:
 def frames(seconds: float) -> int:
     """Frames of the detector in so many seconds."""
     return round(seconds / Silero.FRAME_SECONDS)
-
-
-def at_16k(decoded: Decoded) -> Wave:
-    """The recording as the detector wants it."""
-    if decoded.rate_hz == Silero.RATE_HZ:
-        return decoded.wave_S
-    import soxr
-
-    wave_S: Wave = soxr.resample(decoded.wave_S, decoded.rate_hz, Silero.RATE_HZ).astype(np.float32)
-    return wave_S

@@ -16,7 +16,7 @@ from pipelines.clip import Clip, Rejected
 from pipelines.hearing.background import RATE_HZ, Background, Listener
 from pipelines.hearing.opinion import Opinion
 from pipelines.row import Wave
-from pipelines.transforms.bandwidth import ends
+from pipelines.transforms.bandwidth import keeps_bandwidth
 
 SETS = ("music_ratio", "singing_ratio", "noise_ratio", "separated", "separation_residual", "separation_gain")
 READS: tuple[str, ...] = ()
@@ -135,19 +135,13 @@ class Transform:
             better = clip.with_(fitted_S, separated=self.cfg.backend)
             residual = round(residual_ratio(clip.wave_S, fitted_S), 4)
             gain = round(self.opinion(better) - self.opinion(clip), 4)
-            if gain >= self.cfg.min_gain and self.keeps_bandwidth(clip, better):
+            if gain >= self.cfg.min_gain and keeps_bandwidth(clip, better, max_loss=self.cfg.max_bandwidth_loss):
                 return better.with_(separation_residual=residual, separation_gain=gain)
             clip = clip.with_(separation_residual=residual, separation_gain=gain)
         clip = clip.with_(separated=PASSED)
         if self.cfg.otherwise == "drop":
             return Rejected(segment=clip.segment, reason=f"dropped:{heard.too_much}")
         return clip
-
-    def keeps_bandwidth(self, before: Clip, after: Clip) -> bool:
-        """Does the voice reach as high as the clip did, or nearly?"""
-        rate_hz = before.segment.rate_hz
-        was, now = (ends(clip.wave_S, rate_hz=rate_hz) for clip in (before, after))
-        return was is None or (now is not None and now[0] >= (1 - self.cfg.max_bandwidth_loss) * was[0])
 
 
 def residual_ratio(wave_S: Wave, voice_S: Wave) -> float:
