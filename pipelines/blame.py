@@ -1,16 +1,14 @@
 """Who is to blame where a transform raises: the clip or recording that makes it raise is marked; the others go on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from pipelines.clip import Clip, Rejected, Unusable
+from pipelines.clip import Clip, Rejected, Transform, Unusable
 from pipelines.row import Recording
 
 BLAMED = (ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError)
 """Errors that a clip may cause; all others are ours, and stop the job."""
 LEAST_BATCH_SECONDS = 1.0
-
-Transform = Callable[[Sequence[Clip]], list[Clip | Rejected]]
 
 
 def outcomes_of(

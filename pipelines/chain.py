@@ -13,8 +13,8 @@ import numpy as np
 
 from infra.manifest import resolve
 from pipelines.attempts import GIVE_UP_CLIP, GIVE_UP_RECORDING, ISOLATE, Attempts
-from pipelines.blame import Transform, blamed, outcomes_of
-from pipelines.clip import Clip, Rejected, Unusable
+from pipelines.blame import blamed, outcomes_of
+from pipelines.clip import Clip, Rejected, Transform, Unusable
 from pipelines.held import Held, quantized, settle, taken_over
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, is_final, load, save, sound_path
 from pipelines.manifest import CorpusManifest

@@ -12,7 +12,7 @@ FRAME, HOP = 800, 320
 def pitch_hz(wave_S: Wave, *, lowest_hz: float, highest_hz: float, voicing: float) -> float | None:
     """Median pitch by autocorrelation of 50 ms frames (16 kHz); None without voiced frames.
 
-    `voicing` is the normalised autocorrelation above which a frame is voiced. The autocorrelation is divided by that of
+    `voicing` is the normalized autocorrelation above which a frame is voiced. The autocorrelation is divided by that of
     the window, as Boersma (1993) has it, or long periods would lose.
     """
     frames = active_frames(wave_S)

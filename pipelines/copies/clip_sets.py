@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.clip import Clip
-from pipelines.copies.prints import Words, read
+from pipelines.copies.prints import Words, from_text
 from pipelines.policy.views import corpus_and_selection
 from pipelines.row import segment_of
 from pipelines.shards import Corpus, open_corpus
@@ -73,7 +73,7 @@ def of_corpus(root: Path, *, say: Callable[[str], None]) -> ClipSet:
             seconds=row["seconds"],
             quality=(row["bandwidth_hz"] or row["rate_hz"] / 2, row["seconds"]),
             pcm_sha256=row["pcm_sha256"],
-            words=read(row["audio_print"]),
+            words=from_text(row["audio_print"]),
         )
         for row in rows
     )
@@ -110,7 +110,7 @@ def of_folder(root: Path, *, say: Callable[[str], None]) -> ClipSet:
             license="", source="", start_sample=0, end_sample=size, rate_hz=rate_hz, channels=1, seconds=size / rate_hz,
         )  # fmt: skip
         told = listen.one(Clip(segment, decoded.wave_S)).segment
-        words = read(told.audio_print or "")
+        words = from_text(told.audio_print or "")
         clips.append(
             ComparedClip(recording.name, recording.name, told.seconds, (0.0, 0.0), told.pcm_sha256 or "", words)
         )

@@ -57,11 +57,11 @@ def band_energy(frames: NDArray[np.float32], edges: NDArray[np.int64]) -> NDArra
     return np.asarray(np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1), dtype=np.float64)
 
 
-def told(words: Words) -> str:
+def to_text(words: Words) -> str:
     """As text, to be stored."""
     return base64.b64encode(words.astype("<u2").tobytes()).decode()
 
 
-def read(text: str) -> Words:
-    """What `told` made."""
+def from_text(text: str) -> Words:
+    """What `to_text` made."""
     return np.frombuffer(base64.b64decode(text), dtype="<u2").astype(np.uint16)

@@ -25,8 +25,8 @@ from pipelines.shards import CorpusError
 STAYS = {*UNREDACTED, "schema", "recording", "start_sample", "end_sample", "rate_hz", "channels"}
 """Of the row of a segment."""
 
-Place = tuple[int, int]
-"""Offset and bytes."""
+Extent = tuple[int, int]
+"""Offset and length, in bytes."""
 
 
 def erase_beside(root: Path, made: Tombstone, found: Sequence[Found]) -> tuple[int, list[Path]]:
@@ -90,20 +90,20 @@ def erase(work: Path, withdrawn: Withdrawn, *, keys: Set[str], units: Set[str] |
         if units is not None and path.name.split(".")[0] not in units:
             continue
         before = path.read_bytes().splitlines(keepends=True)
-        lines, places = before[:1], list[Place]()
+        lines, extents = before[:1], list[Extent]()
         for line in before[1:]:
             facts = facts_in(line, path)
             segment = facts.get("segment")
             hit = segment is not None and (segment["key"] in keys or withdrawn.of(segment) is not None)
             lines.append(canonical(erased(facts)).encode().ljust(len(line) - 1) + b"\n" if hit else line)
             if hit:
-                places += [(sound["offset"], sound["flac_bytes"]) for sound in facts.get("sounds", ())]
-                places += [(array["offset"], array["npy_bytes"]) for array in facts.get("arrays", ())]
+                extents += [(sound["offset"], sound["flac_bytes"]) for sound in facts.get("sounds", ())]
+                extents += [(array["offset"], array["npy_bytes"]) for array in facts.get("arrays", ())]
         new = sum(one != other for one, other in zip(before, lines, strict=True))
         if new:
             write_atomic(path, b"".join(lines))
-        if places:
-            overwrite(path.with_suffix(".flac"), places)
+        if extents:
+            overwrite(path.with_suffix(".flac"), extents)
         count += new
     return count
 
@@ -128,13 +128,13 @@ def erased(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in facts.items() if name != "source"}, **told}
 
 
-def overwrite(path: Path, places: Sequence[Place]) -> None:
+def overwrite(path: Path, extents: Sequence[Extent]) -> None:
     """Zeros there, in a new file of the same name; where there are only zeros, the file stays as it is."""
     with path.open("rb") as file:
-        if not any(os.pread(file.fileno(), count, offset).strip(b"\0") for offset, count in places):
+        if not any(os.pread(file.fileno(), count, offset).strip(b"\0") for offset, count in extents):
             return
         with replacing(path) as made:
             shutil.copyfileobj(file, made)
-            for offset, count in places:
+            for offset, count in extents:
                 made.seek(offset)
                 made.write(bytes(count))

@@ -36,7 +36,7 @@ class Unreadable(OSError):  # noqa: N818 - reads as what the recording is
 
 
 @dataclass(frozen=True)
-class Place:
+class Uri:
     """A `uri`, taken apart."""
 
     path: Path
@@ -59,7 +59,7 @@ def cell_uri(path: str | Path, *, group: int, row: int, column: str) -> str:
     return f"{os.fspath(path)}#{group}/{row}/{column}"
 
 
-def place_of(uri: str, *, is_folder: Callable[[str], bool] = os.path.isdir) -> Place:
+def parse_uri(uri: str, *, is_folder: Callable[[str], bool] = os.path.isdir) -> Uri:
     """What a `uri` says. Where there is a file of just that name, it is meant.
 
     Raises: Unreadable for URLs and commands.
@@ -69,18 +69,18 @@ def place_of(uri: str, *, is_folder: Callable[[str], bool] = os.path.isdir) -> P
     member, cell = MEMBER.fullmatch(uri), CELL.fullmatch(uri)
     found = member or cell
     if found and is_folder(uri[: uri.index("/", found.end("path"))]) and os.path.isfile(uri):
-        return Place(Path(uri))  # folders may be called like archives
+        return Uri(Path(uri))  # folders may be called like archives
     if found := member:
-        return Place(Path(found["path"]), found["member"], int(found["offset"]), int(found["length"]))
+        return Uri(Path(found["path"]), found["member"], int(found["offset"]), int(found["length"]))
     if found := cell:
         group, row = int(found["group"]), int(found["row"])
-        return Place(Path(found["path"]), group=group, row=row, column=found["column"])
-    return Place(Path(uri))
+        return Uri(Path(found["path"]), group=group, row=row, column=found["column"])
+    return Uri(Path(uri))
 
 
 def file_of(uri: str) -> Path:
     """The file on the disk that a `uri` leads to: what can be asked for its size and its time."""
-    return place_of(uri).path
+    return parse_uri(uri).path
 
 
 class Files:
@@ -93,7 +93,7 @@ class Files:
 
     def file_of(self, uri: str) -> Path:
         """See `file_of`."""
-        return place_of(uri, is_folder=self.is_folder).path
+        return parse_uri(uri, is_folder=self.is_folder).path
 
     def written(self, uri: str) -> int | None:
         """When the file, or the archive around it, was last written, in nanoseconds; None where there is none."""
@@ -152,34 +152,34 @@ class Opener:
 
         Raises: Unreadable; OSError where the disk fails.
         """
-        place = place_of(uri)
-        plain(place.path)
-        if place.column is not None:
-            yield io.BytesIO(self.cells.read(place.path, group=place.group, row=place.row, column=place.column))
+        parsed = parse_uri(uri)
+        plain(parsed.path)
+        if parsed.column is not None:
+            yield io.BytesIO(self.cells.read(parsed.path, group=parsed.group, row=parsed.row, column=parsed.column))
             return
-        with place.path.open("rb") as file:
-            if place.member is None:
+        with parsed.path.open("rb") as file:
+            if parsed.member is None:
                 yield file
             elif packed(file):
-                with self.unpacked(place, file) as member:
+                with self.unpacked(parsed, file) as member:
                     yield member
             else:
-                if place.offset + place.length > file.seek(0, 2):
+                if parsed.offset + parsed.length > file.seek(0, 2):
                     raise Unreadable("cut: the archive ends inside of it")
-                window = Window(file, start=place.offset, length=place.length)
+                window = Window(file, start=parsed.offset, length=parsed.length)
                 yield cast(BinaryIO, io.BufferedReader(window))
 
     @contextmanager
-    def unpacked(self, place: Place, file: BinaryIO) -> Iterator[BinaryIO]:
+    def unpacked(self, parsed: Uri, file: BinaryIO) -> Iterator[BinaryIO]:
         """A member of a compressed tar, which is open as `file`. The next one of the same tar goes on from there."""
         stamp = os.fstat(file.fileno()).st_mtime_ns
-        if self.archive is None or self.archive[:2] != (place.path, stamp):
-            self.archive = (place.path, stamp, GzipStream(file))
+        if self.archive is None or self.archive[:2] != (parsed.path, stamp):
+            self.archive = (parsed.path, stamp, GzipStream(file))
         stream = self.archive[2]
         stream.file = file
-        stream.seek(place.offset)
+        stream.seek(parsed.offset)
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as whole:
-            left = place.length
+            left = parsed.length
             while left and (piece := stream.read(min(left, 1 << 20))):
                 whole.write(piece)
                 left -= len(piece)

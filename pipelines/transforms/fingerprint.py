@@ -7,7 +7,7 @@ import hashlib
 
 from infra.manifest import Manifest
 from pipelines.clip import Clip, Rejected, whole_samples
-from pipelines.copies.prints import RATE_HZ, told, words_of
+from pipelines.copies.prints import RATE_HZ, to_text, words_of
 
 SETS = ("pcm_sha256", "audio_print")
 READS: tuple[str, ...] = ()
@@ -32,4 +32,4 @@ class Transform:
         """Both, from the waveform."""
         samples = whole_samples(clip.wave_S).astype("<i2")
         hashed = hashlib.sha256(f"{clip.segment.rate_hz}:".encode() + samples.tobytes()).hexdigest()
-        return clip.with_(pcm_sha256=hashed, audio_print=told(words_of(clip.at(RATE_HZ))))
+        return clip.with_(pcm_sha256=hashed, audio_print=to_text(words_of(clip.at(RATE_HZ))))

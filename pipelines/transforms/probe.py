@@ -11,7 +11,7 @@ from pydantic import Field
 
 from infra.manifest import Manifest
 from pipelines.clip import Decoded, Unusable
-from pipelines.reading.containers import Opener, place_of, version_of
+from pipelines.reading.containers import Opener, parse_uri, version_of
 from pipelines.reading.decode import BadAudio, Source, opened
 from pipelines.reading.mono import Mixer, Mono
 from pipelines.row import Recording, Wave
@@ -99,7 +99,7 @@ class Transform:
         place = file.tell()
         size = file.seek(0, 2)
         file.seek(place)
-        if recording.bytes not in (0, size) and place_of(recording.uri).column is None:
+        if recording.bytes not in (0, size) and parse_uri(recording.uri).column is None:
             raise BadAudio(f"failed:changed: it has {size} bytes, but {recording.bytes} were cataloged")
 
     def digest_of(self, file: BinaryIO, recording: Recording, version: Version) -> str:

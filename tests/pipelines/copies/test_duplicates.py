@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from pipelines.copies.duplicates import NEIGHBORS, Prints, key_places, near_pairs
-from pipelines.copies.prints import HOP_SECONDS, RATE_HZ, Words, read, told, words_of
+from pipelines.copies.prints import HOP_SECONDS, RATE_HZ, Words, from_text, to_text, words_of
 from pipelines.row import Wave
 
 EVERY = 3
@@ -169,4 +169,4 @@ def test_keys_are_bounded_and_chosen_alike_in_a_copy() -> None:
 
 def test_print_comes_back_from_its_text() -> None:
     words = noise(1, seed=8)[0]
-    assert np.array_equal(read(told(words)), words)
+    assert np.array_equal(from_text(to_text(words)), words)

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.reading.cells import BadCell
-from pipelines.reading.containers import Opener, Unreadable, cell_uri, file_of, member_uri, place_of
+from pipelines.reading.containers import Opener, Unreadable, cell_uri, file_of, member_uri, parse_uri
 from pipelines.reading.gzips import BadGzip, GzipStream
 from pipelines.reading.inside import Outside, inside, printable
 from pipelines.reading.tars import BLOCK, Damaged, Entry, entries
@@ -256,7 +256,7 @@ def test_cell_that_unpacks_to_far_more_than_it_is_a_bomb(tmp_path: Path) -> None
 )
 def test_uri_that_is_a_url_or_a_command_is_refused(uri: str) -> None:
     with pytest.raises(Unreadable, match="URL or a command"):
-        place_of(uri)
+        parse_uri(uri)
 
 
 @pytest.mark.timeout(120)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from pipelines.clip import Clip
-from pipelines.copies.prints import RATE_HZ, read, words_of
+from pipelines.copies.prints import RATE_HZ, from_text, words_of
 from pipelines.transforms.fingerprint import Config, Transform
 from tests.pipelines.corpora import segment
 
@@ -17,8 +17,8 @@ def test_hash_is_of_the_samples_at_their_rate_and_the_print_is_that_of_the_sound
     assert isinstance(told, Clip)
     samples = (wave_S * 32768).astype("<i2").tobytes()
     assert told.segment.pcm_sha256 == hashlib.sha256(b"16000:" + samples).hexdigest()
-    assert np.array_equal(read(told.segment.audio_print or ""), words_of(clip.at(RATE_HZ)))
-    assert len(read(told.segment.audio_print or "")) == (16000 - 2048) // 256 + 1 - 8
+    assert np.array_equal(from_text(told.segment.audio_print or ""), words_of(clip.at(RATE_HZ)))
+    assert len(from_text(told.segment.audio_print or "")) == (16000 - 2048) // 256 + 1 - 8
 
 
 def test_short_clip_has_an_empty_print() -> None:
