@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from pipelines.catalog import CountedRecordings, write_catalog
 from pipelines.manifest import Units
 from pipelines.planned import PLAN, Recordings, planned, read_unit
 from pipelines.readers import jsonl
 from pipelines.reading import ordered as module
 from pipelines.reading.containers import member_uri
 from pipelines.reading.ordered import ordered, place
-from pipelines.recordings import Found, write_catalog
 from pipelines.row import Recording
 from pipelines.units import cut
 
@@ -73,7 +73,7 @@ def test_the_disk_is_asked_once_for_an_archive_and_not_for_each_recording_in_it(
             uri = member_uri(path, member=f"{number:03d}.mp3", offset=number, length=1)
             found.append(Recording(uri=uri, name=f"{tar}.tar/{number:03d}.mp3", bytes=1))
     (tmp_path / "catalog").mkdir()
-    write_catalog(tmp_path / "catalog", Found(found))
+    write_catalog(tmp_path / "catalog", CountedRecordings(found))
     asked, usual = Counter[str](), os.stat
 
     def stat(path: Any, *words: Any, **named: Any) -> os.stat_result:
@@ -81,7 +81,7 @@ def test_the_disk_is_asked_once_for_an_archive_and_not_for_each_recording_in_it(
         return usual(path, *words, **named)
 
     monkeypatch.setattr(os, "stat", stat)
-    write_catalog(tmp_path / "catalog", Found(found))
+    write_catalog(tmp_path / "catalog", CountedRecordings(found))
     read = jsonl.recordings(jsonl.Config(roots=[tmp_path]), tmp_path / "catalog")
     plan = planned(read, limits=LIMITS, path=tmp_path / PLAN)
     assert plan.recordings == 300
