@@ -10,7 +10,7 @@ import numpy as np
 
 from models.frozen import Heard, Wave, WeightsError, fingerprint_of, local_file
 from models.frozen.language import Guess
-from models.frozen.whisper import WINDOW, first_line, portions
+from models.frozen.whisper import OWN, USED, WINDOW, first_line, portions
 
 FIX = (
     "put a converted folder there (model.bin, config.json, tokenizer.json, vocabulary.json; "
@@ -42,7 +42,7 @@ class FasterWhisper:
     @property
     def fingerprint(self) -> str:
         """Version, all files of the folder, and the numbers it computes with."""
-        settings = {"decode": "greedy", "batch": self.batch, "compute": self.compute}
+        settings = {"decode": "greedy", "batch": self.batch, "compute": self.compute, "codes": "iso"}
         return fingerprint_of("faster_whisper", package="faster-whisper", weights=[self.path], **settings)
 
     def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[Heard]:
@@ -50,10 +50,11 @@ class FasterWhisper:
 
         Log probability is the mean over windows; no speech is that of the window that has most of it.
         """
-        asked = [language if language in self._tokens else None for language in languages]
+        named = [OWN.get(language or "", language) for language in languages]
+        asked = [language if language in self._tokens else None for language in named]
         unknown = [number for number, language in enumerate(asked) if language is None]
         guesses = self.languages([waves[number] for number in unknown])
-        found = dict(zip(unknown, [guess.language for guess in guesses], strict=True))
+        found = dict(zip(unknown, [OWN.get(guess.language, guess.language) for guess in guesses], strict=True))
         told = [found[number] if language is None else language for number, language in enumerate(asked)]
         windows = [
             (item, start) for item, wave_S in enumerate(waves) for start in range(0, max(1, len(wave_S)), WINDOW)
@@ -71,7 +72,9 @@ class FasterWhisper:
         guesses = []
         for some in portions(list(waves), size=self.batch):
             found = self._model.model.detect_language(self._features([wave_S[:WINDOW] for wave_S in some]))
-            guesses += [Guess(choices[0][0][2:-2], float(choices[0][1])) for choices in found]
+            names = [choices[0][0][2:-2] for choices in found]
+            likely = [float(choices[0][1]) for choices in found]
+            guesses += [Guess(USED.get(name, name), sure) for name, sure in zip(names, likely, strict=True)]
         return guesses
 
     def _features(self, waves: Sequence[Wave]) -> Any:
@@ -104,7 +107,8 @@ class FasterWhisper:
             tokens = item.sequences_ids[0]
             score = item.scores[0] * len(tokens) / (len(tokens) + 1)  # as Whisper: the end of the text counts too
             text = words.decode(tokens).strip()
-            heard.append(Heard(text, language, log_probability=float(score), no_speech=float(item.no_speech_prob)))
+            told = USED.get(language, language)
+            heard.append(Heard(text, told, log_probability=float(score), no_speech=float(item.no_speech_prob)))
         return heard
 
     @cached_property

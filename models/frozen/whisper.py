@@ -11,6 +11,10 @@ from models.frozen.language import Guess
 
 WINDOW = 480_000
 """Samples that the network sees at a time: 30 s."""
+OWN = {"fil": "tl", "jv": "jw", "nb": "no"}
+"""Codes in use here -> what Whisper calls the same language."""
+USED = {"tl": "fil", "jw": "jv"}
+"""And back."""
 FIX = "put an official checkpoint there (large-v3.pt of github.com/openai/whisper), or route its languages elsewhere"
 
 
@@ -41,6 +45,7 @@ class Whisper:
             decode="greedy",
             batch=self.batch,
             precision=precision,
+            codes="iso",
         )
 
     def __call__(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[Heard]:
@@ -68,19 +73,22 @@ class Whisper:
         for some in portions(list(waves), size=self.batch):
             _, found = whisper.detect_language(self._network, self._mels([wave_S[:WINDOW] for wave_S in some]))
             likeliest = [max(item, key=item.__getitem__) for item in found]
-            guesses += [Guess(name, item[name]) for name, item in zip(likeliest, found, strict=True)]
+            guesses += [Guess(USED.get(name, name), item[name]) for name, item in zip(likeliest, found, strict=True)]
         return guesses
 
     def _languages(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[str]:
-        """What is asked for where the network knows it, else what it hears."""
+        """What is asked for where the network knows it, else what it hears; as the network calls it."""
         import whisper
+
+        languages = [OWN.get(language or "", language) for language in languages]
 
         known = whisper.tokenizer.LANGUAGES if self._network.is_multilingual else {"en": "english"}
         unknown = [number for number, language in enumerate(languages) if language not in known]
         if not self._network.is_multilingual:
             return ["en"] * len(waves)
         guesses = dict(zip(unknown, self.languages([waves[number] for number in unknown]), strict=True))
-        return [guesses[at].language if at in guesses else str(name) for at, name in enumerate(languages)]
+        heard = [guesses[at].language if at in guesses else str(name) for at, name in enumerate(languages)]
+        return [OWN.get(language, language) for language in heard]
 
     def _decode(self, mels: Any, language: str) -> list[Any]:
         import whisper
@@ -126,7 +134,8 @@ def joined(windows: Sequence[Any]) -> Heard:
     text = " ".join(window.text.strip() for window in windows if window.text.strip())
     score = sum(float(window.avg_logprob) for window in windows) / len(windows)
     silence = max(float(window.no_speech_prob) for window in windows)
-    return Heard(text=text, language=windows[0].language, log_probability=score, no_speech=silence)
+    language = windows[0].language
+    return Heard(text=text, language=USED.get(language, language), log_probability=score, no_speech=silence)
 
 
 def first_line(error: BaseException) -> str:

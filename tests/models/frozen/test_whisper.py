@@ -35,6 +35,23 @@ def test_whisper_hears_one_text_a_waveform_and_names_the_language_where_none_is_
     assert Whisper(tiny)(NOISE[::-1], [None, "de"])[::-1] == heard, "a text depends on the clips before it"
 
 
+@pytest.mark.parametrize("code", ["fil", "jv", "nb"])
+def test_languages_that_whisper_calls_otherwise_are_told_to_it_and_by_it_as_here(
+    tiny: Path, converted: Path, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"fil": "fil", "jv": "jv", "nb": "no"}
+    for model in (Whisper(tiny), FasterWhisper(converted)):
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "languages", lambda waves: [pytest.fail("it was to be told")] if waves else [])
+            (heard,) = model(NOISE[:1], [code])
+        assert heard.language == answers[code]
+    network = Whisper(tiny)
+    patched = [{"jw": 0.9, "en": 0.1}]
+    monkeypatch.setattr("whisper.detect_language", lambda *_: (None, patched))
+    assert network.languages(NOISE[:1])[0].language == "jv"
+    assert network(NOISE[:1], [None])[0].language == "jv"
+
+
 def test_whisper_in_batches_hears_what_it_hears_alone(tiny: Path) -> None:
     alone = Whisper(tiny, batch=1)([*NOISE, NOISE[0][:0]], ["de", "fr", "de"])
     together = Whisper(tiny, batch=3)([*NOISE, NOISE[0][:0]], ["de", "fr", "de"])
