@@ -73,6 +73,7 @@ CASES: dict[str, Recorded] = {
     ),
     "six_frames_a_patch": Recorded(prompt="pair", shape="six", options={"num_steps": 3}),
     "at_24_khz": Recorded(prompt="xvector", shape="24 kHz", options={"num_steps": 3}),
+    "at_16_khz_stream": Recorded(how="stream", prompt="pair", shape="16 kHz", most=20, options={"num_steps": 2}),
 }
 
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -115,6 +116,24 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             },
         },
         {},
+    ),
+    "16 kHz": (
+        {
+            "latent_dim": 10,
+            "campplus_embedding_size": 192,
+            "xvec_max_audio_seconds": 0.4,
+            "vocoder": {
+                "latent_dim": 10,
+                "sample_rate": 16000,
+                "upsample_rates": [8, 5, 4, 4],
+                "upsample_kernel_sizes": [16, 10, 8, 8],
+                "downsample_rates": [2, 4, 5, 16],
+                "downsample_channels": [12, 12, 16, 24, 32],
+                "num_encoder_lookahead": 0,
+                "num_decoder_lookahead": 3,
+            },
+        },
+        {"num_key_value_heads": 1, "head_dim": 24},
     ),
 }
 """What differs from the small checkpoint in config.json and llm_config.json."""
