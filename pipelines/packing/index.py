@@ -17,6 +17,8 @@ from infra.objects import Place
 PACK = 1024
 """Shards whose files lie in one folder, and whose rows lie in one file: about 20 kB of memory a shard to open it, and
 0.2 MB to write it."""
+BATCH = 65_536
+"""Rows that are read at a time, where all are gone over."""
 REMEMBERED = 8
 """Row groups that are kept decoded: rows are often read in order."""
 
@@ -112,6 +114,23 @@ class Rows(Sequence[dict[str, Any]]):
         none = pyarrow.nulls(self.starts[-1])
         table = pyarrow.table({name: found[name] if name in found.column_names else none for name in names})
         return table if self.numbers is None else self._with_tiers(table.take(self.numbers), 0, len(self.numbers))
+
+    def tables(self, *names: str) -> Iterator[Any]:
+        """Columns of the whole index, BATCH rows at a time, as pyarrow.Tables; nulls where there is no such column.
+
+        Raises: CorpusError
+        """
+        import pyarrow
+
+        for pack in range(-(-len(self.samples) // PACK)):
+            try:
+                file = self._opened(pack)
+                asked = [name for name in names if name in file.schema_arrow.names]
+                for batch in file.iter_batches(BATCH, columns=asked):
+                    none = pyarrow.nulls(batch.num_rows)
+                    yield pyarrow.table({name: batch[name] if name in asked else none for name in names})
+            except (OSError, pyarrow.ArrowException) as error:
+                raise CorpusError(f"{self.place}/{index_name(pack)}: cannot be read ({error})") from None
 
     def _with_tiers(self, table: Any, first: int, last: int) -> Any:
         import pyarrow

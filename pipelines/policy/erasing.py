@@ -17,8 +17,8 @@ from infra.manifest import canonical
 from infra.storage import replacing, write_atomic
 from infra.workflow.store import Slot, Store
 from pipelines.ledger import PACKED
-from pipelines.policy.redaction import UNREDACTED
-from pipelines.policy.takedown import Found, facts_of
+from pipelines.policy.redaction import UNREDACTED, named_in
+from pipelines.policy.takedown import Found
 from pipelines.policy.tombstones import TAKEDOWN, Tombstone, Withdrawn, store_of
 from pipelines.shards import CorpusError
 
@@ -71,8 +71,7 @@ def at_rest(slot: Slot) -> Iterator[bool]:
 def keys_of(root: Path, made: Tombstone, *, name: str) -> set[str]:
     """The segments in the ledger of the corpus in `root` that the tombstone names: also by a source that the catalog
     has told since they were annotated."""
-    table = facts_of(root)
-    hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
+    hit = named_in(root, Withdrawn([made], name))
     return {key for key in hit["key"].to_pylist() if key is not None}
 
 

@@ -1,6 +1,6 @@
 """Redaction: of what was taken down, a new ledger tells that it was, how long it is, and its hash, and no more."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ UNREDACTED = ("key", "corpus", "recording_sha256", "license", "language", "given
 """What a ledger goes on telling of a segment that was taken down, beside what became of it."""
 REDACTED = "(taken down)"
 """What its recording and its source are called."""
+
+BATCH = 65_536
+"""Rows of a ledger that are looked at together."""
 
 Row = Mapping[str, Any]
 
@@ -75,8 +78,9 @@ def unredacted(table: Any, redactor: Redactor) -> NDArray[np.bool_]:
     return np.asarray(np.asarray(named, dtype=bool) & (redactor.withdrawn.numbers(table) >= 0))
 
 
-def tombstone_columns(root: Path) -> Any:
-    """The columns of the ledger of the corpus in `root` that tombstones look at.
+def tombstone_tables(root: Path, *more: str) -> Iterator[Any]:
+    """What tombstones look at in the ledger of the corpus in `root`, and other columns where they are asked for: some
+    rows at a time, as pyarrow.Tables.
 
     Raises: CorpusError
     """
@@ -85,21 +89,42 @@ def tombstone_columns(root: Path) -> Any:
 
     path = root / "ledger.parquet"
     try:
-        stored = parquet.read_schema(path).names
-        return parquet.read_table(path, columns=[name for name in (*NEEDED, "pcm_sha256") if name in stored])
+        with parquet.ParquetFile(path) as file:
+            names = [name for name in (*NEEDED, "pcm_sha256", *more) if name in file.schema_arrow.names]
+            for batch in file.iter_batches(BATCH, columns=names):
+                yield pyarrow.Table.from_batches([batch])
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CorpusError(f"{path}: cannot be read ({error})") from None
+        raise CorpusError(f"{path}: cannot be read ({error}); the scores of a corpus stand in its ledger") from None
+
+
+def named_in(root: Path, withdrawn: Withdrawn, *more: str) -> Any:
+    """The rows of the ledger of the corpus in `root` that tombstones name, as a pyarrow.Table like `tombstone_tables`.
+
+    Raises: CorpusError
+    """
+    import pyarrow
+
+    return pyarrow.concat_tables(table.filter(withdrawn.numbers(table) >= 0) for table in tombstone_tables(root, *more))
 
 
 def recordings_taken_down_in(root: Path, redactor: Redactor) -> set[str]:
     """Recordings of a finished corpus of which every segment was taken down."""
     if not redactor.withdrawn:
         return set()
-    table = tombstone_columns(root)
-    table = table.filter(table["key"].is_valid())
-    hit = unredacted(table, redactor)
-    gone, left = (set(table["recording"].filter(rows).unique().to_pylist()) for rows in (hit, ~hit))
+    gone = set[str]()
+    for table, hit in segments_hit(root, redactor):
+        gone.update(table["recording"].filter(hit).unique().to_pylist())
+    left = set[str]()
+    for table, hit in segments_hit(root, redactor) if gone else ():
+        left.update(gone.intersection(table["recording"].filter(~hit).unique().to_pylist()))
     return gone - left
+
+
+def segments_hit(root: Path, redactor: Redactor) -> Iterator[tuple[Any, NDArray[np.bool_]]]:
+    """The segments of a ledger, some at a time, and which of them tell of what was taken down."""
+    for table in tombstone_tables(root):
+        segments = table.filter(table["key"].is_valid())
+        yield segments, unredacted(segments, redactor)
 
 
 def count_unredacted(root: Path) -> int:
@@ -107,7 +132,7 @@ def count_unredacted(root: Path) -> int:
     redactor = redactor_of(root)
     if not redactor.withdrawn or not (root / "ledger.parquet").is_file():
         return 0
-    return int(unredacted(tombstone_columns(root), redactor).sum())
+    return sum(int(unredacted(table, redactor).sum()) for table in tombstone_tables(root))
 
 
 def redacted_rows(root: Path) -> list[Row]:

@@ -1,8 +1,8 @@
 """The stored scores of a corpus as columns: what became of every segment, kept or not; a million rows in a second."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pipelines.shards import CorpusError, read_card
 
 MADE = ("chars_per_second", "hours")
 """Computed from other columns when asked for."""
+BATCH = 65_536
+"""Rows of a ledger that are read at a time."""
 LISTS = ("reasons", "xvector")
 """Columns that are no single value."""
 FOREIGN = ("duplicate", "takedown", "license", "near_duplicate", "evaluation_overlap")
@@ -53,7 +55,18 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
     Raises: CorpusError; ManifestError where a name is no score.
     """
     import pyarrow
-    from pyarrow import compute, parquet
+
+    parts = list(scored_parts(root, names))
+    return replace(parts[0], table=pyarrow.concat_tables(part.table for part in parts))
+
+
+def scored_parts(root: Path, names: Iterable[str], *, rows: int = BATCH) -> Iterator[Scored]:
+    """The same, so many rows at a time; one part at least.
+
+    Raises: CorpusError; ManifestError where a name is no score.
+    """
+    import pyarrow
+    from pyarrow import parquet
 
     card = read_card(root)
     stored = schema_of(root).names
@@ -68,9 +81,26 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
     if withdrawn:
         needed |= {*NEEDED, "pcm_sha256"} & set(stored)
     try:
-        table = parquet.read_table(root / "ledger.parquet", columns=sorted(needed), memory_map=True)
+        manifest = json.loads((root / "funnel.json").read_text(encoding="utf-8")).get("manifest")
+    except (OSError, ValueError):
+        manifest = None
+    try:
+        with parquet.ParquetFile(root / "ledger.parquet", memory_map=True) as file:
+            schema = file.schema_arrow
+            schema = pyarrow.schema([schema.field(name) for name in sorted(needed)])
+            batches = file.iter_batches(rows, columns=sorted(needed)) if file.metadata.num_rows else ()
+            for batch in batches or [pyarrow.RecordBatch.from_pylist([], schema=schema)]:
+                table = derived(pyarrow.Table.from_batches([batch.select(schema.names)]), asked, withdrawn)
+                yield Scored(card["name"], card["digest"], manifest, table)
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise CorpusError(f"{root / 'ledger.parquet'}: cannot be read ({error})") from None
+
+
+def derived(table: Any, asked: Set[str], withdrawn: Withdrawn) -> Any:
+    """The columns of a ledger, with those of Scored, and those of MADE that are asked for."""
+    import pyarrow
+    from pyarrow import compute
+
     if "chars_per_second" in asked:
         length = compute.utf8_length(compute.replace_substring(table["text"], " ", ""))
         table = table.append_column("chars_per_second", compute.divide(length.cast("float64"), table["seconds"]))
@@ -81,12 +111,7 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
     if withdrawn:
         judged = compute.and_(judged, pyarrow.chunked_array([withdrawn.numbers(table) < 0]))
     table = table.append_column("hours", compute.divide(table["item_seconds"], 3600.0))
-    table = table.append_column("language_or_given", spoken).append_column("judged", judged)
-    try:
-        manifest = json.loads((root / "funnel.json").read_text(encoding="utf-8")).get("manifest")
-    except (OSError, ValueError):
-        manifest = None
-    return Scored(card["name"], card["digest"], manifest, table)
+    return table.append_column("language_or_given", spoken).append_column("judged", judged)
 
 
 def schema_of(root: Path) -> Any:

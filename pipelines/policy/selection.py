@@ -1,7 +1,7 @@
 """A selection: the samples of a finished corpus that another policy keeps, as a view that training can open."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pipelines.policy.bill import bill
 from pipelines.policy.bill import table as bill_table
 from pipelines.policy.conditions import Condition, holds
 from pipelines.policy.licenses import Use, join, refused
-from pipelines.policy.scored import LISTS, read_scored, schema_of
+from pipelines.policy.scored import LISTS, schema_of, scored_parts
 from pipelines.policy.select import judge
 from pipelines.policy.views import CARD, FORMAT, TABLE, selection_digest
 from pipelines.row import segment_of
@@ -29,8 +29,8 @@ BATCH = 8192
 class Tally:
     """What a policy did to the samples of a corpus, and what else it would have kept."""
 
-    keys: list[str] = field(default_factory=list)
-    tiers: list[str] = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
+    """pyarrow.Tables: key and tier of each sample."""
     hours: dict[str, float] = field(default_factory=dict)
     """Tier -> hours kept."""
     lost: dict[str, float] = field(default_factory=dict)
@@ -41,6 +41,38 @@ class Tally:
     """License -> hours kept."""
     licenses_before: dict[str, float] = field(default_factory=dict)
     """License -> hours that the corpus has."""
+
+    def __len__(self) -> int:
+        """Samples that are kept."""
+        return sum(table.num_rows for table in self.kept)
+
+    def add(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        inside: Sequence[bool | None],
+        decide: Callable[[Mapping[str, Any], bool], tuple[str | None, str]],
+    ) -> None:
+        """Take up segments; `decide` says of those that are `inside` of the condition, and of whether the corpus has
+        them, which tier, or why none."""
+        import pyarrow
+
+        keys, tiers = list[str](), list[str]()
+        for row, asked in zip(rows, inside, strict=True):
+            hours, had = row["hours"], row["status"] == "kept"
+            if had:
+                add(self.licenses_before, row["license"], hours)
+            tier, reason = decide(row, had) if asked else (None, "where")
+            if tier is not None and had:
+                keys.append(row["key"])
+                tiers.append(tier)
+                add(self.hours, tier, hours)
+                add(self.licenses, row["license"], hours)
+            elif had:
+                add(self.lost, reason, hours)
+            elif tier is not None:
+                self.beyond += hours
+        text = pyarrow.string()
+        self.kept.append(pyarrow.table({"key": pyarrow.array(keys, text), "tier": pyarrow.array(tiers, text)}))
 
 
 def add(sums: dict[str, float], name: str, hours: float) -> None:
@@ -56,28 +88,13 @@ def tally(
     Raises: CorpusError, ManifestError
     """
     columns = [name for name in schema_of(root).names if name not in (*LISTS, "audio_print")]
-    table = read_scored(root, [*columns, *(where.names if where else ())]).judged
-    told = [name for name in table.column_names if table[name].null_count < table.num_rows or name == "tier"]
-    table = table.select(told)  # columns that nothing was written into cost as much time as the others
-    inside = holds(where, table) if where is not None else None
-    found, at = Tally(), 0
-    for batch in table.to_batches(max_chunksize=BATCH):
-        for row in batch.to_pylist():
-            hours, had = row["hours"], row["status"] == "kept"
-            passed = inside is None or bool(inside[at].as_py())
-            at += 1
-            if had:
-                add(found.licenses_before, row["license"], hours)
-            tier, reason = decide(row, policy=policy, allow=allow, had=had) if passed else (None, "where")
-            if tier is not None and had:
-                found.keys.append(row["key"])
-                found.tiers.append(tier)
-                add(found.hours, tier, hours)
-                add(found.licenses, row["license"], hours)
-            elif had:
-                add(found.lost, reason, hours)
-            elif tier is not None:
-                found.beyond += hours
+    found = Tally()
+    for part in scored_parts(root, [*columns, *(where.names if where else ())], rows=BATCH):
+        table = part.judged
+        told = [name for name in table.column_names if table[name].null_count < table.num_rows or name == "tier"]
+        inside = [True] * table.num_rows if where is None else holds(where, table).to_pylist()
+        rows = table.select(told).to_pylist()  # columns that nothing was written into cost as much time as the others
+        found.add(rows, inside, lambda row, had: decide(row, policy=policy, allow=allow, had=had))
     return found
 
 
@@ -114,11 +131,11 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
     import pyarrow
     from pyarrow import parquet
 
-    if not found.keys:
+    if not len(found):
         worst = max(found.lost, key=lambda reason: found.lost[reason], default="tombstones")
         raise Refused(f"nothing of {root} is left, most often because of {worst}; loosen the policy")
     card = read_card(root)
-    chosen = pyarrow.table({"key": found.keys, "tier": found.tiers}).sort_by("key")
+    chosen = pyarrow.concat_tables(found.kept).sort_by("key").combine_chunks()
     facts = {
         "format": FORMAT,
         "name": name,

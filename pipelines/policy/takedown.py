@@ -13,7 +13,7 @@ from infra.manifest import did_you_mean
 from infra.objects import Place
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
-from pipelines.policy.scored import read_scored, schema_of
+from pipelines.policy.redaction import named_in, tombstone_tables
 from pipelines.policy.tombstones import (
     COLUMNS,
     FILE,
@@ -32,6 +32,7 @@ from pipelines.shards import CorpusError, open_corpus, read_card
 WHOLE = 1e9
 """Seconds: to the end of any recording."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MOST_NAMES = 20_000
 CUT = ("key", "speaker")
 """What names segments and not recordings: what they are of is noted as intervals, however it is cut next time."""
 
@@ -61,17 +62,16 @@ def tombstone_for(
     """
     if field == "sha256":
         values = [value.lower() for value in values]
-    table = facts_of(root)
     name = str(read_card(root)["name"])
     local = field in ("recording", "speaker") or reason != "takedown"
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     made = Tombstone(
         field=field, values=tuple(values), corpus=name if local else None, reason=reason, why=why, who=who, when=when
     )
-    hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
+    hit = named_in(root, Withdrawn([made], name))
     known = hit.num_rows or any(item.decision == made.decision for item in tombstones_of(root))
     if not known and not (field == "sha256" and all(SHA256.fullmatch(value) for value in values)):
-        raise Refused(f"{name}: nothing has the {field} {values[0]!r}{nearest(table, field, values[0])}")
+        raise Refused(f"{name}: nothing has the {field} {values[0]!r}{nearest(root, field, values[0])}")
     if reason != "takedown" or field not in (*CUT, "recording"):
         return made
     rows = hit.select(["recording_sha256", "start_sample", "end_sample", "rate_hz"]).to_pylist()
@@ -86,31 +86,27 @@ def span_of(row: Mapping[str, Any], *, field: str) -> Span:
     return row["recording_sha256"], row["start_sample"] / row["rate_hz"], row["end_sample"] / row["rate_hz"]
 
 
-def facts_of(root: Path) -> Any:
-    """What tombstones look at, of every segment in the ledger, and of recordings that gave none (without a key)."""
-    stored = schema_of(root).names
-    names = [name for name in (*NEEDED, "pcm_sha256") if name in stored]
-    return read_scored(root, names).table
-
-
-def nearest(table: Any, field: str, value: str) -> str:
-    """A suggestion for a name that is not there."""
+def nearest(root: Path, field: str, value: str) -> str:
+    """A suggestion for a name that is not there, among the first MOST_NAMES that are."""
     known: set[str] = set()
-    for column in COLUMNS[field]:
-        if column in table.column_names:
-            known |= {str(item) for item in table[column].unique().to_pylist() if item is not None}
-    return did_you_mean(value, sorted(known)[:20_000])
+    for table in tombstone_tables(root):
+        for column in COLUMNS[field]:
+            if column in table.column_names:
+                known |= {str(item) for item in table[column].unique().to_pylist() if item is not None}
+        if len(known) >= MOST_NAMES:
+            break
+    return did_you_mean(value, sorted(known)[:MOST_NAMES])
 
 
 def found_in(root: Path, made: Tombstone) -> Found:
     """What the tombstone hides in the corpus in `root`."""
     name = str(read_card(root)["name"])
-    table = facts_of(root)
-    table = table.filter(table["key"].is_valid())
-    hit = table.filter(Withdrawn([made], name).numbers(table) >= 0)
+    hit = named_in(root, Withdrawn([made], name), "status", "item_seconds")
+    hit = hit.filter(hit["key"].is_valid())
     kept = np.asarray(hit["status"].to_numpy(zero_copy_only=False) == "kept", dtype=bool)
     since = next((item.when for item in tombstones_of(root) if item.decision == made.decision), None)
-    return Found(root, name, hit.num_rows, int(kept.sum()), float(hit["hours"].to_numpy()[kept].sum()), since)
+    hours = float(hit["item_seconds"].to_numpy()[kept].sum()) / 3600
+    return Found(root, name, hit.num_rows, int(kept.sum()), hours, since)
 
 
 def touched(root: Path, made: Tombstone) -> list[Found]:

@@ -7,7 +7,7 @@ A selection, in a folder of its own, can be opened wherever a corpus can:
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from infra.locks import alone_in
 from infra.manifest import digest as canonical_digest
 from infra.objects import Folder, Place
 from infra.workflow.node import Refused
+from pipelines.packing.index import Rows
 from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
 from pipelines.shards import CorpusError
 
@@ -31,8 +32,7 @@ TABLE = "selection.parquet"
 SELECTIONS = "_selections"
 """Of a store: no node can have this name."""
 
-Columns = Callable[..., Any]
-"""Reads whole columns of the index, by their names, as a pyarrow.Table."""
+BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class View:
 
 
 def view_of(
-    columns: Columns, *, name: str, digest: str, tombstones: Sequence[Tombstone], selection: Path | None = None
+    rows: Rows, *, name: str, digest: str, tombstones: Sequence[Tombstone], selection: Path | None = None
 ) -> View | None:
     """What is to be seen of a corpus, or of a selection of it; None where all of it is.
 
@@ -61,30 +61,37 @@ def view_of(
     withdrawn = Withdrawn(tombstones, name)
     if not withdrawn and selection is None:
         return None
-    table = columns(*NEEDED, "pcm_sha256", "license")
-    dead = withdrawn.numbers(table) >= 0
-    inside = np.ones(len(dead), dtype=bool)
-    tiers: tuple[str, ...] | None = None
+    inside, places = np.ones(len(rows), dtype=bool), None
     if selection is not None:
         card, chosen = read_selection(selection)
         if card["corpus"]["digest"] != digest:
             made_of = f"{card['corpus']['name']}@{card['corpus']['digest']}"
             raise CorpusError(f"{selection}: selects from {made_of}, not from {name}@{digest}; make it again")
         digest = str(card["digest"])
-        at = compute.index_in(table["key"], value_set=chosen["key"].combine_chunks())
-        inside = np.asarray(at.is_valid().to_numpy(zero_copy_only=False))
-        tiers = tuple(chosen["tier"].take(at.filter(inside & ~dead)).to_pylist())
-    hidden = int((inside & dead).sum())
-    if hidden:
+        at = compute.index_in(rows.columns("key")["key"], value_set=chosen["key"].combine_chunks())
+        inside, places = np.asarray(at.is_valid().to_numpy(zero_copy_only=False)), at
+    keys, licenses, begin = list[str](), set[str](), 0
+    for table in rows.tables(*NEEDED, "pcm_sha256", "license"):
+        part, dead = inside[begin : begin + table.num_rows], withdrawn.numbers(table) >= 0
+        keys += table["key"].filter(part & dead).to_pylist()
+        part &= ~dead  # and of `inside`, which it is a part of
+        licenses |= set(map(str, table["license"].filter(part).unique().to_pylist()))
+        begin += table.num_rows
+    if keys:
         gone = hashlib.sha256(digest.encode())
-        for key in sorted(table["key"].filter(inside & dead).to_pylist()):
+        for key in sorted(keys):
             gone.update(f"\n{key}".encode())
         digest = gone.hexdigest()[:32]
     elif selection is None:
         return None
-    numbers = np.flatnonzero(inside & ~dead)
-    licenses = tuple(sorted(map(str, table["license"].take(numbers).unique().to_pylist())))
-    return View(numbers, tiers, digest, licenses, hidden)
+    tiers = None if places is None else shared(chosen["tier"].take(places.filter(inside)))
+    return View(np.flatnonzero(inside), tiers, digest, tuple(sorted(licenses)), len(keys))
+
+
+def shared(column: Any) -> tuple[str, ...]:
+    """The texts of a column in which few differ, each of these once in memory."""
+    coded = column.combine_chunks().dictionary_encode()
+    return tuple(map(coded.dictionary.to_pylist().__getitem__, coded.indices.to_pylist()))
 
 
 def read_selection(folder: Path) -> tuple[dict[str, Any], Any]:
@@ -123,8 +130,9 @@ def selection_card(folder: Path) -> dict[str, Any]:
 def selection_digest(corpus: str, table: Any) -> str:
     """The version of a selection, 32 hex digits: sha256 over the corpus's digest, and the keys and tiers, by key."""
     state = hashlib.sha256(corpus.encode())
-    for key, tier in sorted(zip(table["key"].to_pylist(), table["tier"].to_pylist(), strict=True)):
-        state.update(f"\n{key} {tier}".encode())
+    for batch in table.sort_by([("key", "ascending"), ("tier", "ascending")]).to_batches(max_chunksize=BATCH):
+        pairs = zip(batch["key"].to_pylist(), batch["tier"].to_pylist(), strict=True)
+        state.update("".join(f"\n{key} {tier}" for key, tier in pairs).encode())
     return state.hexdigest()[:32]
 
 
@@ -148,7 +156,7 @@ def seen(corpus: "Corpus", place: Place, *, selection: Path | None) -> "Corpus":
     Raises: CorpusError
     """
     view = view_of(
-        corpus.rows.columns,
+        corpus.rows,
         name=corpus.name,
         digest=corpus.digest,
         tombstones=tombstones_in(place),

@@ -10,6 +10,8 @@ from infra.storage import read_json, write_json
 from infra.workflow.node import Refused
 from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
+from pipelines.packing import index
+from pipelines.policy import selection, views
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.selection import policy_facts, tally, write_selection
 from pipelines.policy.takedown import take_down, tombstone_for, touched
@@ -48,6 +50,23 @@ def test_view_opens_like_a_corpus_with_the_tiers_of_its_policy(corpus: Path, tmp
     assert artifact_at(tmp_path / "view", Store(tmp_path / "store")).kind == "corpus"
 
 
+def test_a_view_is_the_same_however_few_rows_are_read_at_a_time(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = select(
+        corpus, tmp_path / "whole", where=read_condition("mos_overall>=3.25", known={"mos_overall"}, where="")
+    )
+    seen = open_corpus(tmp_path / "whole")
+    for module in (selection, views, index):
+        monkeypatch.setattr(module, "BATCH", 3)
+    parts = select(
+        corpus, tmp_path / "parts", where=read_condition("mos_overall>=3.25", known={"mos_overall"}, where="")
+    )
+    assert {**parts, "corpus": None} == {**whole, "corpus": None}
+    again = open_corpus(tmp_path / "parts")
+    assert (again.digest, again.licenses, list(again.rows)) == (seen.digest, seen.licenses, list(seen.rows))
+
+
 def test_same_policy_gives_the_same_digest_and_another_one_another(corpus: Path, tmp_path: Path) -> None:
     one, two = (select(corpus, tmp_path / name) for name in ("one", "two"))
     assert one["digest"] == two["digest"]
@@ -56,7 +75,7 @@ def test_same_policy_gives_the_same_digest_and_another_one_another(corpus: Path,
 
 def test_hours_that_the_corpus_does_not_have_are_told(corpus: Path) -> None:
     found = tally(corpus, policy=manifest_of(keep=[{"name": "mos", "min": 1}]))
-    assert (len(found.keys), found.beyond, found.lost) == (12, 4.0, {})
+    assert (len(found), found.beyond, found.lost) == (12, 4.0, {})
     strict = tally(corpus, policy=POLICY)
     assert (sum(strict.hours.values()), strict.lost, strict.beyond) == (8.0, {"mos": 4.0}, 0.0)
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+from pyarrow import parquet
 
 from infra.objects import Folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
 from pipelines.ledger import read_ledger
+from pipelines.packing import index
+from pipelines.packing.index import Rows
 from pipelines.packing.publish import publish
 from pipelines.packing.verify import verify
+from pipelines.policy import redaction
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.takedown import take_down, tombstone_for, touched
 from pipelines.policy.tombstones import (
@@ -240,3 +244,22 @@ def test_list_that_cannot_be_read_stops_readers_with_a_sentence(tmp_path: Path, 
         file.write(line + "\n")
     with pytest.raises(CorpusError, match=r"tombstones\.jsonl: line 2 is no tombstone"):
         open_corpus(root)
+
+
+def test_takedown_and_readers_go_over_ledger_and_index_and_hold_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = in_store(tmp_path, "toy")
+    plain = in_store(tmp_path / "other", "toy")
+    assert taken(plain, "recording", "r2.wav") == 10
+    monkeypatch.setattr(index, "BATCH", 5)
+    monkeypatch.setattr(redaction, "BATCH", 5)
+    monkeypatch.setattr(Rows, "columns", lambda *words: pytest.fail("whole columns of the index are read"))
+    monkeypatch.setattr(parquet, "read_table", lambda *words, **more: pytest.fail("a whole table is read"))
+    assert taken(root, "recording", "r2.wav") == 10
+    assert [stone.spans for stone in tombstones_of(root)] == [stone.spans for stone in tombstones_of(plain)]
+    assert open_corpus(root).digest == open_corpus(plain).digest
+    assert redaction.recordings_taken_down_in(root, redaction.redactor_of(root)) == {"r2.wav"}
+    assert redaction.count_unredacted(root) == 2
+    with pytest.raises(Refused, match="did you mean 'r4.wav'"):
+        tombstone_for(root, field="recording", values=["r4wav"], why="asked to", who="me")
