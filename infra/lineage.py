@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.journal import DRIVER, About, about, read_from
 from infra.log import hush
-from infra.refusals import NotYet, Rejected, named, noting, reaching
+from infra.refusals import NotYet, Rejected, metric_name, named, noting, reaching
 from infra.shipping import Shipped, database_of, journals
 from infra.workflow.store import SET_ASIDE
 
@@ -170,7 +170,7 @@ class Shipper:
                 if record["step"] <= last.get(key, -1) or (key not in last and keys_of(shipped) >= MAX_KEYS):
                     continue
                 last[key] = record["step"]
-                yield Metric(named(key), value, record["ms"], record["step"])
+                yield Metric(metric_name(key), value, record["ms"], record["step"])
 
     def send_one(self, record: dict[str, Any], shipped: Shipped, known: About) -> None:
         """Any record but a point of a curve."""

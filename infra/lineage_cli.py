@@ -90,13 +90,16 @@ def main(args: argparse.Namespace) -> int:
 def listed(store: Store, uri: str) -> int:
     """One line an artifact on stdout."""
     behind = {path.parent for path in pending(store.root, uri)}
-    for slot in store.slots():
+    slots = store.slots()
+    width = max([24, *(len(slot.folder.parent.name) for slot in slots)])
+    for slot in slots:
         state, record = slot.state(), slot.commit_record()
         status = "made" if record else state.get("status", "?")
         digest = record["digest"][:8] if record else "-"
         when = ago(float(record["committed"] if record else state.get("started", 0)))
         note = "  (MLflow is behind)" if slot.folder in behind else ""
-        print(f"{state.get('node', '?'):<24} {status:<12} {digest:<8} run {state.get('run', '')[:8]}  {when}{note}")
+        name, run = state.get("node", "?"), state.get("run", "")[:8]
+        print(f"{name:<{width}} {status:<12} {digest:<8} run {run}  {when}{note}")
     return 0
 
 
@@ -179,7 +182,9 @@ def serve(uri: str, *, port: int) -> int:
             raise Refused(f"port {port} is in use: stop what listens there, or name another with --port") from None
     say(f"MLflow starts in about half a minute at http://127.0.0.1:{port} (Ctrl-C stops it)")
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--uvicorn-opts", "--log-level warning"]  # else it tells every request
     told = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    told["PYTHONWARNINGS"] = "ignore"  # of MLflow's own libraries
     told["MLFLOW_BACKEND_STORE_URI"] = uri  # here, and not in the list of processes: it may hold a password
     settings = os.environ | told  # noqa: TID251 - MLflow reads these from the environment alone
     os.execve(sys.executable, [sys.executable, "-P", "-m", "mlflow", *words], settings)

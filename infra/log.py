@@ -13,9 +13,9 @@ COLORS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
 
 
 def paint(text: str, color: str, *, stream: TextIO | None = None) -> str:
-    """Color for a terminal; plain where the output is no terminal, or where NO_COLOR is set (no-color.org)."""
-    stream = stream or sys.stderr
-    if os.environ.get("NO_COLOR") or not stream.isatty():  # noqa: TID251 - NO_COLOR is a convention of terminals
+    """Color for a terminal that knows it (not TERM=dumb) where NO_COLOR is not set (no-color.org); else plain."""
+    stream, told = stream or sys.stderr, os.environ  # noqa: TID251 - conventions of terminals
+    if told.get("NO_COLOR") or told.get("TERM") == "dumb" or not stream.isatty():
         return text
     return f"\033[{COLORS[color]}m{text}\033[0m"
 

@@ -98,8 +98,10 @@ def load(kind: type[M], path: str | Path, overrides: Mapping[str, str] | None = 
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ManifestError(str(path), [f"no such file{did_you_mean(path.name, beside)}"]) from None
+        beside = {p.stem: p.name for p in sorted(path.parent.glob("*.yaml"))} if path.parent.is_dir() else {}
+        near = difflib.get_close_matches(path.stem, beside, n=1)
+        told = f"; did you mean {beside[near[0]]!r}?" if near else ""
+        raise ManifestError(str(path), [f"no such file{told}"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(str(path), [f"cannot be read: {error}"]) from None
     try:

@@ -64,6 +64,13 @@ class noting:  # noqa: N801 - reads as a word: `with noting(...):`
         return True
 
 
+def metric_name(key: str) -> str:
+    """The same of a metric: MLflow's page makes a section of all before the last slash, and charts of one section stand
+    side by side. So `loss/flow/velocity` and `loss/stop/bce` are charts `flow.velocity` and `stop.bce` of `loss`."""
+    section, slash, chart = named(key).partition("/")
+    return section + slash + chart.replace("/", ".")
+
+
 def named(key: str) -> str:
     """A key as MLflow takes it. Keys have the names of corpora and languages in them, which people choose."""
     parts = re.sub(r"[^\w.\-: /]", "_", key).split("/")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.storage import replacing
+from pipelines.funnel import duration
 from pipelines.reading.containers import Files
 from pipelines.row import Recording, facts_of
 
@@ -126,8 +127,8 @@ class CountedRecordings:
         """What was found, for the person who watches."""
         parts = [f"{self.files} recordings in {folder}"]
         if self.seconds:
-            of = f" of the {expected_hours:,g} that are published" if expected_hours else ""
-            parts.append(f"{self.seconds / 3600:,.1f} hours{of}")
+            of = f" of the {expected_hours:,g} h that are published" if expected_hours else ""
+            parts.append(f"{duration(self.seconds / 3600)}{of}")
         if self.evaluation:
             parts.append(f"{self.evaluation} of evaluation sets")
         return ", ".join([*parts, *self.wrong.lines()])

@@ -165,7 +165,7 @@ def table(facts: Mapping[str, Any]) -> str:
     """The funnel for people, in plain text."""
     hours = facts["hours"]
     whole = hours["in"] or 1.0
-    lines = [f"{'hours in':<28}{duration(hours['in']):>12}   {facts['recordings']} recordings"]
+    lines = [f"{'hours in':<28}{duration(hours['in']):>12}   {counted(facts['recordings'], 'recording')}"]
     lines += [f"  {'kept':<26}{duration(hours['kept']):>12}   {hours['kept'] / whole:6.1%}"]
     lines[-1] += f"   {facts['segments_kept']} of {facts['segments']} segments"
     for status in ("dropped", "failed"):
@@ -175,7 +175,7 @@ def table(facts: Mapping[str, Any]) -> str:
         ]
         for name, entry in found:
             only = f", {duration(entry['only'])} by it alone" if entry["only"] < entry["first"] else ""
-            lines.append(f"    {name:<24}{duration(entry['first']):>12}   {entry['items']} items{only}")
+            lines.append(f"    {name:<24}{duration(entry['first']):>12}   {counted(entry['items'], 'item')}{only}")
     for what in ("language", "source"):
         if len(facts[f"by_{what}"]) > 1 or what == "language":
             lines.append(f"by {what}")
@@ -190,12 +190,17 @@ def table(facts: Mapping[str, Any]) -> str:
 def costs_table(facts: Mapping[str, Any]) -> str:
     """What every transform cost: processor (and accelerator) time, and how many times faster than sound it was."""
     lines = ["cost (seconds of processor time; how many times faster than the audio that it heard)"]
-    for name, cost in facts["costs"].items():
+    for name, cost in sorted(facts["costs"].items(), key=lambda item: -item[1]["cpu_seconds"]):
         heard, spent = cost.get("audio_seconds", 0.0), cost["cpu_seconds"]
         speed = f"{heard / spent:>8,.0f} x" if spent > 0 and heard else ""
         gpu = f", {cost['gpu_seconds']:,.1f} s of GPU" if cost.get("gpu_seconds") else ""
         lines.append(f"  {name:<26}{spent:>10.1f} s {speed}{gpu}")
     return "\n".join(lines)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 item`, `2 items`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def duration(hours: float) -> str:

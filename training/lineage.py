@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from infra.ancestry import Ancestor, ancestors, version
 from infra.digests import file_digest
+from infra.log import clock
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, CorpusError
@@ -58,10 +59,10 @@ def counted(stretched: Sequence[Stretch]) -> Iterator[str]:
                 times[part.corpus] += np.bincount(own, minlength=len(part.patches))
     for corpus, count_N in times.items():
         part = parts[corpus]
-        hours = float((count_N * part.patches).sum()) * 0.16 / 3600
+        seconds = float((count_N * part.patches).sum()) * 0.16
         yield (
             f"{corpus}  {int((count_N > 0).sum())} of {len(part.numbers)} samples, {int(count_N.sum())} times, "
-            f"{hours:.3f} h; {len(part.held_out)} held out"
+            f"{clock(seconds)}; {len(part.held_out)} held out"
         )
 
 

@@ -106,13 +106,15 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
         draw_groups(axis, lines, kind=kind)
     for axis, name in zip(axes.flat, names, strict=False):
         own = [(line["step"], line["losses"][name]) for line in steps if name in line["losses"]]
-        axis.plot(*zip(*own, strict=True), linewidth=0.9)
+        axis.plot(*zip(*own, strict=True), linewidth=0.9, label="training")
         held = [(line["step"], line["validation"][name]) for line in lines if name in line.get("validation", {})]
         if held:
             axis.plot(*zip(*held, strict=True), "o", markersize=4, label="held out")
-            axis.legend(fontsize=8)
+        axis.legend(fontsize=8)
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("step", fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=100)

@@ -66,7 +66,11 @@ def single(
         for role, place in (inputs or {}).items()
     }
     one = WorkflowManifest(name=name, nodes={name: NodeManifest(kind=kind, manifest=path)})
-    nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
+    try:
+        nodes = build(one, root=ROOT, overrides={name: dict(overrides or {})}, given={name: given}, kinds=kinds)
+    except ManifestError as error:  # nobody has written a workflow
+        own = [told.removeprefix(f"nodes.{name}.").removeprefix(f"manifest: {path}: ") for told in error.problems]
+        raise ManifestError(str(manifest_path), own) from None
     if resume and (planned := node_plan(nodes[name], {}, kept)).verdict != "resume":
         told = f"nothing was begun and left unfinished with these values ({planned.reason})"
         raise Refused(f"{name}: {told}; to begin, use run")

@@ -35,7 +35,7 @@ def head(card: Facts, funnel: Facts, columns: Columns) -> str:
         "of the audio that came in": f"{hours['kept'] / hours['in']:.0%}" if hours["in"] else "0 %",
         "segments kept": f"{funnel['segments_kept']:,} of {funnel['segments']:,}",
         "recordings": f"{funnel['recordings']:,}",
-        "languages": str(len(kept_languages)),
+        "languages": str(len(set(kept_languages) - {"unknown"})),
     }
     if (voices >= 0).any():
         facts["voices, as told apart"] = f"{int((voices >= 0).sum()):,}"

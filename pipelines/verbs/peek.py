@@ -1,8 +1,9 @@
 """`stipple corpus peek`: a few samples of a finished corpus, or of what was not kept."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 from pipelines.verbs import add_corpus
 
@@ -25,10 +26,23 @@ def main(args: argparse.Namespace) -> int:
     root = corpus_at(args.corpus)
     rows: Sequence[Mapping[str, Any]] = open_corpus(root).rows
     if args.dropped is not None:
-        rows = [row for row in redacted_rows(root) if row["status"] != "kept" and is_asked(row, args.dropped)]
+        lost = [row for row in redacted_rows(root) if row["status"] != "kept"]
+        rows = [row for row in lost if is_asked(row, args.dropped)]
+        if args.dropped and not rows:
+            refuse(root, args.dropped, {reason for row in lost for reason in row["reasons"]})
     for row in rows[:: max(len(rows) // max(args.count, 1), 1)][: args.count]:
         print(row_line(row))
     return 0
+
+
+def refuse(root: Path, asked: str, reasons: Collection[str]) -> NoReturn:
+    """Raises: CorpusError."""
+    from infra.manifest import did_you_mean
+    from pipelines.shards import CorpusError
+
+    near = did_you_mean(asked, reasons) or ";"
+    told = f"the reasons are: {', '.join(sorted(reasons))}" if reasons else "nothing was dropped or failed"
+    raise CorpusError(f"{root}: nothing was dropped for {asked!r}{near} {told}")
 
 
 def is_asked(row: Mapping[str, Any], reason: str) -> bool:

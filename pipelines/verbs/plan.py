@@ -121,7 +121,8 @@ def work_to_do(manifest: "CorpusManifest", units: "Planned") -> Iterator[str]:
         if missing or len(earlier) > whole
         else dict.fromkeys(chain.specs, "new")
     )
+    width = max([12, *map(len, chain.specs)])
     for name, spec in chain.specs.items():
         left = len(units) - (whole if why[name] else len(earlier))
         reason = f" ({why[name]})" if left and why[name] not in ("", "new") else ""
-        yield f"  {name:<12} {spec.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"
+        yield f"  {name:<{width}} {spec.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"

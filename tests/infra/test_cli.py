@@ -85,6 +85,8 @@ def test_a_missing_or_broken_manifest_is_a_sentence(tmp_path: Path) -> None:
     done = stipple("run", "manifests/workflows/quikstart.yaml")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no such file; did you mean 'quickstart.yaml'?" in done.stderr
+    done = stipple("run", "manifests/workflows/nowhere.yaml")
+    assert done.stderr.rstrip().endswith("no such file")
     (tmp_path / "w.yaml").write_text("name: x\nnodes: {a: {kind: corpus}}\nstor: here\n")
     done = stipple("run", str(tmp_path / "w.yaml"))
     assert done.returncode == 2
@@ -126,7 +128,11 @@ def test_no_color_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     assert paint("x", "red") == "\033[31mx\033[0m"
+    monkeypatch.setenv("TERM", "dumb")
+    assert paint("x", "red") == "x"
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert paint("x", "red") == "x"
 

@@ -15,7 +15,7 @@ import pytest
 
 from infra import lineage_cli
 from infra.journal import JournalWriter, read_from
-from infra.refusals import Unreachable, reaching
+from infra.refusals import Unreachable, metric_name, reaching
 from infra.shipping import Shipped, Shipping, journals, pending, without_password
 from tests.infra.tracker import (
     Popen,
@@ -291,6 +291,13 @@ def test_absent_then_up_then_lost_then_back_nothing_is_lost_or_doubled(
         run.close()
         leave(shipping)
     assert points(direct, run.id, "loss") == written
+
+
+def test_terms_of_one_family_are_charts_of_one_section() -> None:
+    assert metric_name("loss/flow/velocity") == "loss/flow.velocity"
+    assert metric_name("speed/mfu") == "speed/mfu"
+    assert metric_name("segments") == "segments"
+    assert metric_name("validation_corpus/a/b|c") == "validation_corpus/a.b_c"
 
 
 @pytest.mark.usefixtures("quiet")

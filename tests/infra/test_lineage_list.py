@@ -14,6 +14,11 @@ def test_list_has_a_line_an_artifact_newest_first_and_says_where_mlflow_is_behin
 ) -> None:
     stipple_run("--until", "two")
     words = ["lineage", "list", "--store", str(toys / "store"), "--tracking", f"sqlite:///{toys}/mlflow.db"]
+    (toys / "store" / "two").rename(toys / "store" / "a_node_of_thirty_letters_or_so")
+    assert main(words) == 0
+    listed = capsys.readouterr().out
+    assert len({line.index(" made ") for line in listed.splitlines()}) == 1
+    (toys / "store" / "a_node_of_thirty_letters_or_so").rename(toys / "store" / "two")
     assert main(words) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[0] in ("one", "two")]
     assert [line.split()[:2] for line in lines] == [["two", "made"], ["one", "made"]]

@@ -322,6 +322,9 @@ def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run) ->
         single("toy", toys / "toy.yaml", overrides={"fail": "refuse", "number": "1"}, **where)
     with pytest.raises(Refused, match="no such file or folder"):
         single("toy", toys / "toy.yaml", inputs={"left": "nowhere"}, **where)
+    with pytest.raises(ManifestError) as caught:
+        single("toy", toys / "toy.yaml", overrides={"stps": "9"}, **where)
+    assert str(caught.value) == f"{toys}/toy.yaml: 1 problem\n  stps: no such key; did you mean 'steps'?"
     (toys / "any").mkdir()
     (toys / "any" / "large.bin").symlink_to("/nowhere")  # read, it would be missed
     with pytest.raises(Refused, match=r"any: neither in an artifact of the store .*, nor a corpus .*, nor a bundle"):

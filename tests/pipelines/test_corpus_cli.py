@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from pipelines import funnel
 from pipelines.ledger import Fate, RecordingFact, UnitResult, final_units, save, sound_path
 from pipelines.sealing import SoundFile
+from tests.pipelines.corpora import corpus_of, manifest_of, segment
 from tests.pipelines.test_shards import build, items
 
 
@@ -83,6 +85,30 @@ def test_stats_prints_the_funnel(corpus: Path, capsys: pytest.CaptureFixture[str
     assert "toy@" in told
     assert "mos                            1.0 h   4 items" in told
     assert "100 x" in told
+
+
+def test_one_is_told_in_the_singular_and_the_dearest_transform_first() -> None:
+    hours = {"in": 2.0, "kept": 1.0, "dropped": 1.0, "failed": 0.0}
+    reason = {"status": "dropped", "items": 1, "first": 1.0, "any": 1.0, "only": 1.0}
+    costs = {name: {"cpu_seconds": seconds} for name, seconds in (("probe", 1.0), ("mos", 9.0), ("text", 2.0))}
+    facts = {
+        "recordings": 1, "segments": 7, "segments_kept": 3, "hours": hours, "by_language": {"en": hours},
+        "by_source": {}, "by_tier": {"all": 1.0}, "by_reason": {"mos": reason}, "costs": costs,
+    }  # fmt: skip
+    assert "1 recording\n" in funnel.table(facts)
+    assert funnel.table(facts).count("1 item\n") + funnel.table(facts).endswith("1 item") == 1
+    assert [line.split()[0] for line in funnel.costs_table(facts).splitlines()[1:]] == ["mos", "text", "probe"]
+
+
+def test_peek_for_a_reason_that_nothing_has_tells_those_that_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = manifest_of(keep=[{"name": "mos", "min": 3.5}])
+    root = corpus_of(tmp_path / "toy", [segment(1), segment(2, mos_overall=4.0)], manifest=strict)
+    assert main(["corpus", "peek", str(root), "--dropped", "mos"]) == 0
+    assert "r1.wav" in capsys.readouterr().out
+    assert main(["corpus", "peek", str(root), "--dropped", "moss"]) == 1
+    assert "nothing was dropped for 'moss'; did you mean 'mos'? the reasons are: mos" in capsys.readouterr().err
 
 
 def test_what_failed_can_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
