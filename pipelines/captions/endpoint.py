@@ -4,17 +4,16 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from models.frozen import WeightsError, local_file
 from pipelines.captions.answer import Answer, prompt_digest
 from pipelines.captions.calls import Caller, ForbiddenAddressError, UnreachableError
 from pipelines.captions.memory import Caps, Memory, Spent
 from pipelines.captions.settings import Endpoint
-from pipelines.captions.styles import BadAnswerError, Usage, answer, request
+from pipelines.captions.styles import BadAnswerError, Request, Usage, answer, request
 from pipelines.clip import Clip, whole_samples
 
 RATE_HZ = 16000
@@ -31,15 +30,6 @@ IN_A_ROW = 3
 
 class EndpointError(WeightsError):
     """The endpoint answers nobody: a wrong key or address, or it is down. Stops the job with its sentence."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request, ready to be sent."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -124,11 +114,12 @@ class Asker:
         cfg, seconds = self.cfg, clip.segment.seconds
         tokens_in = round(AUDIO_TOKENS_A_SECOND * seconds) + PROMPT_TOKENS
         money = cfg.price.of(seconds=seconds, tokens_in=tokens_in, tokens_out=cfg.max_tokens)
-        question, cost, outcome = self.request(clip), Spent(1, seconds, money), Again("")
+        asked = request(cfg, key=self.secret(), wave_S=clip.at(RATE_HZ), rate_hz=RATE_HZ)
+        cost, outcome = Spent(1, seconds, money), Again("")
         for attempt in range(cfg.attempts):
             if over := self.memory.reserve(cost):
                 return f"not asked: {over}"
-            found = self.once(question, cost)
+            found = self.once(asked, cost)
             if isinstance(found, Never):
                 return self.refuse(key, found.why)
             if not isinstance(found, Again):
@@ -141,30 +132,14 @@ class Asker:
                 self.sleep(min(wait, cfg.max_wait_seconds))
         return self.refuse(key, outcome.why) if outcome.bad else self.give_up(outcome.why)
 
-    def request(self, clip: Clip) -> Question:
-        """Address, headers and body."""
-        cfg = self.cfg
-        wave_S = clip.at(RATE_HZ)
-        return Question(
-            *request(
-                cfg.style,
-                url=cfg.url,
-                model=cfg.model,
-                key=self.secret(),
-                wave_S=wave_S,
-                rate_hz=RATE_HZ,
-                max_tokens=cfg.max_tokens,
-            )
-        )
-
-    def once(self, question: Question, cost: Spent) -> tuple[Answer, Usage] | Again | Never:
+    def once(self, asked: Request, cost: Spent) -> tuple[Answer, Usage] | Again | Never:
         """One request. What surely is not on the bill is given back to the budget.
 
         Raises: EndpointError where the endpoint refuses all of us.
         """
         free = Spent(0, -cost.audio_seconds, -cost.money)
         try:
-            reply = self.caller.post(question.url, headers=question.headers, body=question.body)
+            reply = self.caller.post(asked.url, headers=asked.headers, body=asked.body)
         except ForbiddenAddressError as error:
             self.memory.settle(free)
             self.broken = f"{self.cfg.url}: {error}"

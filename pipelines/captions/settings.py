@@ -1,12 +1,15 @@
 """What a manifest says of an endpoint: whom to ask, how, and for how much."""
 
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from infra.manifest import Manifest
-from pipelines.captions.styles import Style
+
+Style = Literal["openai", "gemini"]
+"""OpenAI's chat completions, or Gemini's generateContent."""
 
 
 class Budget(Manifest):

@@ -5,15 +5,15 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from pipelines.captions.answer import INSTRUCTIONS, QUESTION, Answer, json_schema
+from pipelines.captions.settings import Endpoint, Style
 from pipelines.row import Wave
 
 OPENAI_COUNTS = ("prompt_tokens", "completion_tokens")
-Style = Literal["openai", "gemini"]
 CONTAINERS = {"openai": "WAV", "gemini": "FLAC"}
 """What each takes: OpenAI's input_audio knows wav and mp3 only."""
 
@@ -30,28 +30,42 @@ class Usage:
     tokens_out: int = 0
 
 
-def request(
-    style: Style, *, url: str, model: str, key: str | None, wave_S: Wave, rate_hz: int, max_tokens: int
-) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """Address, headers and body of the question about a waveform; the key is in the headers only."""
-    audio = base64.b64encode(encoded(wave_S, rate_hz=rate_hz, container=CONTAINERS[style])).decode()
-    base = url.rstrip("/")
-    if style == "openai":
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        content = [
-            {"type": "text", "text": QUESTION},
-            {"type": "input_audio", "input_audio": {"data": audio, "format": "wav"}},
-        ]
-        form = {"name": "caption", "strict": True, "schema": json_schema()}
-        body: dict[str, Any] = {
-            "model": model,
-            "messages": [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": content}],
-            "response_format": {"type": "json_schema", "json_schema": form},
-            "temperature": 0,
-            "max_tokens": max_tokens,
-        }
-        return f"{base}/chat/completions", headers, body
-    headers = {"x-goog-api-key": key} if key else {}
+@dataclass(frozen=True)
+class Request:
+    """The question about a waveform, ready to be sent."""
+
+    url: str
+    headers: Mapping[str, str]
+    """The key is in these alone."""
+    body: Mapping[str, Any]
+
+
+def request(cfg: Endpoint, *, key: str | None, wave_S: Wave, rate_hz: int) -> Request:
+    """What to send to the endpoint about a waveform."""
+    audio = base64.b64encode(encoded(wave_S, rate_hz=rate_hz, container=CONTAINERS[cfg.style])).decode()
+    return openai_request(cfg, key, audio) if cfg.style == "openai" else gemini_request(cfg, key, audio)
+
+
+def openai_request(cfg: Endpoint, key: str | None, audio: str) -> Request:
+    """`audio`: a WAV file in base64."""
+    content = [
+        {"type": "text", "text": QUESTION},
+        {"type": "input_audio", "input_audio": {"data": audio, "format": "wav"}},
+    ]
+    form = {"name": "caption", "strict": True, "schema": json_schema()}
+    body = {
+        "model": cfg.model,
+        "messages": [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": content}],
+        "response_format": {"type": "json_schema", "json_schema": form},
+        "temperature": 0,
+        "max_tokens": cfg.max_tokens,
+    }
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return Request(f"{cfg.url.rstrip('/')}/chat/completions", headers, body)
+
+
+def gemini_request(cfg: Endpoint, key: str | None, audio: str) -> Request:
+    """`audio`: a FLAC file in base64."""
     schema = {name: value for name, value in json_schema().items() if name != "additionalProperties"}
     body = {
         "systemInstruction": {"parts": [{"text": INSTRUCTIONS}]},
@@ -60,12 +74,13 @@ def request(
         ],
         "generationConfig": {
             "temperature": 0,
-            "maxOutputTokens": max_tokens,
+            "maxOutputTokens": cfg.max_tokens,
             "responseMimeType": "application/json",
             "responseSchema": schema,
         },
     }
-    return f"{base}/models/{model}:generateContent", headers, body
+    headers = {"x-goog-api-key": key} if key else {}
+    return Request(f"{cfg.url.rstrip('/')}/models/{cfg.model}:generateContent", headers, body)
 
 
 def encoded(wave_S: Wave, *, rate_hz: int, container: str) -> bytes:
