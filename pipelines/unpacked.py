@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.judging import Row, row_of
 from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
@@ -55,6 +55,24 @@ class KeptSample:
         return row_of(fate, corpus=self.corpus, rights={fate.recording: self.rights})
 
 
+class StoredLine(NamedTuple):
+    """What a KeptSample is made of again, as it waits in a file; the work folder says the rest."""
+
+    key: str
+    tier: str
+    unit: str
+    license: str | None
+    source: str | None
+    record_bytes: int
+    start: int
+    """Of the line in the unit's result, like the next; the two after them are of its sound."""
+    size: int
+    offset: int
+    flac_bytes: int
+    arrays: str
+    """Fields of each Array, as JSON; empty where there is none."""
+
+
 class KeptSamples:
     """The samples of a corpus, however many: put in as they come, and taken out in the order of their keys.
 
@@ -66,7 +84,7 @@ class KeptSamples:
         self.folder = work / FOLDER
         shutil.rmtree(self.folder, ignore_errors=True)
         self.count = 0
-        self.waiting: list[tuple[Any, ...]] = []
+        self.waiting: list[StoredLine] = []
         self.writers: dict[str, Any] = {}
 
     def add(self, fate: Fate, row: Row, *, unit: str, rights: Row) -> None:
@@ -75,7 +93,7 @@ class KeptSamples:
         size, sound = len(record_of(segment, tier=row["tier"])), fate.sounds[-1]
         arrays = json.dumps([astuple(array) for array in fate.arrays]) if fate.arrays else ""
         told = (row["key"], row["tier"], unit, rights.get("license"), rights.get("source"), size)
-        self.waiting.append((*told, *fate.place, sound.offset, sound.flac_bytes, arrays))
+        self.waiting.append(StoredLine(*told, *fate.place, sound.offset, sound.flac_bytes, arrays))
         self.count += 1
         if len(self.waiting) >= PIECE:
             self.write()
@@ -85,10 +103,8 @@ class KeptSamples:
         """The columns of the files."""
         import pyarrow
 
-        texts = ("key", "tier", "unit", "license", "source")
-        numbers = ("record_bytes", "start", "bytes", "offset", "flac_bytes")
-        columns = [(name, pyarrow.string()) for name in texts] + [(name, pyarrow.int64()) for name in numbers]
-        return pyarrow.schema([*columns, ("arrays", pyarrow.string())])
+        kinds = StoredLine.__annotations__
+        return pyarrow.schema([(name, pyarrow.int64() if kinds[name] is int else pyarrow.string()) for name in kinds])
 
     def write(self) -> None:
         """What waits in memory, each to the file of its key."""
@@ -96,7 +112,7 @@ class KeptSamples:
 
         self.folder.mkdir(exist_ok=True)
         self.waiting.sort()
-        for digits, rows in groupby(self.waiting, key=lambda told: str(told[0])[:BUCKET_DIGITS]):
+        for digits, rows in groupby(self.waiting, key=lambda line: line.key[:BUCKET_DIGITS]):
             if digits not in self.writers:
                 self.writers[digits] = pyarrow.ipc.new_stream(str(self.folder / f"{digits}.arrow"), self.schema)
             columns = zip(*rows, strict=True)
@@ -109,7 +125,7 @@ class KeptSamples:
         import pyarrow
 
         if not self.writers:
-            yield from (self.sample(*told) for told in sorted(self.waiting))
+            yield from map(self.sample, sorted(self.waiting))
             return
         self.write()
         for digits, writer in sorted(self.writers.items()):
@@ -118,27 +134,25 @@ class KeptSamples:
             with pyarrow.memory_map(str(path)) as file:
                 table = pyarrow.ipc.open_stream(file).read_all().sort_by("key")
             for batch in table.to_batches(max_chunksize=4096):
-                yield from (self.sample(*told) for told in zip(*(c.to_pylist() for c in batch.columns), strict=True))
+                lines = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                yield from (self.sample(StoredLine(*line)) for line in lines)
             path.unlink()
         shutil.rmtree(self.folder)
 
-    def sample(
-        self, key: str, tier: str, unit: str, license: str | None, source: str | None, record_bytes: int, start: int,
-        size: int, offset: int, flac_bytes: int, arrays: str,
-    ) -> KeptSample:  # fmt: skip
-        """A line of a file."""
+    def sample(self, line: StoredLine) -> KeptSample:
+        """What was put in."""
         return KeptSample(
-            key=key,
-            tier=tier,
+            key=line.key,
+            tier=line.tier,
             corpus=self.corpus,
-            rights={} if license is None else {"license": license, "source": source},
-            record_bytes=record_bytes,
-            result=result_path(self.work, unit=unit, chain=self.chain),
-            place=(start, size),
-            file=sound_path(self.work, unit=unit, chain=self.chain),
-            offset=offset,
-            flac_bytes=flac_bytes,
-            placed=tuple(Array(*told) for told in json.loads(arrays)) if arrays else (),
+            rights={} if line.license is None else {"license": line.license, "source": line.source},
+            record_bytes=line.record_bytes,
+            result=result_path(self.work, unit=line.unit, chain=self.chain),
+            place=(line.start, line.size),
+            file=sound_path(self.work, unit=line.unit, chain=self.chain),
+            offset=line.offset,
+            flac_bytes=line.flac_bytes,
+            placed=tuple(Array(*facts) for facts in json.loads(line.arrays)) if line.arrays else (),
         )
 
 
