@@ -46,6 +46,20 @@ class Table:
     """The column of bytes has no type, since none of its cells has any."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table that follow each other, without their audio."""
+
+    table: Table
+    group: int
+    """Number of the row group, or of the record batch."""
+    start: int
+    """Row in it at which they begin."""
+    mean_bytes: int | None
+    """Of a recording; None where the table holds no bytes, but paths."""
+    rows: list[dict[str, Any]]
+
+
 def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     """Every row of every table under `root`, in order; a table that cannot be read is a failed recording.
 
@@ -74,22 +88,20 @@ def of_table(root: Path, name: str, *, audio: str | None = None, **facts: Any) -
     facts.setdefault("split", split_of(name))
     number = 0
     try:
-        groups = parquet_groups(path, audio) if path.suffix.lower() == ".parquet" else arrow_groups(path, audio)
-        for table, group, start, size, rows in groups:
-            for place, row in enumerate(rows, start=start):
-                yield of_row(root, name, row, table, group=group, place=place, number=number, size=size, **facts)
+        for some in parquet_rows(path, audio) if path.suffix.lower() == ".parquet" else arrow_rows(path, audio):
+            for at in range(len(some.rows)):
+                yield of_row(root, f"{name}/{number:08d}", some, at, **facts)
                 number += 1
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         yield faulty(f"{name}/from_{number:08d}", f"failed:table: {why}", uri=str(path), size=path.stat().st_size)
 
 
-def of_row(
-    root: Path, name: str, row: dict[str, Any], table: Table, *, group: int, place: int, number: int, size: int,
-    **facts: Any,
-) -> Recording:  # fmt: skip
-    """The recording of one row. Where the table holds no bytes, its path is followed, below the root alone."""
-    for column, names in table.labels.items():
+def of_row(root: Path, name: str, some: Rows, at: int, **facts: Any) -> Recording:
+    """The recording of row `at` of these: `TABLE/NUMBER`. Where the table holds no bytes, its path is followed, below
+    the root alone."""
+    row, file = some.rows[at], name.rpartition("/")[0]
+    for column, names in some.table.labels.items():
         value = row.get(column)
         if isinstance(value, int) and 0 <= value < len(names):
             # the name of a class is no transcript, whatever its column is called
@@ -98,20 +110,17 @@ def of_row(
     known = lowered(row)
     own = next((known[key] for key in ("id", "key", "utt_id") if isinstance(known.get(key), str)), None)
     facts = {**facts, "extra": {**({"id": own} if own else {}), **facts.get("extra", {})}}
-    if size < 0:
-        beside = f"{Path(name).parent.as_posix()}/{told}" if told and not (root / str(told)).is_file() else str(told)
-        made = of_file(root, beside, known, **facts)
-        return made if told else faulty(f"{name}/{number:08d}", "failed:empty: neither bytes nor a path in its row")
-    uri = cell_uri(root / name, group=group, row=place, column=table.column)
-    return recording(known, uri=uri, name=f"{name}/{number:08d}", size=size, **facts)
+    if some.mean_bytes is None:
+        if not told:
+            return faulty(name, "failed:empty: neither bytes nor a path in its row")
+        beside = str(told) if (root / str(told)).is_file() else f"{Path(file).parent.as_posix()}/{told}"
+        return of_file(root, beside, known, **facts)
+    uri = cell_uri(root / file, group=some.group, row=some.start + at, column=some.table.column)
+    return recording(known, uri=uri, name=name, size=some.mean_bytes, **facts)
 
 
-Groups = Iterator[tuple[Table, int, int, int, list[dict[str, Any]]]]
-"""The table, number of the row group, row in it at which the rows begin, bytes of a recording (-1: none), rows."""
-
-
-def parquet_groups(path: Path, audio: str | None) -> Groups:
-    """Rows without their audio, some at a time."""
+def parquet_rows(path: Path, audio: str | None) -> Iterator[Rows]:
+    """Some at a time."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
@@ -119,18 +128,18 @@ def parquet_groups(path: Path, audio: str | None) -> Groups:
         columns = [*table.told, *([f"{table.column.split('.')[0]}.path"] if table.has_path else [])]
         for group in range(file.num_row_groups):
             about = file.metadata.row_group(group)
-            size = -1 if table.no_bytes else bytes_of_a_row(about, table.column)
+            size = None if table.no_bytes else bytes_of_a_row(about, table.column)
             start = 0
             if not columns:
-                yield table, group, 0, size, [{} for _ in range(about.num_rows)]
+                yield Rows(table, group, 0, size, [{} for _ in range(about.num_rows)])
                 continue
             for batch in file.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False):
-                yield table, group, start, size, plain_rows(batch, table)
+                yield Rows(table, group, start, size, plain_rows(batch, table))
                 start += batch.num_rows
 
 
-def arrow_groups(path: Path, audio: str | None) -> Groups:
-    """Rows without their audio, a record batch at a time; the file is mapped, and the audio not touched."""
+def arrow_rows(path: Path, audio: str | None) -> Iterator[Rows]:
+    """A record batch at a time, or less; the file is mapped, and the audio not touched."""
     import pyarrow.ipc
 
     source = pyarrow.memory_map(str(path))
@@ -144,9 +153,9 @@ def arrow_groups(path: Path, audio: str | None) -> Groups:
     for group, batch in enumerate(batches):
         cells = batch.column(table.column.split(".")[0])
         cells = cells.field("bytes") if "." in table.column else cells
-        size = -1 if cells.null_count == len(cells) else cells.nbytes // max(len(cells), 1)
+        size = None if cells.null_count == len(cells) else cells.nbytes // max(len(cells), 1)
         for start in range(0, batch.num_rows, ROWS):
-            yield table, group, start, size, plain_rows(batch.slice(start, ROWS), table)
+            yield Rows(table, group, start, size, plain_rows(batch.slice(start, ROWS), table))
 
 
 def plain_rows(batch: Any, table: Table) -> list[dict[str, Any]]:
@@ -161,13 +170,13 @@ def plain_rows(batch: Any, table: Table) -> list[dict[str, Any]]:
     return rows
 
 
-def bytes_of_a_row(about: Any, column: str) -> int:
-    """Mean bytes of a cell in a row group; -1 where all cells are empty, and the table holds paths alone."""
+def bytes_of_a_row(about: Any, column: str) -> int | None:
+    """Mean bytes of a cell in a row group; None where all cells are empty, and the table holds paths alone."""
     for number in range(about.num_columns):
         chunk = about.column(number)
         if chunk.path_in_schema == column:
             nulls = chunk.statistics.null_count if chunk.statistics and chunk.statistics.has_null_count else 0
-            return -1 if nulls == about.num_rows else chunk.total_compressed_size // max(about.num_rows, 1)
+            return None if nulls == about.num_rows else chunk.total_compressed_size // max(about.num_rows, 1)
     raise ValueError(f"no column {column} in a row group")
 
 
