@@ -1,4 +1,4 @@
-"""What a corpus will give and cost, before it is made: the real chain over a sample, with bootstrap intervals."""
+"""What a corpus will give and cost, before it is made: the real chain over a sample of its recordings."""
 
 import os
 import time
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.scratch import scratch
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
 from pipelines.chain import Chain
+from pipelines.forecast.expansion import Amount, Floats, Ran, expanded
 from pipelines.forecast.sampling import lengths, order, strata, window
 from pipelines.judging import judged
 from pipelines.ledger import UnitResult, result_path, sound_path
@@ -29,30 +29,8 @@ WARM_UPS, WARM_UP_SECONDS = 4, 3.0
 """Recordings, one a language, on which models load before anything is timed; those whose length is nearest to this."""
 WARM_UP_CHOICE = 2000
 """Recordings among which these are looked for."""
-ALONE = 3
-"""Recordings of a stratum from which it is estimated by itself; those with fewer are estimated together."""
-RESAMPLES = 1000
 START_SECONDS = 12.0
 """From the command to the first unit: Ray starts."""
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Amount:
-    """A number, and the bounds between which it lies for about nine of ten samples like this one.
-
-    The bootstrap aims at 95 of 100. Of 150 samples of 40 out of 147 recordings of thirteen kinds, 90 of 100 held the
-    truth for the hours kept, with a mean error of 7 %; of samples of 80 as well, with 3 %.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def scaled(self, by: float) -> "Amount":
-        """In another unit."""
-        return Amount(self.value * by, self.low * by, self.high * by)
 
 
 @dataclass(frozen=True)
@@ -80,18 +58,6 @@ class Estimate:
         fixed, wall = START_SECONDS + self.setup_seconds, self.amounts["wall"]
         parts = (max(part / workers, self.slowest_seconds) + fixed for part in (wall.value, wall.low, wall.high))
         return Amount(*parts)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What the chain made of one recording of the sample."""
-
-    stratum: int
-    seconds: float
-    """As it was expected to be long."""
-    whole: bool
-    """Not only a part of it."""
-    found: Mapping[str, float]
 
 
 def estimate(
@@ -185,71 +151,3 @@ def kept_of(result: UnitResult, manifest: CorpusManifest) -> dict[str, float]:
             record = len(record_of(as_row(segment_of(row)), tier=row["tier"]))
             found["bytes/shards"] += padded(fate.sounds[-1].flac_bytes) + padded(record)
     return found
-
-
-def expanded(
-    ran: Sequence[Ran], stratum: NDArray[np.int64], seconds: Floats, *, random: np.random.Generator
-) -> dict[str, Amount]:
-    """From the sample to all recordings: a ratio to their lengths in each cell of strata, and a bootstrap within cells.
-
-    Cochran, Sampling Techniques (1977), 6.10 and 6.11: the separate ratio estimator, and the combined one where strata
-    share a cell. Deviations are shrunk by the root of what was not sampled, so that a sample of everything is sure.
-    """
-    names = sorted({name for one in ran for name in one.found})
-    found_NK = np.array([[one.found.get(name, 0.0) for name in names] for one in ran])
-    length_N = np.array([max(one.seconds, 1e-3) for one in ran])
-    cell_of = cells([one.stratum for one in ran], count=int(stratum.max()) + 1)
-    cell_N = cell_of[[one.stratum for one in ran]]
-    count = int(cell_of.max()) + 1
-    stands_N = standing_for([one.stratum for one in ran], length_N, stratum, seconds)
-    whole_C = np.bincount(cell_of[stratum], weights=np.maximum(seconds, 1e-3), minlength=count)
-    seen_C = np.bincount(cell_N, weights=[one.whole for one in ran], minlength=count)
-    unseen_C = np.sqrt(np.clip(1 - seen_C / np.bincount(cell_of[stratum], minlength=count), 0, 1))
-
-    def totals(weight_BN: Floats) -> Floats:
-        sums_BK = np.zeros((len(weight_BN), len(names)))
-        for cell in range(count):
-            mine = cell_N == cell
-            if mine.any():
-                both_BN = weight_BN[:, mine] * stands_N[mine]
-                sums_BK += both_BN @ found_NK[mine] / (both_BN @ length_N[mine])[:, np.newaxis] * whole_C[cell]
-        return sums_BK
-
-    weight_BN = np.ones((RESAMPLES, len(ran)))
-    for cell in range(count):
-        mine = np.flatnonzero(cell_N == cell)
-        if len(mine) > 1:
-            drawn_BN = resampled(len(mine), times=RESAMPLES, random=random)
-            weight_BN[:, mine] += unseen_C[cell] * (drawn_BN - 1)
-    value_K = totals(np.ones((1, len(ran))))[0]
-    low_K, high_K = np.percentile(totals(weight_BN), (2.5, 97.5), axis=0)
-    parts = zip(names, value_K.tolist(), low_K.tolist(), high_K.tolist(), strict=True)
-    return {name: Amount(value, low, high) for name, value, low, high in parts}
-
-
-def resampled(count: int, *, times: int, random: np.random.Generator) -> Floats:
-    """How often each of `count` is drawn, on average once: one draw fewer than there are, as Rao and Wu (1988) have it.
-
-    Drawing as many as there are would tell too small a spread of small samples. Shape: times, count.
-    """
-    drawn = random.multinomial(count - 1, np.full(count, 1 / count), size=times)
-    return np.asarray(drawn * (count / (count - 1)), np.float64)
-
-
-def standing_for(sampled: Sequence[int], length_N: Floats, stratum: NDArray[np.int64], seconds: Floats) -> Floats:
-    """For how many seconds of its stratum a sampled second stands."""
-    count = int(stratum.max()) + 1
-    whole = np.bincount(stratum, weights=np.maximum(seconds, 1e-3), minlength=count)
-    drawn = np.bincount(sampled, weights=length_N, minlength=count)
-    return np.asarray((whole / np.maximum(drawn, 1e-9))[list(sampled)])
-
-
-def cells(sampled: Sequence[int], *, count: int) -> NDArray[np.int64]:
-    """Stratum -> its cell: one of its own where it was sampled well enough, else one that it shares."""
-    drawn = np.bincount(np.asarray(sampled, dtype=np.int64), minlength=count)
-    alone = drawn >= ALONE
-    cell = np.full(count, int(alone.sum()), dtype=np.int64)
-    cell[alone] = np.arange(int(alone.sum()))
-    if alone.any() and drawn[~alone].sum() < ALONE:
-        cell[~alone] = cell[int(drawn.argmax())]  # too few even together: as the stratum that is known best
-    return cell

@@ -9,7 +9,8 @@ from infra.log import clock
 from infra.manifest import digest
 from infra.storage import read_json, write_json
 from pipelines.chain import Chain
-from pipelines.forecast.estimate import Amount, Estimate, estimate
+from pipelines.forecast.estimate import Estimate, estimate
+from pipelines.forecast.expansion import Amount
 from pipelines.funnel import duration
 from pipelines.manifest import CorpusManifest
 from pipelines.planned import Planned, Recordings

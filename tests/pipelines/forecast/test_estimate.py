@@ -13,7 +13,8 @@ from infra.manifest import parse
 from infra.workflow.node import Refused
 from pipelines.chain import Chain
 from pipelines.forecast import estimate as module
-from pipelines.forecast.estimate import Amount, Estimate, Ran, expanded, resampled
+from pipelines.forecast.estimate import Estimate
+from pipelines.forecast.expansion import Amount, Ran, bootstrap_counts, expanded
 from pipelines.forecast.prediction import compare, hold_against, key_of, predict, recall, remember, report, table
 from pipelines.forecast.sampling import lengths, order, strata, window
 from pipelines.manifest import CorpusManifest
@@ -158,7 +159,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_resampling_draws_each_once_on_average_with_the_spread_of_a_sample() -> None:
     random = np.random.default_rng(0)
-    drawn = resampled(3, times=4000, random=random)
+    drawn = bootstrap_counts(3, times=4000, random=random)
     assert drawn.mean(axis=0) == pytest.approx([1, 1, 1], abs=0.05)
     values = np.array([1.0, 2.0, 6.0])
     assert np.var(drawn @ values / 3) == pytest.approx(np.var(values, ddof=1) / 3, rel=0.1)
