@@ -35,6 +35,44 @@ class Target:
     by_language: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Languages:
+    """Of all candidates."""
+
+    codes: NDArray[Any]
+    """Each once, in small letters; `unknown` where none is known."""
+    number_N: NDArray[np.int64]
+    """Of each candidate, in `codes`."""
+
+    @property
+    def of_each(self) -> NDArray[Any]:
+        """Of each candidate."""
+        return np.asarray(self.codes[self.number_N])
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The values of a score, and how each candidate stands by it; see `ranked`."""
+
+    bound: Bound
+    value_N: Hours
+    rank_N: Hours
+    """In its language; of a candidate without one, among all."""
+    of_all_N: Hours
+
+    def threshold(self, level: float, languages: Languages) -> float | dict[str, float]:
+        """What keeps all that stand at this level or above: one number, or one a language and one for all others."""
+        value_N, number_N = self.value_N, languages.number_N
+        each = {
+            str(code): lowest(value_N[number_N == n], self.rank_N[number_N == n], level, self.bound)
+            for n, code in enumerate(languages.codes)
+        }
+        if len(each) == 1:
+            return next(iter(each.values()))
+        each.pop("unknown", None)
+        return {**each, OTHER: lowest(value_N, self.of_all_N, level, self.bound)}
+
+
 def target(
     root: Path, *, hours: float, scores: Sequence[str], language: str | None = None, where: Condition | None = None
 ) -> Target:
@@ -47,39 +85,42 @@ def target(
     bounds = tuple(bound_of(score, where="--by") for score in scores)
     scored = read_scored(root, {*scores, "reasons", *(where.names if where else ())})
     table = candidates(scored, {bound.filter for bound in bounds}, language=language, where=where)
-    spoken = np.asarray(table["language_or_given"].to_numpy(zero_copy_only=False)).astype(str)
-    codes, group = np.unique(np.char.lower(spoken), return_inverse=True)
-    weight = np.asarray(table["hours"].to_numpy(), dtype=np.float64)
-    values = [column(table, bound) for bound in bounds]
-    alone = [ranked(value, weight, group, bound=bound) for value, bound in zip(values, bounds, strict=True)]
-    pooled = [ranked(v, weight, np.zeros_like(group), bound=b) for v, b in zip(values, bounds, strict=True)]
-    nameless = codes[group] == "unknown"
-    ranks = [np.where(nameless, every, own) for every, own in zip(pooled, alone, strict=True)]
-    joint = np.min(ranks, axis=0) if ranks else np.zeros(0)
-    level = highest_level(joint, weight, hours=hours, whole=total_hours(table))
-    thresholds: list[float | dict[str, float]] = []
-    for value, rank, everybody, bound in zip(values, ranks, pooled, bounds, strict=True):
-        table_of = {
-            str(code): lowest(value[group == n], rank[group == n], level, bound) for n, code in enumerate(codes)
-        }
-        if len(codes) == 1:
-            thresholds.append(next(iter(table_of.values())))
-        else:
-            table_of.pop("unknown", None)
-            thresholds.append({**table_of, OTHER: lowest(value, everybody, level, bound)})
-    kept = np.ones(len(weight), dtype=bool)
-    for value, bound, threshold in zip(values, bounds, thresholds, strict=True):
-        kept &= passes(value, threshold, codes[group], bound=bound)
+    weight_N = np.asarray(table["hours"].to_numpy(), dtype=np.float64)
+    languages = languages_of(table)
+    rankings = [ranking(table, bound, weight_N, languages) for bound in bounds]
+    joint_N = np.min([one.rank_N for one in rankings], axis=0) if rankings else np.zeros(0)
+    level = highest_level(joint_N, weight_N, hours=hours, whole=total_hours(table))
+    thresholds = [one.threshold(level, languages) for one in rankings]
+    kept_N = np.ones(len(weight_N), dtype=bool)
+    for one, threshold in zip(rankings, thresholds, strict=True):
+        kept_N &= passes(one.value_N, threshold, languages.of_each, bound=one.bound)
     return Target(
         bounds=bounds,
         thresholds=tuple(thresholds),
         percentile=100 * max(level, 0.0),
-        hours=float(weight[kept].sum()),
-        segments=int(kept.sum()),
-        hours_in=float(weight.sum()),
+        hours=float(weight_N[kept_N].sum()),
+        segments=int(kept_N.sum()),
+        hours_in=float(weight_N.sum()),
         language=language,
-        by_language={str(code): float(weight[kept & (group == n)].sum()) for n, code in enumerate(codes)},
+        by_language={
+            str(code): float(weight_N[kept_N & (languages.number_N == n)].sum())
+            for n, code in enumerate(languages.codes)
+        },
     )
+
+
+def languages_of(table: Any) -> Languages:
+    """Of the candidates in a table."""
+    spoken = np.asarray(table["language_or_given"].to_numpy(zero_copy_only=False)).astype(str)
+    return Languages(*np.unique(np.char.lower(spoken), return_inverse=True))
+
+
+def ranking(table: Any, bound: Bound, weight_N: Hours, languages: Languages) -> Ranking:
+    """Of the candidates in a table, by the score of a bound."""
+    value_N = column(table, bound)
+    in_language = ranked(value_N, weight_N, languages.number_N, bound=bound)
+    of_all = ranked(value_N, weight_N, np.zeros_like(languages.number_N), bound=bound)
+    return Ranking(bound, value_N, np.where(languages.of_each == "unknown", of_all, in_language), of_all)
 
 
 def candidates(scored: Scored, filters: set[str], *, language: str | None, where: Condition | None) -> Any:
