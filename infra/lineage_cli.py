@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from infra.ancestry import ancestors, as_table, find, tree_lines
+from infra.comparison import compared
 from infra.locks import owned
 from infra.log import ago, say
 from infra.shipping import database_of, default_tracking, journals, pending, without_login, without_password
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("reference", help="a node's name, name@digest, a run, a fingerprint, or any path in an artifact")
     show.add_argument("--files", type=int, default=3, help="source files to name of each license (default 3)")
     show.add_argument("--json", action="store_true", help="the tree as JSON")
+    compare = verb("compare", "in what two artifacts differ, and what they were made from", where)
+    for name in ("one", "other"):
+        compare.add_argument(name, help="as of `show`; a fingerprint tells two of one node apart")
     samples = verb("samples", "which samples the stages of a model have heard", where)
     samples.add_argument("reference", help="as of `show`: a bundle, a stage, a run")
     samples.add_argument("--keys", action="store_true", help="all of them: step, corpus, key, recording; tab-separated")
@@ -66,6 +70,10 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "show":
         top = ancestors(store, find(store, args.reference))
         print(json.dumps(as_table(top), indent=2) if args.json else "\n".join(tree_lines(top, files=args.files)))
+        return 0
+    if args.action == "compare":
+        pair = [ancestors(store, find(store, word)) for word in (args.one, args.other)]
+        print("\n".join(compared(*pair)))
         return 0
     if args.action in ("samples", "heard"):
         training = importlib.import_module(HEARD)
@@ -99,7 +107,7 @@ def listed(store: Store, uri: str) -> int:
         when = ago(float(record["committed"] if record else state.get("started", 0)))
         note = "  (MLflow is behind)" if slot.folder in behind else ""
         name, run = state.get("node", "?"), state.get("run", "")[:8]
-        print(f"{name:<{width}} {status:<12} {digest:<8} run {run}  {when}{note}")
+        print(f"{name:<{width}} {status:<12} {digest:<8} run {run}  {slot.folder.name[:8]}  {when}{note}")
     return 0
 
 

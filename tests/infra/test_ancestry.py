@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.ancestry import ancestors, find, tree_lines
+from infra.comparison import compared
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 
@@ -47,6 +48,30 @@ def test_an_artifact_is_found_by_name_digest_run_and_path(toys: Path, stipple_ru
     assert all(find(store, way).folder == slot.folder for way in ways)
     with pytest.raises(Refused, match="no 'four' in .*; there are: one, three, two"):
         find(store, "four")
+
+
+def test_two_artifacts_are_compared_down_to_what_their_inputs_differ_in(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    stipple_run("--set", "one.number=3", "--set", "three.steps=4", "--set", "three.note=again")
+    store = Store(toys / "store")
+
+    def lines(name: str) -> list[str]:
+        new, old = (ancestors(store, find(store, slot.folder.name[:8])) for slot in store.slots(name))
+        return compared(old, new)
+
+    told = lines("three")
+    assert re.fullmatch(r"three@\w{8} \(\w{8}\) -> three@\w{8} \(\w{8}\)", told[0])
+    assert told[1] == "  steps: 3 -> 4"
+    assert [line.split(" changed: ")[0] for line in told[2:4]] == ["  input left", "  input right"]
+    assert told[4] == '  decides nothing: note: "" -> "again"'
+    assert told[5].startswith("left: one@")
+    assert told[6] == "  number: 2 -> 3"
+    assert told[7].startswith("right: two@")
+    assert told[8].startswith("  input left changed: ")
+    assert len(told) == 9  # `one` below `two` was told
+    assert lines("one")[1:] == ["  number: 2 -> 3"]
+    own = ancestors(store, find(store, "one"))
+    assert compared(own, own)[1:] == ["  nothing differs that decides the artifact, and they are the same"]
 
 
 def test_in_a_copied_store_the_newest_is_what_was_made_last(toys: Path, stipple_run: Run) -> None:

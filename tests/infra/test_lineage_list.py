@@ -22,7 +22,9 @@ def test_list_has_a_line_an_artifact_newest_first_and_says_where_mlflow_is_behin
     assert main(words) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[0] in ("one", "two")]
     assert [line.split()[:2] for line in lines] == [["two", "made"], ["one", "made"]]
-    assert all(re.search(r" [0-9a-f]{8} run [0-9a-f]{8}  .* ago  \(MLflow is behind\)$", line) for line in lines)
+    assert all(
+        re.search(r" [0-9a-f]{8} run [0-9a-f]{8}  [0-9a-f]{8}  .* ago  \(MLflow is behind\)$", line) for line in lines
+    )
 
 
 def test_list_of_no_store_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
