@@ -171,8 +171,7 @@ def through(writer: CheckpointWriter, *, own: Any) -> Any:
 
 def import_deepspeed(world: World) -> Any:
     """DeepSpeed, quiet, with the accelerator that we use and without the ops that it would compile."""
-    os.environ["DS_ACCELERATOR"] = world.device.type  # noqa: TID251 - read at import; otherwise it searches, and warns
-    os.environ.setdefault("LOCAL_RANK", str(world.device.index or 0))  # noqa: TID251 - it insists on a launcher's word
+    os.environ.update(launchers_words(world))  # noqa: TID251 - it is told so, or not at all
     import deepspeed
 
     without_compiling("deepspeed.runtime.zero.muon.muon_optimizer")
@@ -186,6 +185,12 @@ def import_deepspeed(world: World) -> Any:
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
     return deepspeed
+
+
+def launchers_words(world: World) -> dict[str, str]:
+    """What DeepSpeed reads from the environment: the accelerator at its import (else it searches, and warns), and in
+    LOCAL_RANK the number of the GPU that it puts a network on, which need not be what a launcher said."""
+    return {"DS_ACCELERATOR": world.device.type, "LOCAL_RANK": str(world.device.index or 0)}
 
 
 def without_compiling(module: str) -> None:

@@ -17,6 +17,7 @@ from training.manifest import StageManifest
 from training.transfer import whole_of
 from training.update import Micro, only
 from training.world import World
+from training.zero import launchers_words
 
 Ranks = Callable[..., list[Any]]
 
@@ -249,3 +250,11 @@ def test_a_frozen_player_gets_no_gradient_and_thaws(corpus: Path, tmp_path: Path
         torch.stack([term.total for term in terms.values()]).sum().backward()
     assert all(parameter.grad is None for parameter in judge.parameters())
     assert all(parameter.requires_grad for parameter in judge.parameters())
+
+
+def test_deepspeed_puts_a_network_on_the_device_of_its_worker_whatever_the_launcher_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert launchers_words(World(rank=3, size=4, device=torch.device("cuda", 2)))["LOCAL_RANK"] == "2"
+    assert launchers_words(World()) == {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": "0"}
