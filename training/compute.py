@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infra.cluster import ClusterManifest
-from models.audiovae.discriminators import BandJudge, Discriminator, Judgment
+from models.audiovae.discriminators import BandDiscriminator, Discriminator, Maps
 from models.audiovae.vae import AudioVAE
 from models.backbone.backbone import Backbone
 from training.data.collate import PATCH, RATE_HZ
@@ -54,10 +54,10 @@ def compute(manifest: "StageManifest", networks: Mapping[str, nn.Module]) -> Com
         told = f"clips of {seconds:g} s with {text} tokens of text, none with stored latents; without CAM++"
         seconds = patches * PATCH / RATE_HZ
     else:
-        cfg, judges, flow = manifest.objective.settings, networks["discriminator"], networks["flow"]
+        cfg, discriminator, flow = manifest.objective.settings, networks["discriminator"], networks["flow"]
         assert isinstance(cfg, audiovae.Config)
-        assert isinstance(judges, Discriminator)
-        total = of_audiovae(vae, flow, judges, frames=cfg.crop_frames)
+        assert isinstance(discriminator, Discriminator)
+        total = of_audiovae(vae, flow, discriminator, frames=cfg.crop_frames)
         seconds = cfg.crop_frames * vae.config.hop / RATE_HZ
         told = f"crops of {seconds:g} s; without mel and constant-Q transforms"
         told += ", WavLM and the multitask block" * isinstance(cfg, audiovae_semantic.Config)
@@ -122,7 +122,7 @@ def velocity(backbone: Backbone, *, patches: int) -> Tensor:
     return out_1LD
 
 
-def of_audiovae(vae: AudioVAE, flow: nn.Module, judges: Discriminator, *, frames: int) -> float:
+def of_audiovae(vae: AudioVAE, flow: nn.Module, discriminator: Discriminator, *, frames: int) -> float:
     """Operations of both players on one crop."""
     samples = frames * vae.config.hop
 
@@ -130,27 +130,27 @@ def of_audiovae(vae: AudioVAE, flow: nn.Module, judges: Discriminator, *, frames
         latent_1FD = vae.encode(empty(1, samples)).sample(empty(1, frames, vae.config.latent_dim))
         return torch.stack([vae.decode(latent_1FD).sum(), flow(latent_1FD).sum()])
 
-    def judged(wave_BS: Tensor) -> Tensor:
-        return torch.stack([one.score.sum() for one in judgments(judges, wave_BS)]).sum()
+    def scored(wave_BS: Tensor) -> Tensor:
+        return torch.stack([one.score.sum() for one in maps_of(discriminator, wave_BS)]).sum()
 
-    judges.requires_grad_(True)
+    discriminator.requires_grad_(True)
     moves = counted(lambda: without_gradient(vae, empty(1, samples), empty(1, frames, vae.config.latent_dim)))
-    moves += counted_back(lambda: judged(empty(2, samples)))
-    judges.requires_grad_(False)
+    moves += counted_back(lambda: scored(empty(2, samples)))
+    discriminator.requires_grad_(False)
     moves += counted_back(made)
-    moves += counted(lambda: without_gradient(judged, empty(1, samples)))
-    return moves + counted_back(lambda: judged(empty(1, samples).requires_grad_()))
+    moves += counted(lambda: without_gradient(scored, empty(1, samples)))
+    return moves + counted_back(lambda: scored(empty(1, samples).requires_grad_()))
 
 
-def judgments(judges: Discriminator, wave_BS: Tensor) -> Iterator[Judgment]:
+def maps_of(discriminator: Discriminator, wave_BS: Tensor) -> Iterator[Maps]:
     """Of a discriminator whose constant-Q transforms are not computed."""
-    for judge in judges.by_period:
-        yield judge(wave_BS)
-    for judge in judges.by_band:
-        assert isinstance(judge, BandJudge)
-        width = judge.octaves * judge.bins
-        spectrum = empty(len(wave_BS), 2, 2 * wave_BS.shape[1] // judge.hop + 1, width)
-        yield judge.judged(spectrum.requires_grad_(wave_BS.requires_grad))
+    for by_period in discriminator.by_period:
+        yield by_period(wave_BS)
+    for by_band in discriminator.by_band:
+        assert isinstance(by_band, BandDiscriminator)
+        width = by_band.octaves * by_band.bins
+        spectrum = empty(len(wave_BS), 2, 2 * wave_BS.shape[1] // by_band.hop + 1, width)
+        yield by_band.of_spectrum(spectrum.requires_grad_(wave_BS.requires_grad))
 
 
 def empty(*shape: int) -> Tensor:

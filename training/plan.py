@@ -115,11 +115,11 @@ def networks(manifest: StageManifest, config: "ModelConfig") -> dict[str, "nn.Mo
     with torch.device("meta"):
         vae = AudioVAE(config.audiovae)
         if "generator" in players_of(manifest.objective.name):
-            return {"audiovae": vae, **judges_and_readers(manifest, config)}
+            return {"audiovae": vae, **discriminator_and_readers(manifest, config)}
         return {"audiovae": vae, "backbone": Backbone(config)}
 
 
-def judges_and_readers(manifest: StageManifest, config: "ModelConfig") -> dict[str, "nn.Module"]:
+def discriminator_and_readers(manifest: StageManifest, config: "ModelConfig") -> dict[str, "nn.Module"]:
     """What an AudioVAE stage trains beside the AudioVAE."""
     from models.audiovae.discriminators import Discriminator, DiscriminatorConfig
     from models.audiovae.flow import PosteriorFlow
@@ -128,9 +128,9 @@ def judges_and_readers(manifest: StageManifest, config: "ModelConfig") -> dict[s
 
     cfg = manifest.objective.settings
     assert isinstance(cfg, audiovae.Config)
-    judges = DiscriminatorConfig(rate_hz=config.audiovae.sample_rate, **cfg.judges.model_dump())
+    of_discriminator = DiscriminatorConfig(rate_hz=config.audiovae.sample_rate, **cfg.discriminator.model_dump())
     flow = PosteriorFlow(config.audiovae.latent_dim, **cfg.flow.model_dump())
-    found: dict[str, nn.Module] = {"flow": flow, "discriminator": Discriminator(judges)}
+    found: dict[str, nn.Module] = {"flow": flow, "discriminator": Discriminator(of_discriminator)}
     if isinstance(cfg, audiovae_semantic.Config):
         words, head = int(config.llm["vocab_size"]), HeadConfig(**cfg.head.model_dump())
         found["readers"] = Supervision(config, words=words, head=head, teacher_width=None)

@@ -19,14 +19,14 @@ LOWEST_HZ = 32.703
 
 
 @dataclass(frozen=True)
-class Judgment:
-    """What one sub-discriminator says of a batch."""
+class Maps:
+    """What one sub-discriminator makes of a batch: a score map, and the feature maps on the way to it."""
 
     score: Tensor
     features: list[Tensor]
 
 
-class PeriodJudge(nn.Module):
+class PeriodDiscriminator(nn.Module):
     """Folds the waveform into columns of `period` samples and convolves down them."""
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
@@ -39,7 +39,7 @@ class PeriodJudge(nn.Module):
         )
         self.post = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, wave_BS: Tensor) -> Judgment:
+    def forward(self, wave_BS: Tensor) -> Maps:
         padded = functional.pad(wave_BS.unsqueeze(1), (0, -wave_BS.shape[-1] % self.period), mode="reflect")
         x = padded.view(padded.shape[0], 1, -1, self.period)
         features = []
@@ -47,10 +47,10 @@ class PeriodJudge(nn.Module):
             x = functional.leaky_relu(conv(x), 0.1)
             features.append(x)
         score = self.post(x)
-        return Judgment(score, [*features, score])
+        return Maps(score, [*features, score])
 
 
-class BandJudge(nn.Module):
+class BandDiscriminator(nn.Module):
     """Looks at a complex constant-Q transform, each octave through its own first convolution."""
 
     def __init__(self, *, rate_hz: int, hop: int, bins: int, octaves: int, channels: int) -> None:
@@ -99,10 +99,10 @@ class BandJudge(nn.Module):
             complex_BNT2: Tensor = self.transform(wave_BS.device)(doubled)
         return complex_BNT2.permute(0, 3, 2, 1)
 
-    def forward(self, wave_BS: Tensor) -> Judgment:
-        return self.judged(self.spectrum(wave_BS))
+    def forward(self, wave_BS: Tensor) -> Maps:
+        return self.of_spectrum(self.spectrum(wave_BS))
 
-    def judged(self, spectrum: Tensor) -> Judgment:
+    def of_spectrum(self, spectrum: Tensor) -> Maps:
         """What it makes of a `spectrum`."""
         octaves = torch.split(spectrum, self.bins, dim=-1)
         x = torch.cat([conv(octave) for conv, octave in zip(self.octave_convs, octaves, strict=True)], dim=-1)
@@ -110,7 +110,7 @@ class BandJudge(nn.Module):
         for conv in self.convs:
             x = functional.leaky_relu(conv(x), 0.1)
             features.append(x)
-        return Judgment(self.post(x), features)
+        return Maps(self.post(x), features)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +127,13 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nn.Module):
-    """All sub-discriminators; one judgment of each."""
+    """All sub-discriminators; the maps of each."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
-        self.by_period = nn.ModuleList(PeriodJudge(period, config.period_channels) for period in config.periods)
+        self.by_period = nn.ModuleList(PeriodDiscriminator(period, config.period_channels) for period in config.periods)
         self.by_band = nn.ModuleList(
-            BandJudge(
+            BandDiscriminator(
                 rate_hz=config.rate_hz,
                 hop=hop,
                 bins=bins,
@@ -143,6 +143,6 @@ class Discriminator(nn.Module):
             for hop, bins in zip(config.cqt_hops, config.cqt_bins, strict=True)
         )
 
-    def forward(self, wave_BS: Tensor) -> list[Judgment]:
-        """Shapes: (B, S) -> a judgment for each sub-discriminator, periods first."""
-        return [judge(wave_BS) for judge in [*self.by_period, *self.by_band]]
+    def forward(self, wave_BS: Tensor) -> list[Maps]:
+        """Shapes: (B, S) -> the maps of each sub-discriminator, periods first."""
+        return [one(wave_BS) for one in [*self.by_period, *self.by_band]]

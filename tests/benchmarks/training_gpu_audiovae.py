@@ -41,10 +41,10 @@ def engines_of(report: Report, *, dtype: str) -> dict[str, Engine]:
     torch.manual_seed(0)
     with report.device:
         vae, flow = AudioVAE(config), PosteriorFlow(config.latent_dim, **cfg.flow.model_dump())
-        judge = Discriminator(DiscriminatorConfig(rate_hz=config.sample_rate, **cfg.judges.model_dump()))
+        discriminator = Discriminator(DiscriminatorConfig(rate_hz=config.sample_rate, **cfg.discriminator.model_dump()))
     players = {
-        "discriminator": DiscriminatorPlayer(judge, vae=vae, cfg=cfg),
-        "generator": GeneratorPlayer(vae, flow, discriminator=judge, cfg=cfg),
+        "discriminator": DiscriminatorPlayer(discriminator, vae=vae, cfg=cfg),
+        "generator": GeneratorPlayer(vae, flow, discriminator=discriminator, cfg=cfg),
     }
     manifest = EngineManifest(name="plain", dtype=dtype)  # type: ignore[arg-type]
     world = World(device=report.device)

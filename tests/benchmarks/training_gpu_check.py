@@ -22,7 +22,7 @@ from training.data.draw import Draw
 from training.errand import Errand
 from training.loop import Worker
 from training.manifest import StageManifest, load_model
-from training.objectives.audiovae import Config, Crops, Judges
+from training.objectives.audiovae import Config, Crops, SubDiscriminators
 from training.objectives.audiovae import Objective as VaeObjective
 from training.objectives.backbone import new_backbone
 from training.steplog import LOSSES, read_log
@@ -106,8 +106,8 @@ def audiovae(report: Report) -> None:
     """Both players of the tiny AudioVAE, with the discriminators at full number."""
     tiny = load_model("tiny")
     bundle = new_bundle(ModelConfig.from_dicts(tiny.config, tiny.llm), seed=1)
-    judges = Judges(period_channels=(8, 16), cqt_channels=8)
-    objective = VaeObjective(Config(judges=judges), bundle, seed=0)
+    small = SubDiscriminators(period_channels=(8, 16), cqt_channels=8)
+    objective = VaeObjective(Config(discriminator=small), bundle, seed=0)
     config = bundle.config.audiovae
     frames = 24
     wave_BS = 0.1 * torch.randn(2, frames * config.hop)

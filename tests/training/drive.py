@@ -37,7 +37,7 @@ MANIFEST = {
         "crop_frames": 4,
         "kl_ramp_steps": 4,
         "adversarial_from_step": 3,
-        "judges": {"periods": [2], "period_channels": [4, 4], "cqt_hops": [], "cqt_bins": []},
+        "discriminator": {"periods": [2], "period_channels": [4, 4], "cqt_hops": [], "cqt_bins": []},
         "flow": {"hidden": 8, "layers": 1, "couplings": 2},
     },
     "data": {"seconds_per_step": 1.28, "max_clip_seconds": 0.16, "held_out": 0},

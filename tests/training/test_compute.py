@@ -67,13 +67,13 @@ def test_what_is_counted_of_the_audiovae_is_what_its_players_do() -> None:
     for network in real.values():
         for tensor in [*network.parameters(), *network.buffers()]:
             torch.nn.init.constant_(tensor, 0.01)
-    vae, flow, judges = real["audiovae"], real["flow"], real["discriminator"]
+    vae, flow, discriminator = real["audiovae"], real["flow"], real["discriminator"]
     crops = audiovae.Crops(torch.randn(1, frames * config.audiovae.hop), torch.randn(1, frames, config.latent_dim))
-    first = audiovae.DiscriminatorPlayer(judges, vae=vae, cfg=cfg)
-    second = audiovae.GeneratorPlayer(vae, flow, discriminator=judges, cfg=cfg)
+    first = audiovae.DiscriminatorPlayer(discriminator, vae=vae, cfg=cfg)
+    second = audiovae.GeneratorPlayer(vae, flow, discriminator=discriminator, cfg=cfg)
     done = 0
-    for player, judged in ((first, True), (second, False)):
-        judges.requires_grad_(judged)
+    for player, trained in ((first, True), (second, False)):
+        discriminator.requires_grad_(trained)
         # autocast, since convolutions of packed weights, which it does without, are not counted
         with torch.autocast("cpu", torch.bfloat16), counter() as counting:
             terms = player(crops, Draw(0, 10**9, ["a"]))

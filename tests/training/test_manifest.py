@@ -76,7 +76,7 @@ def test_mistakes_of_form_are_reported_together() -> None:
         ({"objective": {"name": "soar", "layouts": {}}}, "not all 0"),
         ({"objective": {"name": "meanflow", "layouts": {"plain": -1}}}, "at least 0"),
         ({"objective": {"name": "backbone", "weights": {}}}, "weights"),
-        ({"objective": {"name": "audiovae", "judges": {"cqt_hops": [256]}}}, "must be as many"),
+        ({"objective": {"name": "audiovae", "discriminator": {"cqt_hops": [256]}}}, "must be as many"),
     ],
 )
 def test_numbers_that_cannot_be_trained_with_are_refused_before_anything_starts(

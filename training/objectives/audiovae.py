@@ -29,7 +29,7 @@ PLAYERS = ("discriminator", "generator")
 NEEDS_TEXT = False
 
 
-class Judges(Manifest):
+class SubDiscriminators(Manifest):
     """Sub-discriminators; no hop means no constant-Q one."""
 
     periods: tuple[Count, ...] = Field(default=(2, 3, 5, 7, 11), min_length=1)
@@ -41,7 +41,7 @@ class Judges(Manifest):
     cqt_channels: Count = 128
 
     @model_validator(mode="after")
-    def hops_have_bins(self) -> "Judges":
+    def hops_have_bins(self) -> "SubDiscriminators":
         """One number of bins a hop."""
         if len(self.cqt_hops) != len(self.cqt_bins):
             raise ValueError(f"cqt_hops {self.cqt_hops} and cqt_bins {self.cqt_bins} must be as many")
@@ -72,7 +72,7 @@ class Config(Manifest):
     kl_form: Literal["sample", "mean"] = "sample"
     adversarial_from_step: int = Field(default=0, ge=0)
     """Before it, the generator learns without the discriminator, and the discriminator not at all."""
-    judges: Judges = Judges()
+    discriminator: SubDiscriminators = SubDiscriminators()
     flow: Flow = Flow()
 
 
@@ -106,8 +106,8 @@ class DiscriminatorPlayer(Player):
             return {"adv/discriminator": Term(nothing, torch.zeros(()))}
         with torch.no_grad():
             _, made_BS = self.looked_at[0](crops.wave_BS, crops.noise_BFD)
-        judgments = self.discriminator(torch.cat([crops.wave_BS, made_BS.float()]))
-        real, made = zip(*(judgment.score.float().chunk(2) for judgment in judgments), strict=True)
+        found = self.discriminator(torch.cat([crops.wave_BS, made_BS.float()]))
+        real, made = zip(*(maps.score.float().chunk(2) for maps in found), strict=True)
         return {"adv/discriminator": per_crop(discriminator_loss(real, made), crops)}
 
     def counts(self, prepared: Any, draw: Draw) -> dict[str, Tensor]:
@@ -143,8 +143,8 @@ class GeneratorPlayer(Player):
 
     def counts(self, prepared: Any, draw: Draw) -> dict[str, Tensor]:
         """Crops."""
-        every, judged = crop_count(prepared), crop_count(prepared, draw, self.cfg)
-        return {"mel/l1": every, "kl/ramped": every, "adv/generator": judged, "adv/feature": judged}
+        every, seen = crop_count(prepared), crop_count(prepared, draw, self.cfg)
+        return {"mel/l1": every, "kl/ramped": every, "adv/generator": seen, "adv/feature": seen}
 
     def adversarial_terms(self, made_BS: Tensor, crops: Crops, *, on: bool) -> dict[str, Term]:
         """What the discriminator makes of the generator's waveform; zeros that count nothing where it is not on."""
@@ -152,11 +152,11 @@ class GeneratorPlayer(Player):
             return {name: Term(made_BS.new_zeros(()), torch.zeros(())) for name in ("adv/generator", "adv/feature")}
         discriminator = self.looked_at[0]
         with torch.no_grad():
-            real = [judgment.features for judgment in discriminator(crops.wave_BS)]
+            real = [maps.features for maps in discriminator(crops.wave_BS)]
         made = discriminator(made_BS)
         return {
-            "adv/generator": per_crop(generator_loss([judgment.score.float() for judgment in made]), crops),
-            "adv/feature": per_crop(feature_distance(real, [judgment.features for judgment in made]), crops),
+            "adv/generator": per_crop(generator_loss([maps.score.float() for maps in made]), crops),
+            "adv/feature": per_crop(feature_distance(real, [maps.features for maps in made]), crops),
         }
 
 
@@ -174,8 +174,8 @@ class Objective:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.flow = PosteriorFlow(self.vae.config.latent_dim, **cfg.flow.model_dump())
-            judges = DiscriminatorConfig(rate_hz=self.vae.config.sample_rate, **cfg.judges.model_dump())
-            self.discriminator = Discriminator(judges)
+            settings = cfg.discriminator.model_dump()
+            self.discriminator = Discriminator(DiscriminatorConfig(rate_hz=self.vae.config.sample_rate, **settings))
         if bundle.latent_mean_D is None and "flow" not in bundle.training:
             initialize(self.vae, seed=seed)
         for part in ("flow", "discriminator"):
@@ -247,9 +247,9 @@ def crops_of(prepared: Any) -> Crops:
 
 
 def crop_count(prepared: Any, draw: Draw | None = None, cfg: Config | None = None) -> Tensor:
-    """Crops of what `prepare` made; with `draw` and `cfg`, those that the discriminator judges at this step."""
-    judged = draw is None or cfg is None or adversarial(draw, cfg)
-    return torch.tensor(float(len(crops_of(prepared).wave_BS) if judged else 0))
+    """Crops of what `prepare` made; with `draw` and `cfg`, those that the discriminator sees at this step."""
+    seen = draw is None or cfg is None or adversarial(draw, cfg)
+    return torch.tensor(float(len(crops_of(prepared).wave_BS) if seen else 0))
 
 
 def per_crop(value: Tensor, crops: Crops) -> Term:

@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "crop_frames": 8,
     "kl_weight": 0.02,
     "kl_ramp_steps": 100,
-    "judges": {"periods": [2, 3], "period_channels": [4, 8], "cqt_hops": [], "cqt_bins": []},
+    "discriminator": {"periods": [2, 3], "period_channels": [4, 8], "cqt_hops": [], "cqt_bins": []},
     "flow": {"hidden": 8, "layers": 2, "couplings": 2},
 }
 CFG = audiovae.Config.model_validate(SETTINGS)
