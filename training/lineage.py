@@ -179,9 +179,11 @@ def named(corpus: Corpus, word: str) -> dict[str, str]:
 
     words = [word, *([file_digest(Path(word)), Path(word).name] if Path(word).is_file() else [])]
     table = corpus.rows.columns(*NAMED)
-    asked = pyarrow.array(words, pyarrow.string())
+    asked = pyarrow.array(words, pyarrow.large_string())
     inside = np.zeros(table.num_rows, dtype=np.bool_)
     for name in NAMED:
-        inside |= compute.is_in(table[name].cast(pyarrow.string()), value_set=asked).to_numpy(zero_copy_only=False)
+        inside |= compute.is_in(table[name].cast(pyarrow.large_string()), value_set=asked).to_numpy(
+            zero_copy_only=False
+        )
     chosen = table.select(["key", "recording"]).take(np.flatnonzero(inside))
     return dict(zip(chosen["key"].to_pylist(), chosen["recording"].to_pylist(), strict=True))

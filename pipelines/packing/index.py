@@ -17,8 +17,8 @@ from infra.objects import Place
 PACK = 1024
 """Shards whose files lie in one folder, and whose rows lie in one file: about 20 kB of memory a shard to open it, and
 0.2 MB to write it."""
-BATCH = 65_536
-"""Rows that are read at a time, where all are gone over."""
+BATCH = 2**19
+"""Rows that are read at a time, where all are gone over: some 200 MB, and tombstones are made ready for each."""
 REMEMBERED = 8
 """Row groups that are kept decoded: rows are often read in order."""
 
@@ -104,6 +104,9 @@ class Rows(Sequence[dict[str, Any]]):
     def columns(self, *names: str) -> Any:
         """Whole columns as one pyarrow.Table, at the cost of their memory and no more; nulls where there is no such.
 
+        Texts are `large_string`: more than 2 GB of them, the keys of 83 million samples, cannot be taken from or put
+        into one piece as `string`.
+
         Raises: CorpusError
         """
         import pyarrow
@@ -112,7 +115,7 @@ class Rows(Sequence[dict[str, Any]]):
         tables = [self._read(pack, lambda file: file.read(columns=list(names))) for pack in packs]
         found = pyarrow.concat_tables(tables)
         none = pyarrow.nulls(self.starts[-1])
-        table = pyarrow.table({name: found[name] if name in found.column_names else none for name in names})
+        table = pyarrow.table({name: large(found[name]) if name in found.column_names else none for name in names})
         return table if self.numbers is None else self._with_tiers(table.take(self.numbers), 0, len(self.numbers))
 
     def tables(self, *names: str) -> Iterator[Any]:
@@ -137,7 +140,8 @@ class Rows(Sequence[dict[str, Any]]):
 
         if self.tiers is None or "tier" not in table.column_names:
             return table
-        tiers = pyarrow.array(self.tiers[first:last], pyarrow.string())
+        kind = table.schema.field("tier").type
+        tiers = pyarrow.array(self.tiers[first:last], kind)
         return table.set_column(table.column_names.index("tier"), "tier", tiers)
 
     def _read(self, pack: int, read: Callable[[Any], Any]) -> Any:
@@ -160,3 +164,10 @@ class Rows(Sequence[dict[str, Any]]):
                 f"says {sum(samples)} in {len(samples)}"
             )
         return file
+
+
+def large(column: Any) -> Any:
+    """A column of texts with offsets of 64 bits; any other as it is."""
+    import pyarrow
+
+    return column.cast(pyarrow.large_string()) if pyarrow.types.is_string(column.type) else column

@@ -14,8 +14,8 @@ from pipelines.shards import CorpusError, read_card
 
 MADE = ("chars_per_second", "hours")
 """Computed from other columns when asked for."""
-BATCH = 65_536
-"""Rows of a ledger that are read at a time."""
+BATCH = 2**18
+"""Rows of a ledger that are read at a time: with all columns some 300 MB, and tombstones are made ready for each."""
 LISTS = ("reasons", "xvector")
 """Columns that are no single value."""
 FOREIGN = ("duplicate", "takedown", "license", "near_duplicate", "evaluation_overlap")
@@ -60,8 +60,8 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
     return replace(parts[0], table=pyarrow.concat_tables(part.table for part in parts))
 
 
-def scored_parts(root: Path, names: Iterable[str], *, rows: int = BATCH) -> Iterator[Scored]:
-    """The same, so many rows at a time; one part at least.
+def scored_parts(root: Path, names: Iterable[str]) -> Iterator[Scored]:
+    """The same, BATCH rows at a time; one part at least.
 
     Raises: CorpusError; ManifestError where a name is no score.
     """
@@ -88,7 +88,7 @@ def scored_parts(root: Path, names: Iterable[str], *, rows: int = BATCH) -> Iter
         with parquet.ParquetFile(root / "ledger.parquet", memory_map=True) as file:
             schema = file.schema_arrow
             schema = pyarrow.schema([schema.field(name) for name in sorted(needed)])
-            batches = file.iter_batches(rows, columns=sorted(needed)) if file.metadata.num_rows else ()
+            batches = file.iter_batches(BATCH, columns=sorted(needed)) if file.metadata.num_rows else ()
             for batch in batches or [pyarrow.RecordBatch.from_pylist([], schema=schema)]:
                 table = derived(pyarrow.Table.from_batches([batch.select(schema.names)]), asked, withdrawn)
                 yield Scored(card["name"], card["digest"], manifest, table)

@@ -89,12 +89,14 @@ def tally(
     """
     columns = [name for name in schema_of(root).names if name not in (*LISTS, "audio_print")]
     found = Tally()
-    for part in scored_parts(root, [*columns, *(where.names if where else ())], rows=BATCH):
-        table = part.judged
+    for part in scored_parts(root, [*columns, *(where.names if where else ())]):
+        table, at = part.judged, 0
         told = [name for name in table.column_names if table[name].null_count < table.num_rows or name == "tier"]
         inside = [True] * table.num_rows if where is None else holds(where, table).to_pylist()
-        rows = table.select(told).to_pylist()  # columns that nothing was written into cost as much time as the others
-        found.add(rows, inside, lambda row, had: decide(row, policy=policy, allow=allow, had=had))
+        table = table.select(told)  # columns that nothing was written into cost as much time as the others
+        for batch in table.to_batches(max_chunksize=BATCH):
+            asked, at = inside[at : at + batch.num_rows], at + batch.num_rows
+            found.add(batch.to_pylist(), asked, lambda row, had: decide(row, policy=policy, allow=allow, had=had))
     return found
 
 

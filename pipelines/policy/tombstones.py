@@ -230,14 +230,14 @@ class Withdrawn:
         found = np.full(table.num_rows, -1, dtype=np.int64)
         for column, known in self._of.items():
             if column in table.column_names:
-                values = table[column].cast(pyarrow.string())
-                at = compute.index_in(values, value_set=pyarrow.array(list(known), pyarrow.string()))
+                values = table[column].cast(pyarrow.large_string())
+                at = compute.index_in(values, value_set=pyarrow.array(list(known), pyarrow.large_string()))
                 place = np.asarray(compute.fill_null(at, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
                 owner = np.array(list(known.values()), dtype=np.int64)
                 found = np.where((found < 0) & (place >= 0), owner[place], found)
         if self._spans:
-            shas = pyarrow.array(list(self._spans), pyarrow.string())
-            hashes = table["recording_sha256"].cast(pyarrow.string())
+            shas = pyarrow.array(list(self._spans), pyarrow.large_string())
+            hashes = table["recording_sha256"].cast(pyarrow.large_string())
             touched = compute.is_in(hashes, value_set=shas).to_numpy(zero_copy_only=False)
             rows = np.flatnonzero(np.asarray(touched) & (found < 0))
             for row, facts in zip(rows, table.select(SPANNED).take(rows).to_pylist(), strict=True):

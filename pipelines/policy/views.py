@@ -19,7 +19,7 @@ from infra.locks import alone_in
 from infra.manifest import digest as canonical_digest
 from infra.objects import Folder, Place
 from infra.workflow.node import Refused
-from pipelines.packing.index import Rows
+from pipelines.packing.index import Rows, large
 from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
 from pipelines.shards import CorpusError
 
@@ -68,7 +68,7 @@ def view_of(
             made_of = f"{card['corpus']['name']}@{card['corpus']['digest']}"
             raise CorpusError(f"{selection}: selects from {made_of}, not from {name}@{digest}; make it again")
         digest = str(card["digest"])
-        at = compute.index_in(rows.columns("key")["key"], value_set=chosen["key"].combine_chunks())
+        at = compute.index_in(rows.columns("key")["key"], value_set=large(chosen["key"]).combine_chunks())
         inside, places = np.asarray(at.is_valid().to_numpy(zero_copy_only=False)), at
     keys, licenses, begin = list[str](), set[str](), 0
     for table in rows.tables(*NEEDED, "pcm_sha256", "license"):

@@ -11,6 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from pipelines.packing.parts import segment_columns
 from pipelines.packing.verify import verify
 from pipelines.packing.writer import finish, flac_of, plan, write_shard
 from pipelines.row import Segment, as_row, segment_key, segment_of
@@ -173,6 +174,9 @@ def test_rows_and_columns_of_many_shards_are_those_that_were_written(tmp_path: P
     table = corpus.rows.columns("key", "seconds", "no such column")
     assert table["key"].to_pylist() == keys
     assert table["no such column"].to_pylist() == [None] * 9
+    texts = {str(kind) for kind in corpus.rows.columns(*(name for name, _ in segment_columns()), "tier").schema.types}
+    assert "large_string" in texts, "2 GB of texts, the keys of 83 million samples, have no place in `string`"
+    assert "string" not in texts
     some = corpus.rows.only(np.array([1, 4, 8]), tiers=["a", "b", "c"])
     told = [(keys[1], "a"), (keys[4], "b"), (keys[8], "c")]
     assert [(row["key"], row["tier"]) for row in some] == told

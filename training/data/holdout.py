@@ -137,7 +137,7 @@ def named(column: Any) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
 
     hashes, known = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.bool_)]
     for chunk in column.chunks:
-        coded = chunk.cast(pyarrow.string()).dictionary_encode()
+        coded = chunk.cast(pyarrow.large_string()).dictionary_encode()
         words = coded.dictionary
         of_words = np.concatenate([hashes_of(words) if len(words) else [], [0]]).astype(np.uint64)
         hashes.append(of_words[coded.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)])

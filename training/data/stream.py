@@ -310,7 +310,7 @@ def has_any(corpus: Corpus, names: Sequence[str]) -> NDArray[np.bool_]:
 
     has_N = np.zeros(len(corpus), dtype=np.bool_)
     for form in corpus.rows.columns(*names).itercolumns():
-        length = compute.binary_length(form.cast(pyarrow.string())).fill_null(0)
+        length = compute.binary_length(form.cast(pyarrow.large_string())).fill_null(0)
         has_N |= length.to_numpy() > 0
     return has_N
 
