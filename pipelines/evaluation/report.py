@@ -64,7 +64,18 @@ def about(facts: Mapping[str, Any]) -> str:
     ]
     if data:
         parts.append(f"corpus <b>{escape(data['name'])}</b>@<code>{escape(data['digest'][:12])}</code>")
-    return f"<p>{'; '.join(parts)}</p>"
+    known = f'<p class="bar">{escape(told)}</p>' if (told := known_by_heart(facts)) else ""
+    return f"<p>{'; '.join(parts)}</p>{known}"
+
+
+def known_by_heart(facts: Mapping[str, Any]) -> str:
+    """The sentence that scores are of what was trained on, where they may be."""
+    if not facts["trained_on"]:
+        return ""
+    return (
+        f"The bundle was trained on what this corpus is, or is made of ({', '.join(facts['trained_on'])}): "
+        "what it heard in training and what was held out are not told apart here."
+    )
 
 
 def shown(summary: Mapping[str, Any]) -> str:
@@ -184,6 +195,8 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{system}:"
         for metric, summary in measured["metrics"].items():
             yield f"  {metric:<22} {shown(summary):<32} {summary['scored']} of {summary['total']} scored"
+    if told := known_by_heart(facts):
+        yield told
     ends = facts["systems"]["bundle"]["finish"]
     if facts["kind"] == "speech":
         yield f"ended: {', '.join(f'{count} {reason}' for reason, count in ends.items())}"

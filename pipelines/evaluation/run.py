@@ -8,7 +8,7 @@ from typing import Any
 from infra.digests import glance
 from infra.manifest import digest
 from infra.workflow.node import Job, Outcome, Refused
-from pipelines.evaluation import listing, making, report, scores
+from pipelines.evaluation import listing, making, overlap, report, scores
 from pipelines.evaluation.manifest import EvalManifest
 from pipelines.evaluation.metrics import Utterance, wer
 from pipelines.shards import Corpus, open_corpus
@@ -62,7 +62,7 @@ def run(job: Job) -> Outcome:
     about = provenance(job, manifest, corpus)
     write_waves(systems, job.out / "wavs")
     timing = {name: scores.timing(utterances) for name, utterances in systems.items()}
-    facts = {**about, "systems": measured, "timing": timing}
+    facts = {**about, "trained_on": overlap.shared(job), "systems": measured, "timing": timing}
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     (job.out / "scores.json").write_text(text, encoding="utf-8")
     (job.out / "report.html").write_text(report.page(facts, systems, players=manifest.players), encoding="utf-8")

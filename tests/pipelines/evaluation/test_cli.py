@@ -10,7 +10,8 @@ from models.runtime.bundle import save_bundle
 from tests.small import small_bundle
 
 MANIFEST = "manifests/eval/speech.yaml"
-SCORES = """{"kind": "speech", "systems": {"bundle": {"finish": {"stop": 1, "length": 2}, "metrics": {
+SCORES = """{"kind": "speech", "trained_on": ["corpus toy@01234567"],
+"systems": {"bundle": {"finish": {"stop": 1, "length": 2}, "metrics": {
 "wer": {"mean": 0.75, "low": 0.5, "high": 1.0, "unit": "", "scored": 2, "total": 3},
 "dnsmos_overall": {"mean": null, "low": null, "high": null, "unit": "", "scored": 0, "total": 3}}}}}"""
 
@@ -46,6 +47,7 @@ def test_numbers_are_printed_and_the_report_is_copied(
     told = capsys.readouterr().out
     assert "0.750 [0.500, 1.000]" in told
     assert "not scored" in told
+    assert "The bundle was trained on what this corpus is, or is made of (corpus toy@01234567)" in told
     assert "ended: 1 stop, 2 length" in told
     assert told.splitlines()[-1] == str(tmp_path / "copy" / "report.html")
     assert (tmp_path / "copy" / "report.html").read_text() == "page"

@@ -5,7 +5,8 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pyarrow
 import pytest
@@ -17,7 +18,7 @@ from infra.objects import Folder
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
 from models.runtime.bundle import save_bundle
-from pipelines.evaluation import making, run
+from pipelines.evaluation import making, overlap, run
 from pipelines.evaluation.manifest import Choice, EvalManifest
 from pipelines.evaluation.metrics import Utterance
 from pipelines.shards import Corpus, Rows, index_name
@@ -231,6 +232,32 @@ def test_chosen_utterances_change_with_the_seed_and_take_voices_in_turn(tmp_path
     assert chosen[0] == chosen[1] != chosen[2]
     for numbers in chosen:
         assert sorted(rows[number]["speaker"] for number in numbers) == ["little", "little", "much", "much"]
+
+
+def test_corpora_and_recordings_above_bundle_and_data_are_told(tmp_path: Path) -> None:
+    def made(kind: str, name: str, **inputs: Made) -> Made:
+        slot = tmp_path / "store" / name / "0123456789abcdef"
+        (slot / "out").mkdir(parents=True)
+        own = {"kind": kind, "name": name, "digest": name * 8, "run": f"{name}-run", "fingerprint": "f" * 64}
+        known = {role: {"out": str(one.out), "run": one.run, "name": one.name, "kind": one.kind, "digest": one.digest}
+                 for role, one in inputs.items()}  # fmt: skip
+        for file in ("state.json", "COMMIT.json"):
+            (slot / file).write_text(json.dumps({**own, "status": "committed", "inputs": known}))
+        return Made(**own, out=slot / "out")
+
+    sounds, others = made("recordings", "sounds"), made("recordings", "others")
+    heard, again = (made("corpus", name, recordings=sounds) for name in ("heard", "again"))
+    unheard = made("corpus", "unheard", recordings=others)
+    student = made("train", "student", start_from=made("train", "teacher", data=heard), data=made("corpus", "more"))
+
+    def told(data: Made) -> list[str]:
+        return overlap.shared(cast(Job, SimpleNamespace(inputs={"bundle": student, "data": data})))
+
+    assert told(heard) == ["corpus heard@heardhea", "recordings sounds@soundsso"]
+    assert told(again) == ["recordings sounds@soundsso"]
+    assert told(unheard) == []
+    elsewhere = Made(kind="corpus", name="e", out=tmp_path, digest="d", fingerprint="f", run="")
+    assert told(elsewhere) == []
 
 
 def test_languages_that_nobody_hears_are_told_before_anything_is_spoken() -> None:
