@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infra.ancestry import ancestors, as_table, find, tree_lines
 from infra.comparison import compared
+from infra.examples import add_examples
 from infra.locks import owned
 from infra.log import ago, say
 from infra.shipping import database_of, default_tracking, journals, pending, without_login, without_password
@@ -60,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verb("rebuild", "send everything again, to an empty MLflow", where, mlflow)
     page = verb("open", "serve MLflow's web page on this machine, or say where it is", where, mlflow)
     page.add_argument("--port", type=int, default=5000, help="default: 5000")
+    add_examples(show, "lineage show meanflow", "lineage show path/to/bundle", "lineage show meanflow@d5f69407")
+    add_examples(compare, "lineage compare e2b4c464 1d20e350", "lineage compare soar@b6c69e08 soar")
+    add_examples(heard, "lineage heard recordings/a.wav", "lineage heard a619bddea99c898ac8ac0858aa --keys")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import log
+from infra.examples import add_examples
 from infra.waiting import Spoken, told_while
 from infra.wavs import keep, refuse_place, samples_16
 
@@ -114,6 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--live", action="store_true", help="with TEXT `-`: speak stdin line by line while it is being written"
     )
     out.add_argument("--json", action="store_true", help="tell what came of it as JSON on stdout")
+    add_examples(
+        parser,
+        'say "Hello there." --from BUNDLE',
+        'say "Hello there." --from BUNDLE --prompt-audio a.wav --prompt-text "What a.wav says." --out hello.wav',
+        "say - --from BUNDLE --out book.wav < book.txt",
+        "say - --live --from BUNDLE --out - | aplay -f S16_LE -r 48000",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

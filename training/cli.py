@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.examples import add_examples
 from infra.settings import add_set, settings_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_set(sub)
         if verb == "run":
             sub.add_argument("--force", action="store_true", help="train it again; the old one is kept")
+        add_examples(
+            sub,
+            f"train {verb} manifests/train/tiny/audiovae_stage1.yaml --data CORPUS",
+            f"train {verb} manifests/train/tiny/soar.yaml --data CORPUS --from BUNDLE --set steps=200",
+        )
     told = "run some steps of a stage again, and hold them against what was written"
     sub = verbs.add_parser("replay", help=told, description=told)
     sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")

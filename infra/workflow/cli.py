@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.cluster import Cluster, ClusterManifest
+from infra.examples import add_examples
 from infra.log import say
 from infra.manifest import ManifestError, did_you_mean, load
 from infra.settings import add_set
@@ -33,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help="independent nodes side by side (default 1)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     parser.add_argument("--why", metavar="NODE", help="name what differs from the nearest earlier fingerprint")
+    add_examples(
+        parser,
+        "run manifests/workflows/quickstart.yaml --dry-run",
+        "run manifests/workflows/quickstart.yaml --set recordings.folder=FOLDER",
+        "run manifests/workflows/quickstart.yaml --until soar --set soar.steps=200",
+        "run manifests/workflows/quickstart.yaml --why soar",
+    )
 
 
 def count(word: str) -> int:

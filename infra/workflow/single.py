@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from infra.ancestry import slot_of_path
 from infra.cluster import Cluster, ClusterManifest
 from infra.digests import tree_digest
+from infra.examples import add_examples
 from infra.manifest import ManifestError, load
 from infra.objects import place_of, point
 from infra.settings import add_set, settings_of
@@ -158,6 +159,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, help="a manifest in manifests/recordings/")
     add_set(parser)
     parser.add_argument("--force", action="store_true", help="make it again; the old one is kept")
+    add_examples(
+        parser,
+        "recordings manifests/recordings/emilia.yaml --set folder=/data/emilia",
+        "recordings manifests/recordings/quickstart.yaml",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+from infra.examples import add_examples
 from infra.settings import add_set, settings_of
 
 SUMMARY = "score a checkpoint: make speech or reconstructions, measure, and write a report"
@@ -20,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--out", type=Path, metavar="DIR", help="copy report, scores and wavs here (an absent folder)")
     add_set(one)
     one.add_argument("--force", action="store_true", help="measure again; the old artifact is kept")
+    add_examples(
+        one,
+        "eval run manifests/eval/reconstruction.yaml --of BUNDLE --data CORPUS",
+        "eval run manifests/eval/speech.yaml --of BUNDLE --data CORPUS --out report",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

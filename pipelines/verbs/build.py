@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from infra.examples import add_examples
 from pipelines.verbs import add_recipe
 
 SUMMARY = "build a corpus from recordings, or go on with it"
@@ -12,6 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What of, and by which manifest."""
     add_recipe(parser)
     parser.add_argument("--force", action="store_true", help="build it again; the old one is kept")
+    add_examples(
+        parser,
+        "corpus build manifests/corpora/quickstart.yaml --recordings FOLDER",
+        "corpus build manifests/corpora/quickstart.yaml --recordings FOLDER --set shards.soft_mb=256",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from infra.examples import add_examples
 from pipelines.verbs import add_corpus
 
 SUMMARY = "say what a policy would keep, which policy yields so many hours; write what it keeps as a view"
@@ -40,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by", default="mos_overall", metavar="A,B", help="with --target-hours: scores to set thresholds on"
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    add_examples(
+        parser,
+        "corpus select CORPUS --what-if 'mos_overall>=3 and snr_db>=20'",
+        "corpus select CORPUS --sweep mos_overall 2.5:4.5:0.1",
+        "corpus select CORPUS --target-hours 200 --language zh --by mos_overall",
+        "corpus select CORPUS --allow commercial --name free",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import itertools
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +62,30 @@ def test_commands_and_flags_are_frozen() -> None:
         importlib.import_module(cli.COMMANDS[name][0]).add_arguments(parser)
         lines += sorted(flags(parser, f"stipple {name}"))
     assert "\n".join(lines) + "\n" == GOLDEN.read_text()
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and all below it."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from commands(sub)
+
+
+def test_examples_of_the_help_are_what_a_command_takes_and_fit_a_narrow_terminal() -> None:
+    found = 0
+    for name in cli.COMMANDS:
+        for parser in commands(cli.build_parser(only=name)):
+            told = (parser.epilog or "").removeprefix("examples:\n") if "examples:" in (parser.epilog or "") else ""
+            assert max((len(line) for line in told.splitlines()), default=0) <= 79, told
+            for example in told.replace("\\\n", " ").splitlines():
+                words = shlex.split(example)
+                assert words.pop(0) == "stipple"
+                typed = list(itertools.takewhile(lambda word: word not in ("<", "|"), words))
+                cli.build_parser(only=typed[0]).parse_args(typed)
+                found += 1
+    assert found > 15
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.processes import PATIENCE_SECONDS, until
+from training.launch import lean_trainer
 from training.steplog import read_log
 
 HERE = Path(__file__).parent
@@ -39,6 +40,23 @@ def results(process: "subprocess.Popen[str]") -> tuple[list[dict[str, Any]], str
 def steps_in(folder: Path) -> int:
     """Steps that the stage in the workflow's store has logged."""
     return sum(len(read_log(path)) for path in folder.glob("store/stage/*/work/losses.jsonl"))
+
+
+def test_ctrl_c_stays_with_who_runs_the_stage_and_lets_it_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train would put a handler of its own in place, which ends the stage without a checkpoint."""
+    import ray
+    from ray.train.torch import TorchTrainer
+
+    monkeypatch.setattr(ray, "nodes", lambda: [{}])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        TorchTrainer._register_sigint_handler(None, None)
+        assert signal.getsignal(signal.SIGINT) is not before  # or else there is nothing left to keep away
+        signal.signal(signal.SIGINT, before)
+        lean_trainer()._register_sigint_handler(None, None)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.system
