@@ -246,6 +246,8 @@ def read_card(root: str | Path | Place) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         gone = isinstance(place, Folder) and not place.root.is_dir()
         what = "is not a folder" if gone else "has no corpus.json: not a corpus, or its build did not finish"
+        if isinstance(place, Folder) and (place.root / "selection.json").is_file():
+            what = "is a selection; name its corpus, or make a corpus of it (`stipple corpus compact`)"
         raise CorpusError(f"{place}: {what}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CorpusError(f"{place}/corpus.json: cannot be read ({error})") from None

@@ -15,7 +15,7 @@ from pipelines.policy import scored, selection, views
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.selection import policy_facts, tally, write_selection
 from pipelines.policy.takedown import take_down, tombstone_for, touched
-from pipelines.shards import CorpusError, open_corpus
+from pipelines.shards import CorpusError, open_corpus, read_card
 from tests.pipelines.corpora import corpus_of, manifest_of, segment
 from training.data.stream import open_sources
 from training.manifest import Data
@@ -48,6 +48,8 @@ def test_view_opens_like_a_corpus_with_the_tiers_of_its_policy(corpus: Path, tmp
         assert view.seconds.tolist() == [3600.0] * 8
     assert (card["samples"], card["hours"], card["hours_by_tier"]) == (8, 8.0, {"best": 4.0, "good": 4.0})
     assert artifact_at(tmp_path / "view", Store(tmp_path / "store")).kind == "corpus"
+    with pytest.raises(CorpusError, match="is a selection; name its corpus"):
+        read_card(tmp_path / "view")
 
 
 def test_a_view_is_the_same_however_few_rows_are_read_at_a_time(
