@@ -54,10 +54,10 @@ class ClusterManifest(Manifest):
     """Where a local Ray keeps sockets and logs: a short path, since sockets may have 107 characters."""
     worker_output: bool = False
     """Copy what workers print to this terminal."""
-    worker_tflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    worker_tflops: float | None = Field(default=None, gt=0)
     """What one training worker sustains, in TFLOP/s: its rate by the data sheet times the MFU that you expect. Only
     `stipple train plan` reads it, and the price."""
-    price_per_worker_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    price_per_worker_hour: float | None = Field(default=None, ge=0)
     """In any currency."""
 
 

@@ -27,9 +27,9 @@ class ManifestError(ValueError):
 
 
 class Manifest(BaseModel):
-    """A part of a manifest: unknown keys are mistakes, values never change after loading."""
+    """A part of a manifest: unknown keys are mistakes, numbers are finite, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Entry(Manifest):

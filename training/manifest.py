@@ -11,8 +11,8 @@ from infra.manifest import Manifest, did_you_mean, entry_of, load, resolve
 
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Reads = Literal["text", "caption"]
@@ -111,7 +111,7 @@ class Engine(Manifest):
     zero_stage: Literal[0, 1, 2, 3] = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast; weights, gradients and optimizer stay float32."""
-    accumulation: Count = 1
+    accumulation: int = Field(default=1, ge=1, le=4096)
     """Micro-batches that a worker adds up before an update."""
     activation_checkpointing: bool = False
     """Transformer blocks keep their input alone and are computed again for the gradient: less memory, more time."""
@@ -149,7 +149,7 @@ class StageManifest(Manifest):
     schedule: Schedule = Schedule()
     engine: Engine = Engine()
     steps: Count
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     workers: Count = 1
     min_workers: Count | None = None
     """Elastic: begin with as few, where the cluster has no room for `workers`, and take more when room comes; each

@@ -256,6 +256,26 @@ def test_fewer_workers_than_asked_for_are_at_most_as_many_and_need_ray() -> None
     assert parse(StageManifest, {**GOOD, "workers": 2, "min_workers": 1}, where="test").min_workers == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"optimizer": {"lr": 0.1, "weight_decay": math.inf}},
+            "optimizer.weight_decay: Input should be a finite number",
+        ),
+        ({"bar": {"after_steps": 1, "below": {"a/b": math.nan}}}, "bar.below.a/b: Input should be a finite number"),
+        ({"objective": {"name": "soar", "guidance": math.inf}}, "guidance: Input should be a finite number"),
+        ({"objective": {"name": "soar", "time_mean": math.nan}}, "time_mean: Input should be a finite number"),
+        ({"seed": 10**26}, "seed: Input should be less than"),
+        ({"engine": {"accumulation": 10**9}}, "engine.accumulation: Input should be less than or equal to 4096"),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_stage_can_be_trained_with_are_refused(changes: dict[str, Any], told: str) -> None:
+    (found,) = problems(**changes)
+    assert told in found
+
+
 @pytest.mark.parametrize("folder", [TRAIN, TRAIN / "tiny"], ids=["full", "tiny"])
 def test_no_stage_is_validated_on_what_one_before_it_has_heard(folder: Path) -> None:
     shares = [load(StageManifest, folder / f"{stage}.yaml").data.held_out for stage in STAGES]
