@@ -1,8 +1,9 @@
 """What an endpoint is asked about a clip, and the only form in which its answer is taken."""
 
+import unicodedata
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from infra.manifest import digest
 
@@ -33,6 +34,12 @@ class Answer(BaseModel):
     emotion: Literal[
         "neutral", "calm", "happy", "excited", "surprised", "sad", "angry", "fearful", "disgusted", "other", "unclear"
     ]
+
+    @field_validator("long", "short")
+    @classmethod
+    def one_line(cls, text: str) -> str:
+        """Without line breaks and signs that are not seen: a backbone reads it as it is."""
+        return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
 
     @property
     def tags(self) -> tuple[str, ...]:

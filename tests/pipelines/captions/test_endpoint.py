@@ -171,6 +171,13 @@ def test_what_cannot_be_a_key_is_told_before_anybody_is_asked_and_not_shown(
     assert not server.asked
 
 
+def test_a_caption_is_one_line_of_signs_that_are_seen(server: Server, endpoint: Make) -> None:
+    server.then = Told(body=good("/", {**ANSWER, "long": "A calm\n\nvoice\u0000 in \u202ea\u2028room. "}))
+    (found,), _ = ask(endpoint(), clip_of())
+    assert isinstance(found, Answer)
+    assert found.long == "A calm voice in a room."
+
+
 @pytest.mark.parametrize("tokens", ["null", "1e999", "-100000000", '"many"'])
 def test_counts_that_are_none_lose_no_answer_and_win_no_money(server: Server, endpoint: Make, tokens: str) -> None:
     server.then = Told(body=good("/", ANSWER).replace("1000", tokens))
