@@ -5,7 +5,7 @@ To show with 95 % confidence that fewer than 5 % of the clips are bad, listen to
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -77,11 +77,16 @@ def result_of(*, sample: int, of: int, judged: int, bad: int) -> AcceptanceResul
     return AcceptanceResult(sample, allowed, judged, bad, bound, whole)
 
 
-def drawn(keys: Sequence[str], *, digest: str, sample: int = SAMPLE) -> list[str]:
-    """A random sample of the kept clips, the same for the same corpus: keys in order, drawn by its digest."""
-    ordered = sorted(keys)
+def drawn(keys: Any, *, digest: str, sample: int = SAMPLE) -> list[int]:
+    """Numbers of a random sample of the kept clips, the same for the same corpus: keys in order, drawn by its digest.
+
+    `keys`: texts, as pyarrow has them; besides them it takes 16 bytes a key.
+    """
+    from pyarrow import compute
+
     random = np.random.default_rng(int(digest[:16], 16))
-    return [ordered[place] for place in random.permutation(len(ordered))[:sample]]
+    places = random.permutation(len(keys))[:sample]
+    return [int(number) for number in compute.sort_indices(keys).to_numpy()[places]]
 
 
 def read_verdicts(path: Path) -> dict[str, Any]:
@@ -102,12 +107,12 @@ def read_verdicts(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def judge(verdicts: Mapping[str, Word], *, keys: Sequence[str], digest: str, sample: int = SAMPLE) -> AcceptanceResult:
-    """The verdict, from clips of the sample alone.
+def judge(verdicts: Mapping[str, Word], *, keys: Any, digest: str, sample: int = SAMPLE) -> AcceptanceResult:
+    """The verdict, from clips of the sample alone; `keys` as in `drawn`.
 
     Raises: CorpusError where somebody judged clips that were not drawn: a chosen sample shows nothing.
     """
-    chosen = set(drawn(keys, digest=digest, sample=sample))
+    chosen = {str(keys[number]) for number in drawn(keys, digest=digest, sample=sample)}
     foreign = sorted(set(verdicts) - chosen)
     if foreign:
         raise CorpusError(

@@ -1,6 +1,6 @@
 """The ledger of a corpus by columns: each is read when it is asked for, and rows as such are read only to be shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,29 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
+LATELY = 8
+"""Columns that are kept in memory: 4 or 8 bytes a row each."""
+ROWS = 2**19
+"""Rows that are read at a time, where a column is gone over."""
 NO_SCORES = ("start_sample", "end_sample", "channels", "channel", "item_seconds", "schema")
 """Numbers of a row that nobody would draw a histogram of."""
 UNKNOWN = "unknown"
+
+
+class Names(Sequence[str]):
+    """The texts of a pyarrow.Array, which become Python's where they are asked for: there may be millions."""
+
+    def __init__(self, texts: Any) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts.to_pylist())
+
+    def __getitem__(self, number: int) -> str:  # type: ignore[override]
+        return str(self.texts[int(number)])
 
 
 @dataclass(frozen=True)
@@ -27,7 +47,7 @@ class Coded:
     """A column of few different texts: a number for each row, -1 where there is none, and the text of each number."""
 
     codes: Codes
-    names: list[str]
+    names: Sequence[str]
 
     def code(self, name: str) -> int:
         """The number of a text; -2, which no row has, where it does not occur."""
@@ -111,18 +131,32 @@ class Columns:
         """A column of numbers, NaN where there is none."""
         if name == "chars_per_second":
             return self._rate
-        if name not in self._kept:
-            column = self.file.read(columns=[name])[name].cast("float64")
-            self._kept[name] = column.to_numpy()
-        found: Floats = self._kept[name]
+        found: Floats = self._lately(name, lambda: self.file.read(columns=[name])[name].cast("float64").to_numpy())
         return found
+
+    def _lately(self, name: str, read: Callable[[], Any]) -> Any:
+        """What `read` gives, kept until some other columns were read."""
+        found = self._kept.pop(name) if name in self._kept else read()
+        self._kept[name] = found
+        while len(self._kept) > LATELY:
+            del self._kept[next(iter(self._kept))]
+        return found
+
+    def parts(self, *names: str) -> Iterator[Any]:
+        """Columns, ROWS rows at a time, as pyarrow.Tables."""
+        import pyarrow
+
+        return (pyarrow.Table.from_batches([batch]) for batch in self.file.iter_batches(ROWS, columns=list(names)))
 
     @cached_property
     def _rate(self) -> Floats:
         from pyarrow import compute
 
-        text = self.file.read(columns=["text"])["text"]
-        length = compute.utf8_length(compute.replace_substring(text, " ", "")).cast("float64").to_numpy()
+        lengths = [np.zeros(0)]
+        for part in self.parts("text"):
+            length = compute.utf8_length(compute.replace_substring(part["text"], " ", ""))
+            lengths.append(length.cast("float64").to_numpy())
+        length = np.concatenate(lengths)
         seconds = self.numbers("seconds")
         return np.asarray(length / np.where(seconds > 0, seconds, np.nan))
 
@@ -135,9 +169,9 @@ class Columns:
 
     def texts(self, name: str) -> Coded:
         """A column of texts by code; nothing but -1 where there is no such column."""
-        if name not in self._kept:
-            self._kept[name] = coded(self.file.read(columns=[name])[name]) if name in self.types else self._nothing
-        found: Coded = self._kept[name]
+        if name not in self.types:
+            return self._nothing
+        found: Coded = self._lately(name, lambda: coded(self.file.read(columns=[name])[name]))
         return found
 
     @property
@@ -178,12 +212,15 @@ class Columns:
     @cached_property
     def gone(self) -> Mask:
         """Rows of what was taken down, now or before the ledger was written: a page names nothing of it."""
-        recording, redactor = self.texts("recording"), redactor_of(self.root)
-        found = np.asarray(recording.codes == recording.code(REDACTED))
-        if redactor.withdrawn:
-            names = [name for name in (*NEEDED, "pcm_sha256") if name in self.types]
-            found |= unredacted(self.file.read(columns=names), redactor)
-        return found
+        from pyarrow import compute
+
+        redactor = redactor_of(self.root)
+        names = [name for name in (*NEEDED, "pcm_sha256") if name in self.types] if redactor.withdrawn else []
+        found = [np.zeros(0, dtype=np.bool_)]
+        for part in self.parts("recording", *(name for name in names if name != "recording")):
+            gone = compute.equal(part["recording"], REDACTED).fill_null(False).to_numpy()
+            found.append(gone | unredacted(part, redactor) if redactor.withdrawn else gone)
+        return np.concatenate(found)
 
     @cached_property
     def reasons(self) -> Lists:
@@ -201,20 +238,36 @@ class Columns:
     @cached_property
     def source(self) -> Coded:
         """Of the row; else of another segment of its recording; else `not stated`; REDACTED where it was taken down."""
-        own, recording = self.texts("source"), self.texts("recording")
+        own = self.texts("source")
         stated = (own.codes >= 0) & np.isin(own.codes, [i for i, name in enumerate(own.names) if name])
         names = [*own.names, "not stated"]
-        of_recording = np.full(len(recording.names) + 1, len(own.names), dtype=np.int32)
-        of_recording[recording.codes[stated]] = own.codes[stated]
-        codes = np.where(stated, own.codes, of_recording[recording.codes])
+        codes = np.where(stated, own.codes, len(own.names))
+        if stated.any() and not stated.all():
+            number = self.recordings
+            of_recording = np.full(int(number[-1]) + 1, len(own.names))
+            of_recording[number[stated]] = own.codes[stated]
+            codes = np.where(stated, codes, of_recording[number])
         if self.gone.any():
             codes, names = np.where(self.gone, len(names), codes), [*names, REDACTED]
         return Coded(codes.astype(np.int32), names)
 
-    def keys(self, rows: NDArray[np.int64]) -> list[str]:
-        """The keys of these rows."""
-        column = self.file.read(columns=["key"])["key"].take(rows)
-        return [str(key) for key in column.to_pylist()]
+    @property
+    def recordings(self) -> NDArray[np.int64]:
+        """A number for the recording of each row; the rows of one come together."""
+        from pyarrow import compute
+
+        found, last = [np.zeros(0, dtype=np.bool_)], None
+        for part in self.parts("recording"):
+            column = part["recording"].combine_chunks()
+            first = column[0].as_py() != last
+            others = compute.not_equal(column[1:], column[:-1]).fill_null(True).to_numpy(zero_copy_only=False)
+            found += [np.array([first]), others]
+            last = column[-1].as_py()
+        return np.cumsum(np.concatenate(found), dtype=np.int64) - 1
+
+    def keys(self, rows: Mask) -> Any:
+        """The keys of these rows, as pyarrow has them."""
+        return self.file.read(columns=["key"])["key"].filter(rows)
 
     def shown(self, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Row number -> everything but its vectors, for the few rows that a page shows."""
@@ -233,11 +286,10 @@ class Columns:
 
 def coded(column: Any) -> Coded:
     """A column of texts, by code."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if hasattr(encoded, "chunks"):  # an empty column stays in chunks
-        encoded = encoded.unify_dictionaries().combine_chunks()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return Coded(codes, [str(name) for name in encoded.dictionary.to_pylist()])
+    encoded = column.dictionary_encode().unify_dictionaries()  # a whole text column may not fit into one piece
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
+    names = encoded.chunk(0).dictionary if encoded.num_chunks else encoded.combine_chunks().dictionary
+    return Coded(np.concatenate([np.zeros(0, dtype=np.int32), *codes]).astype(np.int32), Names(names))
 
 
 def with_rate(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.verbs import add_corpus
-
-if TYPE_CHECKING:
-    from pipelines.shards import Corpus
 
 SUMMARY = "the audit page, and the verdict of those who listened to its sample"
 
@@ -44,7 +41,7 @@ def run_verdicts(root: Path, file: Path, *, as_json: bool) -> int:
     here = f"{corpus.name}@{corpus.digest}"
     if found.get("corpus") != here:
         raise CorpusError(f"{file}: these verdicts are of {found.get('corpus')}, but the corpus is {here}")
-    told = judge(found["verdicts"], keys=keys_of(corpus), digest=corpus.digest)
+    told = judge(found["verdicts"], keys=corpus.rows.columns("key")["key"], digest=corpus.digest)
     print(
         json.dumps({"corpus": here, **asdict(told), "status": told.status}) if as_json else f"{here}\n{told.sentence}"
     )
@@ -64,8 +61,3 @@ def write_page(root: Path, file: Path) -> Path:
         return None if number < 0 else bytes(corpus.members(number)[1]["flac"])
 
     return write_audit(root, sound_of=sound_of, to=file)
-
-
-def keys_of(corpus: "Corpus") -> list[str]:
-    """Of all samples, in the order of the index."""
-    return [str(key) for key in corpus.rows.columns("key")["key"].to_pylist()]

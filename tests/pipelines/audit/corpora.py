@@ -82,6 +82,6 @@ def twelve() -> list[dict[str, Any]]:
     """Segments 0 to 11 of a second: 0 to 5 are under MOS 2, of which 4 and 5 are too short as well; and the rest."""
     rows = [fate(segment(number), "mos", *(["duration"] if number in (4, 5) else [])) for number in range(6)]
     rows += [fate(segment(number)) for number in range(6, 12)]
-    rows.append(lost("r7.wav", status="dropped", reason="between: pauses", seconds=0.5, transform="segment"))
+    rows.append(lost("r11.wav", status="dropped", reason="between: pauses", seconds=0.5, transform="segment"))
     rows.append(lost("broken.wav", status="failed", reason="decode: junk <b>", seconds=0.0))
     return rows

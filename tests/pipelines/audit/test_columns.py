@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.audit import columns as module
 from pipelines.audit.bins import binned
 from pipelines.audit.columns import Columns
 from pipelines.audit.picks import at_limits, in_doubt, picks, rejected, stratified, worst
@@ -43,7 +44,7 @@ def test_columns_are_those_of_the_rows(columns: Columns) -> None:
 
 def test_a_part_of_a_recording_has_the_source_of_its_segments(columns: Columns) -> None:
     sources = [columns.source.names[code] for code in columns.source.codes]
-    assert sources == ["a desk"] * 13 + ["not stated"], "the pauses of r7.wav are a desk's, too"
+    assert sources == ["a desk"] * 13 + ["not stated"], "the pauses of r11.wav are a desk's, too"
 
 
 def test_only_what_is_shown_is_read_as_rows(columns: Columns) -> None:
@@ -189,3 +190,29 @@ def test_cost_does_not_grow_with_the_rows_of_a_large_ledger(tmp_path: Path) -> N
     rows = columns.shown([int(row) for pick in chosen for row in pick.rows])
     assert len(rows) < 200
     assert time.process_time() - began < 8
+
+
+def test_what_is_read_in_parts_is_the_same_and_few_columns_are_kept(
+    columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parted = Columns(columns.root), Columns(columns.root)
+    monkeypatch.setattr(module, "ROWS", 3)
+    assert parted.source.codes.tolist() == whole.source.codes.tolist()
+    assert parted.gone.tolist() == whole.gone.tolist()
+    assert np.array_equal(parted.numbers("chars_per_second"), whole.numbers("chars_per_second"), equal_nan=True)
+    numbers = [name for name, kind in parted.types.items() if kind == "number"]
+    for name in numbers:
+        parted.numbers(name)
+    assert len(numbers) > len(parted._kept) == module.LATELY
+    assert parted.numbers(numbers[-1]) is parted.numbers(numbers[-1]), "not read again at once"
+
+
+def test_texts_of_a_dictionary_are_a_sequence() -> None:
+    import pyarrow
+
+    parts = [pyarrow.array(["b", None, "a"]), pyarrow.array(["a", "c"]), pyarrow.array([], pyarrow.string())]
+    found = module.coded(pyarrow.chunked_array(parts))
+    assert (found.codes.tolist(), list(found.names), len(found.names)) == ([0, -1, 1, 1, 2], ["b", "a", "c"], 3)
+    assert (found.code("c"), found.code("d"), found.names[1]) == (2, -2, "a")
+    none = module.coded(pyarrow.chunked_array([], pyarrow.string()))
+    assert (none.codes.tolist(), list(none.names)) == ([], [])
