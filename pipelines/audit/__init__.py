@@ -15,20 +15,12 @@ from infra.storage import write_atomic
 from pipelines import acceptance
 from pipelines.audit.bins import Binned, binned
 from pipelines.audit.columns import Columns
+from pipelines.audit.funnel import cube, funnel_section
+from pipelines.audit.labels import labels_section
 from pipelines.audit.picks import Pick, picks
 from pipelines.audit.pictures import histogram
 from pipelines.audit.scores import in_order, limits, name_of
-from pipelines.audit.sections import (
-    cube,
-    failures_section,
-    funnel_section,
-    head,
-    labels_section,
-    legend,
-    predicted_section,
-    sources_section,
-    truth_section,
-)
+from pipelines.audit.sections import failures_section, head, legend, predicted_section, sources_section, truth_section
 from pipelines.audit.sheets import PageSounds, Row, length, numbers, place, sheet, text
 from pipelines.shards import read_card
 

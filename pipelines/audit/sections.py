@@ -1,4 +1,4 @@
-"""The parts of an audit page that are words and tables: head, funnel, sources, licenses, labels, what failed."""
+"""Parts of an audit page that are words and tables: head, prediction, truth, sources and licenses, what failed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,23 +6,14 @@ from typing import Any
 import numpy as np
 
 from pipelines.audit.columns import Coded, Columns
-from pipelines.audit.sheets import hours_told, text
-from pipelines.funnel import STATUSES, duration
+from pipelines.audit.sheets import text
+from pipelines.funnel import duration
 from pipelines.policy.bill import terms_told
 from pipelines.policy.licenses import terms_of
 
 Facts = Mapping[str, Any]
 
 MOST_LANGUAGES, MOST_SOURCES, MOST_LICENSES, MOST_FAILED = 40, 8, 20, 200
-FEW, SHORT = 24, 40
-"""Different texts that a column of labels has at most, and the characters of each."""
-NO_LABELS = (
-    "status", "reasons", "transform", "tier", "fingerprint", "unit", "corpus", "schema", "language", "source",
-    "license", "given_language", "recording_sha256", "key", "text", "given_text", "heard_text", "text_tts", "caption",
-    "caption_short", "speaker", "given_speaker", "recording", "reason", "text_raw", "text_norm", "hypotheses", "turn",
-    "pcm_sha256", "audio_print",
-)  # fmt: skip
-"""Columns of texts that other parts of the page tell."""
 
 
 def head(card: Facts, funnel: Facts, columns: Columns) -> str:
@@ -56,104 +47,6 @@ def predicted_section(sentences: Sequence[str]) -> str:
     """What was predicted before the corpus was made, and what came of it."""
     lines = "".join(f"<li>{text(sentence)}</li>" for sentence in sentences)
     return f"<h2>Predicted and true</h2><ul>{lines}</ul>" if lines else ""
-
-
-def funnel_section(funnel: Facts, columns: Columns) -> str:
-    """Hours from what came in to what is kept, by transform; and the reasons, of all or of one language or source."""
-    hours = funnel["hours"]
-    total = sum(hours[status] for status in STATUSES)
-    off = abs(total - hours["in"]) * 3600
-    adds = "adds up" if off < 1 else f"does NOT add up: {off:.1f} s are missing"
-    told = (
-        f"{duration(hours['in'])} in = {duration(hours['kept'])} kept + {duration(hours['dropped'])} dropped + "
-        f"{duration(hours['failed'])} failed: it {adds}, checked recording by recording when it was built."
-    )
-    parts = (("language", columns.language, MOST_LANGUAGES), ("source", columns.source, MOST_SOURCES))
-    choices = "".join(
-        f'<label>{part} <select data-part="{part}"><option value="">all</option>{options(coded, most=most)}'
-        "</select></label>"
-        for part, coded, most in parts
-    )
-    return (
-        f'<h2 id="funnel">Funnel</h2><p>{told}</p>{transforms_table(funnel)}'
-        "<h3>Why</h3><p>Choose a language or a source to see its part. <b>First</b>: the reason that counts, so that "
-        "these add up. <b>Any</b>: also where another reason came first. <b>Only</b>: what this reason alone removes."
-        f'</p><form class="choose">{choices}</form><div class="bar" id="bar"></div>'
-        f"{legend('kept', 'dropped', 'failed')}"
-        '<div class="wide"><table id="reasons"></table></div>'
-    )
-
-
-def options(coded: Coded, *, most: int) -> str:
-    """The names of a column as choices."""
-    counts = np.bincount(coded.codes[coded.codes >= 0], minlength=len(coded.names))
-    order = np.argsort(-counts, kind="stable")[:most]
-    return "".join(f'<option value="{code}">{text(coded.names[code])}</option>' for code in order if counts[code])
-
-
-def transforms_table(funnel: Facts) -> str:
-    """A line a transform: what came to it as a bar, what it dropped and failed, what it cost."""
-    through, costs = funnel.get("by_transform"), funnel.get("costs", {})
-    if not through:
-        return ""
-    whole = funnel["hours"]["in"] or 1.0
-    lines = []
-    for name, part in through.items():
-        cost, lost = costs.get(name, {}), part["dropped"] + part["failed"]
-        bar = "".join(
-            f'<i class="{kind}" style="width:{max(value, 0) / whole * 100:.3f}%"></i>'
-            for kind, value in (("kept", part["out"]), ("dropped", part["dropped"]), ("failed", part["failed"]))
-        )
-        told = (duration(max(part["out"], 0.0)), hours_told(lost), percent(lost, whole), cost_told(cost))
-        label = "filters" if name == "select" else name
-        cells = "".join(f"<td>{value}</td>" for value in told)
-        lines.append(f'<tr><td>{text(label)}</td><td class="stage"><div>{bar}</div></td>{cells}</tr>')
-    head = (
-        '<tr><th></th><th class="stage"></th><th>left</th><th>lost here</th><th>of all</th><th>processor time</th></tr>'
-    )
-    return f'<div class="wide"><table class="stages">{head}{"".join(lines)}</table></div>'
-
-
-def cost_told(cost: Facts) -> str:
-    """Processor time, and how many times faster than the audio that it heard."""
-    cpu, gpu, audio = (float(cost.get(f"{kind}_seconds", 0.0)) for kind in ("cpu", "gpu", "audio"))
-    told = hours_told(cpu / 3600)
-    if gpu > 0:
-        told += f" + {duration(gpu / 3600)} GPU"
-    return told + (f" ({audio / cpu:,.0f} x)" if cpu > 0.01 and audio > 0 else "")
-
-
-def cube(columns: Columns) -> list[list[Any]]:
-    """Hours by language, source, status and reason: [language, source, status, reason, first, any, only, items].
-
-    Languages and sources beyond the most frequent are summed as -1; the reason of what is kept is the empty text.
-    """
-    language = shortened(columns.language, most=MOST_LANGUAGES)
-    source = shortened(columns.source, most=MOST_SOURCES)
-    status = np.select([columns.kept, columns.of_status("failed")], [0, 2], default=1)
-    reasons, hours = columns.reasons, columns.hours
-    names = [*reasons.coded.names, ""]
-    owner = np.concatenate([reasons.owner, np.flatnonzero(columns.kept)])
-    reason = np.concatenate([reasons.coded.codes, np.full(int(columns.kept.sum()), len(names) - 1)])
-    single = np.where(columns.kept, 1, reasons.length)[owner] == 1
-    first = np.concatenate([np.diff(reasons.owner, prepend=-1) != 0, np.ones(int(columns.kept.sum()), dtype=bool)])
-    cells = np.stack([language[owner], source[owner], status[owner], reason])
-    found, place = np.unique(cells, axis=1, return_inverse=True)
-    place = place.ravel()
-    weight = hours[owner]
-    sums = [np.bincount(place, weights=w, minlength=found.shape[1]) for w in (weight * first, weight, weight * single)]
-    items = np.bincount(place, weights=first, minlength=found.shape[1])
-    return [
-        [int(a), int(b), STATUSES[int(c)], names[int(d)], *(float(f"{s[n]:.9g}") for s in sums), int(items[n])]
-        for n, (a, b, c, d) in enumerate(found.T)
-    ]
-
-
-def shortened(coded: Coded, *, most: int) -> Any:
-    """The codes of the most frequent texts; -1 for all others."""
-    counts = np.bincount(coded.codes[coded.codes >= 0], minlength=len(coded.names))
-    common = np.argsort(-counts, kind="stable")[:most]
-    return np.where(np.isin(coded.codes, common), coded.codes, -1)
 
 
 def truth_section(report: Facts) -> str:
@@ -209,54 +102,6 @@ def share(kept: float, came: float) -> str:
         return "<td></td>"
     line = f'<i class="share" style="width:{kept / came * 100:.0f}%"></i>'
     return f"<td>{duration(kept)} <small>of {duration(came)}</small>{line}</td>"
-
-
-def labels_section(columns: Columns) -> str:
-    """Columns that are words, or yes and no: how much audio carries each, kept and not."""
-    figures = []
-    for name, kind in columns.types.items():
-        if name in NO_LABELS or kind == "number":
-            continue
-        found = label_hours(columns, name, kind)
-        if found:
-            lines = "".join(
-                f"<tr><td>{text(clipped(label, 60))}</td><td>{hours_told(kept)}</td><td>{hours_told(lost)}</td></tr>"
-                for label, kept, lost in found
-            )
-            table = f"<table><tr><th></th><th>kept</th><th>not kept</th></tr>{lines}</table>"
-            figures.append(f"<figure><figcaption>{text(name.replace('_', ' '))}</figcaption>{table}</figure>")
-    return f'<h3>Labels</h3><div class="charts">{"".join(figures)}</div>' if figures else ""
-
-
-def label_hours(columns: Columns, name: str, kind: str) -> list[tuple[str, float, float]]:
-    """Label -> hours kept, hours not kept; nothing for columns of free text."""
-    segment, hours, kept = columns.segment, columns.hours, columns.kept
-    if kind == "bool":
-        flags = columns.flags(name)
-        coded, owner = Coded(flags.astype(np.int32), ["no", "yes"]), np.arange(len(flags))
-    elif kind == "texts":
-        lists = columns.lists(name)
-        stems = [label.split(": ")[0] for label in lists.coded.names]
-        names = list(dict.fromkeys(stems))
-        if any(len(label) > SHORT for label in names):
-            return []
-        codes = np.array([names.index(stem) for stem in stems] or [0], dtype=np.int32)[lists.coded.codes]
-        coded, owner = Coded(codes, names), lists.owner
-    else:
-        different = columns.file.read_row_group(0, columns=[name])[name].drop_null().unique().to_pylist()
-        if len(different) > FEW or any(len(label) > SHORT for label in different):
-            return []
-        coded = columns.texts(name)
-        owner = np.arange(len(coded.codes))
-    use = (coded.codes >= 0) & segment[owner]
-    if not use.any() or len(coded.names) > 40 * FEW:
-        return []
-    codes, owner = coded.codes[use], owner[use]
-    sums = [
-        np.bincount(codes, weights=hours[owner] * chosen[owner], minlength=len(coded.names)) for chosen in (kept, ~kept)
-    ]
-    order = np.argsort(-(sums[0] + sums[1]), kind="stable")[:FEW]
-    return [(coded.names[n], float(sums[0][n]), float(sums[1][n])) for n in order if sums[0][n] + sums[1][n] > 0]
 
 
 def failures_section(columns: Columns) -> str:

@@ -9,9 +9,11 @@ import pytest
 from pipelines.audit import columns as module
 from pipelines.audit.bins import binned
 from pipelines.audit.columns import Columns
+from pipelines.audit.funnel import cube
+from pipelines.audit.labels import label_hours
 from pipelines.audit.picks import at_limits, in_doubt, picks, rejected, stratified, worst
 from pipelines.audit.scores import Limit, limits
-from pipelines.audit.sections import cross, cube, label_hours
+from pipelines.audit.sections import cross
 from pipelines.ledger import read_ledger
 from tests.pipelines.audit.corpora import MANIFEST, build, fate, segment, twelve
 
