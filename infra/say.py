@@ -2,50 +2,24 @@
 
 import argparse
 import gc
-import io
 import json
 import math
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import log
 from infra.examples import add_examples
-from infra.waiting import Spoken, told_while
-from infra.wavs import keep, refuse_place, samples_16
+from infra.speaking import STDOUT, options_of, report, speak, stdin_lines
+from infra.waiting import told_while
+from infra.wavs import refuse_place
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.runtime.bundle import Bundle
-    from models.runtime.request import FinishReason, Options
-    from models.runtime.stream import Chunk
 
 SUMMARY = "speak a line of text with a bundle"
-STDOUT = Path("-")
 SECONDS = 30.0
 """At most, of a piece of text, where nobody says otherwise."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What came of it."""
-
-    out: str
-    seconds: float
-    rate_hz: int
-    finish_reason: "FinishReason"
-    took_seconds: float
-    first_packet_ms: float | None
-    seed: int
-
-    @property
-    def real_time_factor(self) -> float | None:
-        """Seconds of work a second of speech."""
-        return self.took_seconds / self.seconds if self.seconds else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,14 +108,14 @@ def main(args: argparse.Namespace) -> int:
         bundle = loaded(args)
     finally:
         gc.enable()
-    told = speak(bundle, text, args)
+    speech = speak(bundle, text, args)
     if args.json:
-        print(json.dumps({**asdict(told), "real_time_factor": told.real_time_factor}))
+        print(json.dumps({**asdict(speech), "real_time_factor": speech.real_time_factor}))
     elif args.out != STDOUT:
         print(args.out)
-    for line in lines(told, maximum=args.max_seconds):
+    for line in report(speech, maximum=args.max_seconds):
         log.say(line)
-    return 130 if told.finish_reason == "cancelled" else 0
+    return 130 if speech.finish_reason == "cancelled" else 0
 
 
 def loaded(args: argparse.Namespace) -> "Bundle":
@@ -210,140 +184,3 @@ def refuse_request(args: argparse.Namespace, text: str) -> None:
         Request(text="-", **options_of(args, patches_per_second=1.0))
     if args.prompt_audio is not None:
         args.prompt_audio = checked_sound(args.prompt_audio)
-
-
-def stdin_lines() -> Iterator[str]:
-    """Lines of stdin as they come.
-
-    Raises: Refused for bytes that are not UTF-8.
-    """
-    from infra.workflow.node import Refused
-
-    if sys.stdin is None:
-        raise Refused("stdin is closed, and TEXT `-` is read from it; give the text as a word, or a file with <")
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # a C locale would let other bytes through
-    try:
-        yield from sys.stdin
-    except UnicodeDecodeError as error:
-        raise Refused(f"stdin is not UTF-8 text ({error}); convert it, or give the text as a word") from None
-
-
-def options_of(args: argparse.Namespace, *, patches_per_second: float) -> "Options":
-    """The command's words as a request's."""
-    return {
-        "prompt_audio": args.prompt_audio,
-        "prompt_text": args.prompt_text,
-        "mode": args.mode,
-        "template": args.template,
-        "language": args.language,
-        "normalize": args.normalize,
-        "method": args.solver,
-        "num_steps": args.num_steps,
-        "guidance_scale": args.guidance_scale,
-        "speaker_scale": args.speaker_scale,
-        "max_patches": max(1, int(args.max_seconds * patches_per_second)),
-        "stop_threshold": args.stop_threshold,
-        "stop_guard": not args.no_stop_guard,
-        "seed": args.seed,
-    }
-
-
-def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Told:
-    """Make the speech, and write it."""
-    from models.runtime.generate import generate
-    from models.runtime.long import generate_long
-
-    options = options_of(args, patches_per_second=bundle.config.patches_per_second)
-    rate_hz = bundle.config.audiovae.sample_rate
-    begun, first = time.perf_counter(), None
-    if args.out == STDOUT:  # before the first of them, for who has to tell a player
-        log.say(f"samples: {rate_hz} Hz, mono, 16 bits, little-endian")
-    else:
-        options["cancelled"] = Spoken(bundle.config.patches_per_second).cancelled
-    if args.stream or args.live:
-        wave, finish, first = heard(bundle, text, options, args)
-    else:
-        made = (generate if args.whole else generate_long)(bundle, text, **options)
-        wave, finish = made.wave_S, made.finish_reason
-    took = time.perf_counter() - begun
-    if args.out != STDOUT:
-        keep(wave, rate_hz, args.out)
-    return Told(str(args.out), len(wave) / rate_hz, rate_hz, finish, took, first, args.seed)
-
-
-def heard(
-    bundle: "Bundle", text: str, options: "Options", args: argparse.Namespace
-) -> "tuple[Tensor, FinishReason, float | None]":
-    """All that was streamed, how it ended, and after how many milliseconds the first of it was there.
-
-    What was spoken live is kept, whatever ends it.
-    """
-    import torch
-
-    from infra.workflow.node import Refused
-    from models.runtime.prompt import RequestError
-
-    begun, first = time.perf_counter(), None
-    waves: list[Tensor] = []
-    finish: FinishReason | None = None
-    try:
-        for chunk in streamed(bundle, text, options, args):
-            first = first or 1000 * (time.perf_counter() - begun)
-            waves.append(chunk.wave_S)
-            finish = chunk.finish_reason
-            if args.out == STDOUT:
-                sys.stdout.buffer.write(samples_16(chunk.wave_S).tobytes())
-                sys.stdout.buffer.flush()
-    except KeyboardInterrupt:
-        if not (args.live and waves):
-            raise
-        finish = "cancelled"
-    except (Refused, RequestError):
-        if args.live and waves and args.out != STDOUT:
-            keep(torch.cat(waves), bundle.config.audiovae.sample_rate, args.out)
-            log.say(f"what was spoken before is in {args.out}")
-        raise
-    assert finish is not None
-    return torch.cat(waves), finish, first
-
-
-def streamed(bundle: "Bundle", text: str, options: "Options", args: argparse.Namespace) -> "Iterator[Chunk]":
-    """Chunks as they are made."""
-    from models.runtime.long import stream_long
-    from models.runtime.session import Session
-    from models.runtime.stream import generate_stream
-
-    if not args.live:
-        yield from (generate_stream if args.whole else stream_long)(bundle, text, **options)
-        return
-    if options.get("template") == "tts":
-        del options["template"]
-    session = Session(bundle, **options)
-    for line in stdin_lines():
-        yield from session.push(line)
-        if session.finish_reason:
-            return
-    yield from session.finish()
-
-
-def lines(told: Told, *, maximum: float) -> Iterator[str]:
-    """What to say of it."""
-    factor = told.real_time_factor or 0.0
-    yield f"{told.seconds:.2f} s of speech in {told.took_seconds:.2f} s (real-time factor {factor:.2f})"
-    if told.first_packet_ms is not None:
-        yield f"first packet after {told.first_packet_ms:.0f} ms"
-    if told.finish_reason == "stop":
-        yield "finish reason: stop (the stop head ended it)"
-    elif told.finish_reason == "cancelled":
-        yield f"finish reason: cancelled. CUT after {told.seconds:.2f} s, when it was stopped"
-    elif told.seconds < maximum - 0.2:
-        yield (
-            f"finish reason: length. CUT after {told.seconds:.2f} s, where so short a text (or a piece of it) cannot "
-            "take longer: the stop head had not ended it. Allow more with --no-stop-guard"
-        )
-    else:
-        yield (
-            f"finish reason: length. CUT at the maximum of {maximum:g} s: the stop head had not ended it; "
-            "what follows is missing. Allow more with --max-seconds"
-        )
