@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import log
-from infra.waiting import Spoken
+from infra.waiting import SpeechProgress
 from infra.wavs import keep, samples_16
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Speech:
     if args.out == STDOUT:  # before the first of them, for who has to tell a player
         log.say(f"samples: {rate_hz} Hz, mono, 16 bits, little-endian")
     else:
-        options["cancelled"] = Spoken(bundle.config.patches_per_second).cancelled
+        options["cancelled"] = SpeechProgress(bundle.config.patches_per_second).cancelled
     if args.stream or args.live:
         wave, finish, first = all_streamed(bundle, text, options, args)
     else:

@@ -29,7 +29,7 @@ def told_while(what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[N
         thread.join()
 
 
-class Spoken:
+class SpeechProgress:
     """How much has been spoken, told every few seconds; `cancelled` is what a request asks before each patch."""
 
     def __init__(self, patches_per_second: float, *, every_seconds: float = EVERY_SECONDS) -> None:

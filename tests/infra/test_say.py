@@ -14,7 +14,7 @@ import soundfile
 
 from infra.cli import build_parser, main
 from infra.say import refuse_request
-from infra.waiting import Spoken, told_while
+from infra.waiting import SpeechProgress, told_while
 from models.runtime import prompt as prompts
 from models.runtime.bundle import Bundle, save_bundle
 from tests.small import small_bundle
@@ -166,7 +166,7 @@ def test_loading_is_told_first_and_again_while_it_lasts(
 
 
 def test_speech_that_takes_long_tells_how_much_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    spoken = Spoken(6.25, every_seconds=0.0)
+    spoken = SpeechProgress(6.25, every_seconds=0.0)
     assert not spoken.cancelled()
     assert not spoken.cancelled()
     assert "0.2 s of speech after 0.0 s" in capsys.readouterr().err
