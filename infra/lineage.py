@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.journal import DRIVER, About, about, read_from
 from infra.log import hush
-from infra.refusals import NotYet, Rejected, metric_name, named, noting, reaching
+from infra.refusals import NotYet, RunRefused, metric_name, named, noting, reaching
 from infra.shipping import Shipped, database_of, journals
 from infra.workflow.store import SET_ASIDE
 
@@ -85,7 +85,7 @@ class Shipper:
                     waiting += not self.ship(folder, shipped)
                 except FileNotFoundError:  # set aside meanwhile: it is met again at its new place
                     waiting += 1
-                except Rejected as error:
+                except RunRefused as error:
                     waiting += 1
                     self.rejected = f"{folder.parent.parent.name}: {error}"
         return waiting

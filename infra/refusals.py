@@ -10,7 +10,7 @@ class Unreachable(Exception):  # noqa: N818 - reads as what happened
     from `MLflow at URI`."""
 
 
-class Rejected(Exception):  # noqa: N818 - reads as what happened
+class RunRefused(Exception):  # noqa: N818 - reads as what happened
     """MLflow answers, and will not have this run: its experiment was deleted, for example. The others go on."""
 
 
@@ -31,17 +31,17 @@ LOGIN = (
 
 class reaching:  # noqa: N801 - reads as a word: `with reaching():`
     """Turn what MLflow, its HTTP client and its database raise when they cannot be reached into Unreachable, and a no
-    into Rejected."""
+    into RunRefused."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
-        if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable | Rejected):
+        if kind is None or not isinstance(error, Exception) or isinstance(error, NotYet | Unreachable | RunRefused):
             return
         told = without_password(" ".join(str(error).split()))[:300]
         code = getattr(error, "error_code", None)
         if code in ANSWERS:
-            raise Rejected(told) from error
+            raise RunRefused(told) from error
         if code in LOCKED:
             raise Unreachable(LOGIN) from error
         origin = kind.__module__.partition(".")[0]

@@ -24,7 +24,7 @@ STDOUT = Path("-")
 
 
 @dataclass(frozen=True)
-class Speech:
+class SpeechReport:
     """What came of it."""
 
     out: str
@@ -78,7 +78,7 @@ def options_of(args: argparse.Namespace, *, patches_per_second: float) -> "Optio
     }
 
 
-def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Speech:
+def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> SpeechReport:
     """Make the speech, and write it."""
     from models.runtime.generate import generate
     from models.runtime.long import generate_long
@@ -98,7 +98,7 @@ def speak(bundle: "Bundle", text: str, args: argparse.Namespace) -> Speech:
     took = time.perf_counter() - begun
     if args.out != STDOUT:
         keep(wave, rate_hz, args.out)
-    return Speech(str(args.out), len(wave) / rate_hz, rate_hz, finish, took, first, args.seed)
+    return SpeechReport(str(args.out), len(wave) / rate_hz, rate_hz, finish, took, first, args.seed)
 
 
 def all_streamed(
@@ -156,7 +156,7 @@ def streamed(bundle: "Bundle", text: str, options: "Options", args: argparse.Nam
     yield from session.finish()
 
 
-def report(speech: Speech, *, maximum: float) -> Iterator[str]:
+def report(speech: SpeechReport, *, maximum: float) -> Iterator[str]:
     """What to say of it."""
     factor = speech.real_time_factor or 0.0
     yield f"{speech.seconds:.2f} s of speech in {speech.took_seconds:.2f} s (real-time factor {factor:.2f})"

@@ -9,7 +9,7 @@ from pipelines.shards import Corpus
 
 
 @dataclass(frozen=True)
-class Line:
+class LicenseHours:
     """One license, as it is written in the corpus."""
 
     license: str
@@ -19,10 +19,10 @@ class Line:
     """Why it does not allow what is asked."""
 
 
-def bill(hours: Mapping[str, float], *, allow: Sequence[Use] = ()) -> list[Line]:
+def bill(hours: Mapping[str, float], *, allow: Sequence[Use] = ()) -> list[LicenseHours]:
     """A line a license, most hours first."""
     ranked = sorted(hours.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [Line(name, part, tuple(sorted(terms_of(name))), refused(name, allow)) for name, part in ranked]
+    return [LicenseHours(name, part, tuple(sorted(terms_of(name))), refused(name, allow)) for name, part in ranked]
 
 
 def hours_under(corpus: Corpus) -> dict[str, float]:
@@ -40,7 +40,7 @@ def terms_told(licenses: Iterable[str]) -> str:
     return f"{' '.join(sorted(terms)) or 'none'}" + (f", which forbids {', '.join(uses)}" if uses else "")
 
 
-def table(lines: Sequence[Line], *, title: str) -> str:
+def table(lines: Sequence[LicenseHours], *, title: str) -> str:
     """For people, in plain text."""
     whole = sum(line.hours for line in lines)
     told = [f"{title:<44}{duration(whole):>12}   terms: {terms_told(line.license for line in lines)}"]

@@ -47,7 +47,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowBatch:
     """Rows of a table that follow each other, without their audio."""
 
     table: Table
@@ -88,20 +88,20 @@ def of_table(root: Path, name: str, *, audio: str | None = None, **facts: Any) -
     facts.setdefault("split", split_of(name))
     number = 0
     try:
-        for some in parquet_rows(path, audio) if path.suffix.lower() == ".parquet" else arrow_rows(path, audio):
-            for at in range(len(some.rows)):
-                yield of_row(root, f"{name}/{number:08d}", some, at, **facts)
+        for batch in parquet_rows(path, audio) if path.suffix.lower() == ".parquet" else arrow_rows(path, audio):
+            for at in range(len(batch.rows)):
+                yield of_row(root, f"{name}/{number:08d}", batch, at, **facts)
                 number += 1
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         yield faulty(f"{name}/from_{number:08d}", f"failed:table: {why}", uri=str(path), size=path.stat().st_size)
 
 
-def of_row(root: Path, name: str, some: Rows, at: int, **facts: Any) -> Recording:
+def of_row(root: Path, name: str, batch: RowBatch, at: int, **facts: Any) -> Recording:
     """The recording of row `at` of these: `TABLE/NUMBER`. Where the table holds no bytes, its path is followed, below
     the root alone."""
-    row, file = some.rows[at], name.rpartition("/")[0]
-    for column, names in some.table.labels.items():
+    row, file = batch.rows[at], name.rpartition("/")[0]
+    for column, names in batch.table.labels.items():
         value = row.get(column)
         if isinstance(value, int) and 0 <= value < len(names):
             # the name of a class is no transcript, whatever its column is called
@@ -110,16 +110,16 @@ def of_row(root: Path, name: str, some: Rows, at: int, **facts: Any) -> Recordin
     known = lowered(row)
     own = next((known[key] for key in ("id", "key", "utt_id") if isinstance(known.get(key), str)), None)
     facts = {**facts, "extra": {**({"id": own} if own else {}), **facts.get("extra", {})}}
-    if some.mean_bytes is None:
+    if batch.mean_bytes is None:
         if not told:
             return faulty(name, "failed:empty: neither bytes nor a path in its row")
         beside = str(told) if (root / str(told)).is_file() else f"{Path(file).parent.as_posix()}/{told}"
         return of_file(root, beside, known, **facts)
-    uri = cell_uri(root / file, group=some.group, row=some.start + at, column=some.table.column)
-    return recording(known, uri=uri, name=name, size=some.mean_bytes, **facts)
+    uri = cell_uri(root / file, group=batch.group, row=batch.start + at, column=batch.table.column)
+    return recording(known, uri=uri, name=name, size=batch.mean_bytes, **facts)
 
 
-def parquet_rows(path: Path, audio: str | None) -> Iterator[Rows]:
+def parquet_rows(path: Path, audio: str | None) -> Iterator[RowBatch]:
     """Some at a time."""
     import pyarrow.parquet
 
@@ -131,14 +131,14 @@ def parquet_rows(path: Path, audio: str | None) -> Iterator[Rows]:
             size = None if table.no_bytes else bytes_of_a_row(about, table.column)
             start = 0
             if not columns:
-                yield Rows(table, group, 0, size, [{} for _ in range(about.num_rows)])
+                yield RowBatch(table, group, 0, size, [{} for _ in range(about.num_rows)])
                 continue
             for batch in file.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False):
-                yield Rows(table, group, start, size, plain_rows(batch, table))
+                yield RowBatch(table, group, start, size, plain_rows(batch, table))
                 start += batch.num_rows
 
 
-def arrow_rows(path: Path, audio: str | None) -> Iterator[Rows]:
+def arrow_rows(path: Path, audio: str | None) -> Iterator[RowBatch]:
     """A record batch at a time, or less; the file is mapped, and the audio not touched."""
     import pyarrow.ipc
 
@@ -155,7 +155,7 @@ def arrow_rows(path: Path, audio: str | None) -> Iterator[Rows]:
         cells = cells.field("bytes") if "." in table.column else cells
         size = None if cells.null_count == len(cells) else cells.nbytes // max(len(cells), 1)
         for start in range(0, batch.num_rows, ROWS):
-            yield Rows(table, group, start, size, plain_rows(batch.slice(start, ROWS), table))
+            yield RowBatch(table, group, start, size, plain_rows(batch.slice(start, ROWS), table))
 
 
 def plain_rows(batch: Any, table: Table) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from pipelines.reading.containers import member_uri, packed
 from pipelines.reading.gzips import BadGzip, GzipStream
 from pipelines.reading.inside import Outside, inside
 from pipelines.reading.layouts import faulty, listing, root_at
-from pipelines.reading.tars import Damaged, Entry, entries
+from pipelines.reading.tars import Damaged, Member, entries
 from pipelines.row import Recording
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -40,7 +40,7 @@ class Sample:
     """Members of one key."""
 
     key: str
-    sounds: list[Entry] = field(default_factory=list)
+    sounds: list[Member] = field(default_factory=list)
     row: dict[str, Any] | None = None
     text: bytes | None = None
     fault: str | None = None
@@ -128,7 +128,7 @@ def split_key(name: str) -> tuple[str, str]:
     return (f"{folder}{slash}{key}", kind.lower()) if key else (name, "")
 
 
-def take(sample: Sample, entry: Entry, kind: str, stream: BinaryIO) -> None:
+def take(sample: Sample, entry: Member, kind: str, stream: BinaryIO) -> None:
     """Add a member to its sample."""
     sound = f".{kind.rpartition('.')[2]}" in SUFFIXES
     if not sound and kind not in (*TEXTS, "json"):

@@ -29,7 +29,7 @@ class Damaged(Exception):  # noqa: N818 - reads as what the archive is
 
 
 @dataclass(frozen=True)
-class Entry:
+class Member:
     """A file in a tar: `size` bytes from `offset` on; or something else under that name, and what it is."""
 
     name: str
@@ -38,7 +38,7 @@ class Entry:
     refused: str | None = None
 
 
-def entries(stream: BinaryIO) -> Iterator[Entry]:
+def entries(stream: BinaryIO) -> Iterator[Member]:
     """Every member but folders, in order. `stream` can seek and read; between two entries its position is free.
 
     Raises: Damaged where a header makes no sense, or the archive ends inside of a member.
@@ -58,7 +58,7 @@ def entries(stream: BinaryIO) -> Iterator[Entry]:
             raise Damaged(f"cut: it ends inside of a header, after {found} members")
         zeros = 0
         at, header, names = one_header(stream, at, block, found)
-        entry = Entry(names.get("path", header.name), at, int(names.get("size", header.size)), refused(header, names))
+        entry = Member(names.get("path", header.name), at, int(names.get("size", header.size)), refused(header, names))
         if entry.size < 0:
             raise Damaged(f"damaged: member {found} says that it has {entry.size} bytes")
         found += 1
@@ -66,7 +66,7 @@ def entries(stream: BinaryIO) -> Iterator[Entry]:
             continue
         at += padded(entry.size) if header.type in (*FILES, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE) else 0
         if entry.size and header.type in FILES and not whole(stream, entry, total):
-            yield Entry(entry.name, entry.offset, entry.size, "cut: the archive ends inside of it")
+            yield Member(entry.name, entry.offset, entry.size, "cut: the archive ends inside of it")
             raise Damaged(f"cut: it ends inside of member {found - 1}")
         yield entry
 
@@ -137,7 +137,7 @@ def refused(header: tarfile.TarInfo, names: dict[str, str]) -> str | None:
     return f"link: it is {KINDS.get(header.type, f'something of type {header.type!r}')}, not a plain file"
 
 
-def whole(stream: BinaryIO, entry: Entry, total: int | None) -> bool:
+def whole(stream: BinaryIO, entry: Member, total: int | None) -> bool:
     """Does the archive go on to the last byte of the member?"""
     end = entry.offset + entry.size
     return end <= total if total is not None else bool(read_at(stream, end - 1, 1))

@@ -35,7 +35,7 @@ SAME = {
 """Other names in use for a language; what is not here is kept up to the first hyphen, in lower case."""
 
 
-class Listener(Protocol):
+class LanguageDetector(Protocol):
     """A file of models/frozen that tells a language by its sound: `recognizer(checkpoint, device=...)` makes one."""
 
     RATE_HZ: int
@@ -82,16 +82,16 @@ class Transform:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.model = TextLanguage(languages=cfg.among)
-        self.listener: Listener | None = None
+        self.detector: LanguageDetector | None = None
         if cfg.audio is not None:
-            self.listener = resolve("models.frozen", cfg.audio).recognizer(cfg.checkpoint, device=cfg.device)
-        self.fingerprint = "+".join(model.fingerprint for model in (self.model, self.listener) if model is not None)
+            self.detector = resolve("models.frozen", cfg.audio).recognizer(cfg.checkpoint, device=cfg.device)
+        self.fingerprint = "+".join(model.fingerprint for model in (self.model, self.detector) if model is not None)
 
     def __call__(self, clips: list[Clip]) -> list[Clip | Rejected]:
         """One clip each, in order."""
         sounds: list[Guess | None] = [None] * len(clips)
-        if self.listener is not None and clips:
-            sounds = list(self.listener.languages([clip.at(self.listener.RATE_HZ) for clip in clips]))
+        if self.detector is not None and clips:
+            sounds = list(self.detector.languages([clip.at(self.detector.RATE_HZ) for clip in clips]))
         return [self.decide(clip, sound) for clip, sound in zip(clips, sounds, strict=True)]
 
     def decide(self, clip: Clip, sound: Guess | None) -> Clip:

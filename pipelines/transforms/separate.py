@@ -80,7 +80,7 @@ class Config(Manifest):
 
 
 @dataclass(frozen=True)
-class Heard:
+class Screened:
     """What is in a clip, and why that is too much."""
 
     background: Background
@@ -111,16 +111,16 @@ class Transform:
             voices = dict(zip(over, waves, strict=True))
         return [self.decide(clip, heard[number], voices.get(number)) for number, clip in enumerate(clips)]
 
-    def listen(self, clip: Clip) -> Heard:
+    def listen(self, clip: Clip) -> Screened:
         """The gate: the first share that is over its limit, in words."""
         found = self.listener(clip.at(RATE_HZ))
         shares = (("music", found.music, self.cfg.max_music), ("singing", found.singing, self.cfg.max_singing))
         for name, share, most in (*shares, ("noise", found.noise, self.cfg.max_noise)):
             if share > most:
-                return Heard(found, f"{name}: in {share:.0%} of it, and at most {most:.0%} is let by")
-        return Heard(found, None)
+                return Screened(found, f"{name}: in {share:.0%} of it, and at most {most:.0%} is let by")
+        return Screened(found, None)
 
-    def decide(self, clip: Clip, heard: Heard, voice_S: Wave | None) -> Clip | Rejected:
+    def decide(self, clip: Clip, heard: Screened, voice_S: Wave | None) -> Clip | Rejected:
         """The clip as it is, its voice where that is better by enough, or the reason why it is dropped."""
         found = heard.background
         clip = clip.with_(

@@ -17,7 +17,7 @@ from pipelines.reading.cells import BadCell
 from pipelines.reading.containers import Opener, Unreadable, cell_uri, file_of, member_uri, parse_uri
 from pipelines.reading.gzips import BadGzip, GzipStream
 from pipelines.reading.inside import Outside, inside, printable
-from pipelines.reading.tars import BLOCK, Damaged, Entry, entries
+from pipelines.reading.tars import BLOCK, Damaged, Member, entries
 
 random_bytes = random.Random(0).randbytes
 FILES = {
@@ -38,7 +38,7 @@ def tar_of(files: dict[str, bytes], *, format: int = tarfile.PAX_FORMAT) -> byte
     return buffer.getvalue()
 
 
-def listed(data: bytes) -> list[Entry]:
+def listed(data: bytes) -> list[Member]:
     return list(entries(io.BytesIO(data)))
 
 
