@@ -118,40 +118,43 @@ def fill(
     Raises: BundleError naming every tensor of any file that is missing, unexpected, misshapen, not finite or changed;
     the networks are of no use then.
     """
-    problems = []
+    problems: list[str] = []
     for name, network in networks.items():
-        stored = read_tensors(where / name)
-        whole = network.state_dict()
-        wanted = {key: value for key, value in own_tensors(whole).items() if key in stored or COUNTERS not in key}
-        stored |= {
-            key: stored[one] for key, one in TIED.items() if key in wanted and key not in stored and one in stored
-        }
-        found = {key: stored[key] for key in stored if key in wanted or (key not in whole and not tied(key, stored))}
-        both = [key for key in wanted if key in found]
-        known = (sums or {}).get(name, {})
-        for what, names in (
-            ("missing", [key for key in wanted if key not in found]),
-            ("unexpected", [key for key in found if key not in wanted]),
-            (
-                "misshapen",
-                [
-                    f"{key} {list(found[key].shape)} instead of {list(wanted[key].shape)}"
-                    for key in both
-                    if found[key].shape != wanted[key].shape
-                ],
-            ),
-            (
-                "of whole numbers instead of numbers with a fraction",
-                [key for key in both if wanted[key].is_floating_point() and not found[key].is_floating_point()],
-            ),
-            ("not finite", [key for key in both if not bool(torch.isfinite(found[key]).all())]),
-            ("not those that were written", changed({key: found[key] for key in both}, known)),
-        ):
-            if names:
-                problems.append(f"{name}: {len(names)} {what}: {listed(names)}")
+        wanted, found = matched(network.state_dict(), read_tensors(where / name))
+        wrong = misfits(wanted, found, sums=(sums or {}).get(name, {}))
+        problems += [f"{name}: {len(names)} {what}: {listed(names)}" for what, names in wrong.items() if names]
         if not problems:
             with torch.no_grad():
                 for key, value in wanted.items():
-                    value.copy_(stored[key])
+                    value.copy_(found[key])
     if problems:
         raise BundleError(f"{where}: the tensors do not fit the configuration; {'; '.join(problems)}")
+
+
+def matched(state: Mapping[str, Tensor], stored: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a network that a file must have, and those of the file: a tied one, which may be stored or not,
+    stands for the other, and counters may be missing."""
+    wanted = {key: value for key, value in own_tensors(state).items() if key in stored or COUNTERS not in key}
+    both = {key: stored[one] for key, one in TIED.items() if key in wanted and one in stored} | stored
+    return wanted, {key: both[key] for key in both if key in wanted or (key not in state and not tied(key, both))}
+
+
+def misfits(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, sums: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """What is wrong with tensors that were found, in words, and the names of those that it is wrong with."""
+    pairs = [(key, wanted[key], found[key]) for key in wanted if key in found]
+    return {
+        "missing": [key for key in wanted if key not in found],
+        "unexpected": [key for key in found if key not in wanted],
+        "misshapen": [
+            f"{key} {list(own.shape)} instead of {list(needed.shape)}"
+            for key, needed, own in pairs
+            if own.shape != needed.shape
+        ],
+        "of whole numbers instead of numbers with a fraction": [
+            key for key, needed, own in pairs if needed.is_floating_point() and not own.is_floating_point()
+        ],
+        "not finite": [key for key, _, own in pairs if not bool(torch.isfinite(own).all())],
+        "not those that were written": changed({key: own for key, _, own in pairs}, sums),
+    }
