@@ -34,6 +34,12 @@ OFFICIAL = (
 """Tags that the official package gave."""
 
 
+def test_languages_are_known_by_their_own_and_by_chinese_names() -> None:
+    given = "Türkçe Čeština Ελληνικά Українська العربية हिन्दी ไทย 英语 英文 法语 西班牙语 葡萄牙语 粵語"
+    official = "TR CS EL UK AR HI TH EN EN FR ES PT YUE"
+    assert [language_tag(name) for name in given.split()] == official.split()
+
+
 def test_retired_codes_and_those_of_three_letters_give_the_official_tags() -> None:
     for pair in OFFICIAL.split():
         given, tag = pair.split(":")
