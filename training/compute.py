@@ -11,7 +11,7 @@ from infra.cluster import ClusterManifest
 from models.audiovae.discriminators import BandDiscriminator, Discriminator, Maps
 from models.audiovae.vae import AudioVAE
 from models.backbone.backbone import Backbone
-from training.data.collate import PATCH, RATE_HZ
+from training.data.collate import PATCH, RATE_HZ, seconds_of_patches
 from training.objectives import audiovae, audiovae_semantic, meanflow, soar
 from training.speed import counter
 
@@ -52,7 +52,7 @@ def compute(manifest: "StageManifest", networks: Mapping[str, nn.Module]) -> Com
         total = of_backbone(manifest, backbone, patches=patches, text=text)
         total += counted(lambda: without_gradient(vae.encode, empty(1, patches * PATCH)))
         told = f"clips of {seconds:g} s with {text} tokens of text, none with stored latents; without CAM++"
-        seconds = patches * PATCH / RATE_HZ
+        seconds = seconds_of_patches(patches)
     else:
         cfg, discriminator, flow = manifest.objective.settings, networks["discriminator"], networks["flow"]
         assert isinstance(cfg, audiovae.Config)

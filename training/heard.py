@@ -23,6 +23,7 @@ from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, open_corpus
 from training.data.batching import PLAN, Plan, plan_of
+from training.data.collate import seconds_of_patches
 from training.data.memory import recall
 from training.data.stream import Source
 from training.manifest import StageManifest
@@ -81,7 +82,7 @@ class Part:
     @cached_property
     def seconds(self) -> float:
         """As of a Source."""
-        return float(self.patches[self.numbers].sum(dtype=np.int64)) * 0.16
+        return seconds_of_patches(int(self.patches[self.numbers].sum(dtype=np.int64)))
 
 
 @dataclass(frozen=True)

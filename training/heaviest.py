@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from training.data.batching import Plan, Share
+from training.data.collate import seconds_of_patches
 from training.data.draw import Draw
 from training.engine import precision
 from training.plan import STATE, WEIGHT, asked, memory
@@ -82,9 +83,10 @@ def try_heaviest(worker: "Worker") -> None:
             keep_flops(worker.work, total, patches=longest if manifest.engine.compile else padded)
     except torch.OutOfMemoryError:
         raise DoesNotFit(
-            f"the heaviest micro-batch of the plan, {len(share.picks)} samples of up to {longest * 0.16:.1f} s, padded "
-            f"to {padded * 0.16:.0f} s, does not fit into the memory of {device}: raise workers or "
-            "engine.accumulation, or lower data.max_clip_seconds or data.lot_seconds"
+            f"the heaviest micro-batch of the plan, {len(share.picks)} samples of up to "
+            f"{seconds_of_patches(longest):.1f} s, padded to {seconds_of_patches(padded):.0f} s, does not fit into the "
+            f"memory of {device}: raise workers or engine.accumulation, or lower data.max_clip_seconds or "
+            "data.lot_seconds"
         ) from None
 
 

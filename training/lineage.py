@@ -12,6 +12,7 @@ from infra.log import clock
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 from pipelines.shards import Corpus, CorpusError
+from training.data.collate import seconds_of_patches
 from training.data.holdout import hashes_of
 from training.heard import Part, Stretch, history, whole
 
@@ -59,7 +60,7 @@ def counted(stretched: Sequence[Stretch]) -> Iterator[str]:
                 times[part.corpus] += np.bincount(own, minlength=len(part.patches))
     for corpus, count_N in times.items():
         part = parts[corpus]
-        seconds = float((count_N * part.patches).sum()) * 0.16
+        seconds = seconds_of_patches(int((count_N * part.patches).sum()))
         yield (
             f"{corpus}  {int((count_N > 0).sum())} of {len(part.numbers)} samples, {int(count_N.sum())} times, "
             f"{clock(seconds)}; {len(part.held_out)} held out"

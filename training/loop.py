@@ -22,6 +22,7 @@ from training import heard
 from training.checkpoint import Background, Checkpoint, CheckpointWriter
 from training.compiled import compile_blocks
 from training.data.batching import Share, plan_of, sources_of
+from training.data.collate import RATE_HZ, seconds_of_patches
 from training.data.draw import Draw
 from training.data.reading import Hears, read_batch
 from training.data.replaced import Cards, refuse_replaced
@@ -233,7 +234,7 @@ class Worker:
                     ahead = reader.submit(read, step + 1)
                 waited = time.monotonic() - began
                 micros = [Micro(*self.prepare(batch, step=step), idle=idle) for batch, idle in batches]
-                yield step, micros, waited, sum(map(self.plan.lengths, self.plan.step(step))) * 0.16
+                yield step, micros, waited, seconds_of_patches(sum(map(self.plan.lengths, self.plan.step(step))))
 
     def batch(self, share: Share, *, step: int, hears: Hears | None = None) -> Batch:
         """Read and collate the samples of one micro-batch."""
@@ -313,5 +314,5 @@ class Worker:
             for share in self.plan.share(step, rank=0, world=1, accumulation=1):
                 batch = self.batch(share, step=step)
                 batch.wave_BS = batch.wave_BS.to(self.world.device)
-                seconds += float(batch.length_B.sum()) / 48_000
+                seconds += float(batch.length_B.sum()) / RATE_HZ
                 yield batch

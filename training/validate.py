@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.data.batching import Pick, Plan, Share, deal
-from training.data.collate import PATCH, RATE_HZ
+from training.data.collate import RATE_HZ, seconds_of_patches
 from training.data.draw import Draw
 from training.data.permutation import Permutation, seed_of
 from training.update import Micro, call
@@ -89,7 +89,7 @@ def held_out(plan: Plan, *, seconds: float) -> list[Group]:
     for pick, group in in_turn(groups):
         if left <= 0:
             break
-        left -= plan.lengths(pick) * PATCH / RATE_HZ
+        left -= seconds_of_patches(plan.lengths(pick))
         taken[group.corpus, group.language].picks.append(pick)
     return sorted((group for group in taken.values() if group.picks), key=lambda group: -len(group.picks))
 
@@ -110,7 +110,7 @@ def in_turn(groups: Mapping[tuple[str, str], Group]) -> Iterator[tuple[Pick, Gro
 def cut(plan: Plan, picks: Sequence[Pick], *, seconds: float) -> list[Share]:
     """Micro-batches of at most about so much audio, each of samples of about one length."""
     longest_first = sorted(picks, key=lambda pick: (-plan.lengths(pick), pick))
-    audio = sum(map(plan.lengths, picks)) * PATCH / RATE_HZ
+    audio = seconds_of_patches(sum(map(plan.lengths, picks)))
     pieces = min(len(picks), math.ceil(audio / seconds))
     return deal([longest_first], plan.lengths, groups=max(1, pieces))
 
@@ -162,4 +162,4 @@ def write_samples(worker: "Worker", *, step: int) -> None:
     with torch.no_grad():
         for name, wave_S in make(batch, Draw(worker.manifest.seed, STEP, batch.keys)).items():
             path = folder / f"step-{step:08d}-{name}.wav"
-            soundfile.write(path, wave_S.detach().float().cpu().reshape(-1).numpy(), 48_000)
+            soundfile.write(path, wave_S.detach().float().cpu().reshape(-1).numpy(), RATE_HZ)

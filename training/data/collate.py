@@ -18,6 +18,12 @@ FRAME = 1920
 """Waveform samples of a latent frame: 40 ms."""
 
 
+def seconds_of_patches(patches: int) -> float:
+    """Of so many patches. One function for all, since plans are made of it: rounded otherwise, who asks later which
+    samples a stage has heard would have another plan."""
+    return patches * PATCH / RATE_HZ
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One utterance as it lies in its shard."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from infra.manifest import digest
 from infra.objects import Place
 from pipelines.shards import Corpus, CorpusError, Sample, open_corpus, version_of
-from training.data.collate import PATCH, RATE_HZ, Utterance, patches_of
+from training.data.collate import Utterance, patches_of, seconds_of_patches
 from training.data.holdout import COLUMNS, Identities, Split, divided, hashes_of, identities
 from training.data.memory import recall, remember
 from training.manifest import Bound, Data, Part, Reads
@@ -68,7 +68,7 @@ class Source:
     @cached_property
     def seconds(self) -> float:
         """Audio that is trained on, as long as `patches` say."""
-        return float(self.patches[self.numbers].sum(dtype=np.int64)) * PATCH / RATE_HZ
+        return seconds_of_patches(int(self.patches[self.numbers].sum(dtype=np.int64)))
 
     def read(self, number: int, *, wave: bool = True) -> Utterance:
         """Utterance `number` of the corpus; without `wave`, its FLAC is not decoded.

@@ -18,6 +18,7 @@ from models.audiovae.flow import PosteriorFlow
 from models.audiovae.initialize import initialize
 from models.audiovae.vae import AudioVAE, Posterior
 from models.runtime.bundle import Bundle
+from training.data.collate import FRAME, RATE_HZ
 from training.data.draw import Draw
 from training.losses.adversarial import discriminator_loss, feature_distance, generator_loss
 from training.losses.kl import kl_through_flow
@@ -78,7 +79,7 @@ class Config(Manifest):
 
 def least_seconds(cfg: Config) -> float:
     """A clip takes a whole crop of a step, however short it is."""
-    return cfg.crop_frames * 0.04
+    return cfg.crop_frames * FRAME / RATE_HZ
 
 
 @dataclass(frozen=True)
