@@ -34,13 +34,18 @@ def place(
     `fused`: let torch.compile make one kernel of each chain of small operations in those steps (models.fusing). It
     needs a compiler for C, and the first request of a kind waits for it.
 
-    Raises: BundleError for a precision or device that is not there.
+    Raises: BundleError for a precision or device that is not there, or `fused` without `graphs`.
     """
     from models.runtime.slot_pool import SlotPool
 
     if precision not in ("float32", "bfloat16"):
         raise BundleError(f"unknown precision {precision!r}; there are: float32, bfloat16")
     target = usable(device)
+    wanted = target.type == "cuda" if graphs is None else graphs
+    if fused and not wanted:
+        raise BundleError(
+            f"fused is for the steps of graphs, and on {device} there are none: set graphs=True, or fused=False"
+        )
     bundle.audiovae.to(target)
     bundle.speaker.to(target)
     if bundle.backbone is not None:
@@ -48,7 +53,6 @@ def place(
         rounds = released if round_rotary is None else round_rotary
         bundle.backbone.to(target, torch.bfloat16 if precision == "bfloat16" else torch.float32)
         bundle.backbone.llm.set_rotary(torch.bfloat16 if precision == "bfloat16" and rounds else torch.float32)
-    wanted = target.type == "cuda" if graphs is None else graphs
     mean_D, var_D = bundle.latent_mean_D, bundle.latent_var_D
     return replace(
         bundle,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.runtime import slots
-from models.runtime.bundle import Bundle
+from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import generate, generate_batch
 from models.runtime.precision import place
 from models.runtime.request import Request
@@ -201,3 +201,5 @@ def test_place_says_whether_chains_are_compiled(small: Bundle) -> None:
         pool = place(small, graphs=True, fused=fused).slots
         assert pool is not None
         assert pool.backend == ("inductor" if fused else None)
+    with pytest.raises(BundleError, match="fused is for the steps of graphs"):
+        place(small, fused=True)
