@@ -119,7 +119,8 @@ class Engine(Manifest):
     """On a GPU: Transformer blocks through torch.compile. The same function up to rounding; the first two steps of
     unlike shapes take minutes longer."""
     tf32: bool = False
-    """On a GPU: what is multiplied in float32 is rounded to 10 bits of mantissa first, and several times as fast."""
+    """On a GPU: what matrix products multiply in float32 is rounded to 10 bits of mantissa first, and several times as
+    fast. Convolutions and LSTMs do so in any case, as torch has it by default."""
     offload: bool = False
     """ZeRO 1 to 3 keep AdamW's moments, and the weights that it moves, in the memory of the host, and step there."""
 
