@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from infra.manifest import ManifestError, did_you_mean, names_in, resolve
 from pipelines.row import Segment
@@ -23,20 +23,22 @@ OTHER = "other"
 def read(value: object) -> object:
     """A number as it is; a table of language -> number, which has to say what holds for `other` languages."""
     if not isinstance(value, Mapping):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             raise ValueError(f"a threshold is a number, or a table of language -> number, but is {value!r}")
         return value
     for code, number in value.items():
         if not isinstance(code, str):
             raise ValueError(f"a language is text, but YAML reads {code!r}; put quotes around it")
-        if isinstance(number, bool) or not isinstance(number, int | float):
+        if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
             raise ValueError(f"the threshold for {code!r} is a number, but is {number!r}")
     if OTHER not in value:
         raise ValueError(f"the table names {', '.join(value) or 'nothing'}; add `other`, for all other languages")
     return {code.lower(): float(number) for code, number in value.items()}
 
 
-Threshold: TypeAlias = Annotated[float | dict[str, float], BeforeValidator(read)]
+Bounding: TypeAlias = Annotated[float, Field(allow_inf_nan=True)]
+"""`.inf` keeps nothing of a language, or all of it: `select --target-hours` prints it."""
+Threshold: TypeAlias = Annotated[Bounding | dict[str, Bounding], BeforeValidator(read)]
 """`3.4`, or `{en: 3.4, zh: 3.0, other: 3.2}`."""
 
 

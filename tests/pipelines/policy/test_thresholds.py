@@ -35,6 +35,8 @@ def test_language_that_came_with_the_recording_counts_where_none_was_found() -> 
         ("3.0", "a threshold is a number, or a table of language -> number, but is '3.0'"),
         (True, "a threshold is a number"),
         ([3.0], "a threshold is a number"),
+        (float("nan"), "a threshold is a number"),
+        ({"en": float("nan"), "other": 3}, "the threshold for 'en' is a number"),
     ],
 )
 def test_wrong_threshold_is_a_sentence(value: object, told: str) -> None:
