@@ -50,6 +50,8 @@ def stdin_lines() -> Iterator[str]:
 
     if sys.stdin is None:
         raise Refused("stdin is closed, and TEXT `-` is read from it; give the text as a word, or a file with <")
+    if sys.stdin.isatty():
+        log.say("the text is read from here; Ctrl-D on a line of its own ends it")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # a C locale would let other bytes through
     try:

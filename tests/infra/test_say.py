@@ -117,6 +117,9 @@ class Typed(io.TextIOBase):
     def __init__(self, *lines: str, then: BaseException) -> None:
         self.lines, self.then = lines, then
 
+    def isatty(self) -> bool:
+        return True
+
     def __iter__(self) -> Iterator[str]:  # type: ignore[override]
         yield from self.lines
         raise self.then
@@ -141,7 +144,9 @@ def test_what_was_spoken_live_is_kept_whatever_ends_it(
     monkeypatch.setattr(sys, "stdin", Typed("Hello, how are you?\n", "Fine.\n", then=then))
     words = ["-", "--live", "--from", artifact, "--out", tmp_path / "x.wav", "--num-steps", 1]
     assert say(*words) == code
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    assert "the text is read from here; Ctrl-D" in told
     assert soundfile.info(tmp_path / "x.wav").frames >= 7680
 
 
