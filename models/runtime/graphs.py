@@ -25,8 +25,8 @@ RECORDING = threading.Lock()
 
 @cache
 def recording_stream(device: torch.device) -> "torch.cuda.Stream":
-    """What all steps of a device are recorded on, since their graphs may share memory. torch's own belongs to one
-    device, and what another one does meanwhile would be in no graph."""
+    """What all steps of a device are recorded on, since their graphs may share memory. Nothing is run on it: that would
+    use the workspaces of the graphs. torch's own stream is of one device, and a graph has nothing of another one."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -38,7 +38,7 @@ def captured(step: Step, *, device: torch.device, kept: Sequence[Tensor], pool: 
     if device.type != "cuda":
         return step
     with RECORDING, torch.cuda.device(device):
-        beside, now = recording_stream(device), torch.cuda.current_stream(device)
+        beside, now = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
         beside.wait_stream(now)
         with torch.cuda.stream(beside):
             before = [tensor.clone() for tensor in kept]
@@ -47,8 +47,8 @@ def captured(step: Step, *, device: torch.device, kept: Sequence[Tensor], pool: 
                 for tensor, value in zip(kept, before, strict=True):
                     tensor.copy_(value)
         now.wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
+        graph, stream = torch.cuda.CUDAGraph(), recording_stream(device)
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             step()
     return graph.replay
 
