@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.manifest import parse
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 from pipelines.shards import CorpusError
@@ -46,7 +47,7 @@ class Errand:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Errand":
         """What `to_dict` gave."""
-        return cls(**{**data, "manifest": StageManifest.model_validate(data["manifest"])})
+        return cls(**{**data, "manifest": parse(StageManifest, data["manifest"], where="the manifest of the stage")})
 
     @classmethod
     def of(cls, work: Path) -> "Errand":

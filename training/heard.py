@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.manifest import ManifestError, parse
 from infra.storage import read_json, write_json
 from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
@@ -124,14 +125,20 @@ def history(slot: Slot) -> list[Stretch]:
 def stretches(card: Mapping[str, Any], kept: Path, *, work: Path) -> list[Stretch]:
     """The starts of a card, each until the next one.
 
-    Raises: Refused where the steps of that time had other samples than this code would give them.
+    Raises: Refused where this code does not read its manifest, or would give the steps other samples.
     """
     if card.get("plan", 1) != PLAN:
         was = card.get("plan", 1)
         told = f"{work.parent}: was trained by order {was} of the samples, and this code has order {PLAN}"
         raise Refused(f"{told}; ask the code that trained it (its commit is in `stipple lineage show`)")
     told = card.get("manifest") or (read_json(work / "errand.json") or {})["manifest"]
-    manifest = StageManifest.model_validate(told)
+    try:
+        manifest = parse(StageManifest, told, where="its manifest")
+    except ManifestError as error:
+        why = (
+            f"{work.parent}: this code does not read the manifest that it was trained by ({'; '.join(error.problems)})"
+        )
+        raise Refused(f"{why}; ask the code that trained it (its commit is in `stipple lineage show`)") from None
     steps = manifest.steps
     if "manifest" not in card:
         steps = max((line["step"] for line in read_log(work / LOSSES) if "losses" in line), default=0)

@@ -12,7 +12,7 @@ import pytest
 
 from infra import cli
 from infra.journal import About, JournalRun
-from infra.manifest import parse
+from infra.manifest import ManifestError, parse
 from infra.storage import read_json
 from infra.workflow.node import Job, Made, Refused
 from infra.workflow.store import Store
@@ -220,6 +220,24 @@ def test_a_store_that_was_moved_tells_the_same(
     shutil.rmtree(home.store.root / "data")
     with pytest.raises(Refused, match="the corpus that this stage hears as 'data' is not there any more"):
         export(stage, to=tmp_path / "again")
+
+
+def test_a_stage_whose_manifest_this_code_does_not_read_is_told_in_a_sentence_and_stops_no_other(
+    home: Home, lineage: Callable[..., list[str]], heard: list[tuple[int, str]]
+) -> None:
+    made = home.train("first")
+    home.train("second")
+    for card in (made.out / "heard" / "heard.json", made.out.parent / "work" / "errand.json"):
+        if card.exists():
+            told = json.loads(card.read_text())
+            told["manifest"] |= {"a_key_of_yesterday": 1}
+            card.write_text(json.dumps(told))
+    assert "a_key_of_yesterday: no such key" in lineage("samples", "first", refused=True)[0]
+    told = lineage("heard", heard[0][1])
+    assert told[0].startswith("second@")
+    assert "cannot be told: " in told[-1]
+    with pytest.raises(ManifestError, match="a_key_of_yesterday: no such key"):
+        replay(made.out.parent, first=7, last=8, say=lambda line: None)
 
 
 def test_a_stage_that_was_trained_in_another_order_of_samples_is_told_nothing_false_of(
