@@ -10,7 +10,7 @@ COMMANDS = {
     "run": ("infra.workflow.cli", "run a workflow: make what is missing, skip what is made"),
     "check": ("infra.check", "validate manifests; nothing is run"),
     "doctor": ("infra.doctor", "say what this machine can and cannot run, and the fix"),
-    "recordings": ("infra.workflow.single", "catalog a folder of recordings, or make synthetic ones"),
+    "recordings": ("infra.recordings_cli", "catalog a folder of recordings, or make synthetic ones"),
     "corpus": ("pipelines.cli", "build and inspect corpora"),
     "train": ("training.cli", "run one training stage"),
     "eval": (

@@ -18,8 +18,8 @@ from infra.locks import owned
 from infra.shipping import Shipped, journals
 from infra.workflow import run as workflow_run
 from infra.workflow import store as stores
+from infra.workflow.elsewhere import artifact_at
 from infra.workflow.node import Job, Outcome, Refused
-from infra.workflow.single import artifact_at
 from infra.workflow.store import Slot, Store
 from tests.infra.tracker import client, journal_of, points
 from tests.processes import PATIENCE_SECONDS

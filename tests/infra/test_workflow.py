@@ -15,11 +15,11 @@ from infra.locks import owned
 from infra.manifest import ManifestError
 from infra.workflow import plan
 from infra.workflow import run as workflow_run
+from infra.workflow.elsewhere import artifact_at
 from infra.workflow.fingerprint import Change, Parts, fingerprint_of, name_apart, sentences
 from infra.workflow.graph import roles_wrong
 from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import Refused
-from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 from tests.infra.runs import total, visits
 from tests.processes import PATIENCE_SECONDS, until

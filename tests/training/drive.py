@@ -20,11 +20,11 @@ from infra.journal import About, JournalRun
 from infra.manifest import parse
 from infra.shipping import Shipping
 from infra.storage import ROOT, empty_folder
+from infra.workflow.elsewhere import artifact_at
 from infra.workflow.graph import build
 from infra.workflow.manifest import NodeManifest, WorkflowManifest
 from infra.workflow.node import Job, Made
 from infra.workflow.run import WorkflowRun
-from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 from training.launch import run
 from training.manifest import StageManifest

@@ -17,7 +17,7 @@ from infra.buckets import Bucket, Storage, StorageError
 from infra.cli import main
 from infra.objects import Folder, Place
 from infra.storage import ROOT
-from infra.workflow.single import artifact_at
+from infra.workflow.elsewhere import artifact_at
 from infra.workflow.store import Store
 from pipelines.ledger import read_ledger
 from pipelines.packing.compact import compact

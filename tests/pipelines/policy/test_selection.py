@@ -7,8 +7,8 @@ import pytest
 
 from infra.manifest import parse
 from infra.storage import read_json, write_json
+from infra.workflow.elsewhere import artifact_at
 from infra.workflow.node import Refused
-from infra.workflow.single import artifact_at
 from infra.workflow.store import Store
 from pipelines.packing import index
 from pipelines.policy import scored, selection, views
