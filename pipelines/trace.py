@@ -13,7 +13,8 @@ from infra.digests import file_digest
 from infra.storage import read_json
 from pipelines.policy.licenses import terms_of
 from pipelines.policy.scored import schema_of
-from pipelines.policy.tombstones import NEEDED, Withdrawn, tombstones_of
+from pipelines.policy.tombstones import tombstones_of
+from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.shards import PACK, CorpusError, index_name, read_card, shard_path
 
 KEY = re.compile(r"[0-9a-f]{26}")

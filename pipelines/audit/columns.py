@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.policy.redaction import REDACTED, redactor_of, unredacted
-from pipelines.policy.tombstones import NEEDED
+from pipelines.policy.withdrawn import NEEDED
 from pipelines.shards import CorpusError
 
 Floats = NDArray[np.float64]

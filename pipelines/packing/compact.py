@@ -18,8 +18,9 @@ from pipelines.packing.parts import segment_columns
 from pipelines.packing.writer import BLOCK, SPK, finish, plan, write_shard
 from pipelines.policy.redaction import Redactor, recordings_taken_down_in, redactor_of
 from pipelines.policy.scored import schema_of
-from pipelines.policy.tombstones import Withdrawn, tombstones_of
+from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.views import corpus_and_selection, refuse_if_hidden_since
+from pipelines.policy.withdrawn import Withdrawn
 from pipelines.shards import Corpus, open_corpus, read_card, shard_path
 
 

@@ -19,7 +19,8 @@ from infra.workflow.store import Slot, Store
 from pipelines.ledger import PACKED
 from pipelines.policy.redaction import UNREDACTED, named_in
 from pipelines.policy.takedown import Found
-from pipelines.policy.tombstones import TAKEDOWN, Tombstone, Withdrawn, store_of
+from pipelines.policy.tombstones import TAKEDOWN, Tombstone, store_of
+from pipelines.policy.withdrawn import Withdrawn
 from pipelines.shards import CorpusError
 
 STAYS = {*UNREDACTED, "schema", "recording", "start_sample", "end_sample", "rate_hz", "channels"}

@@ -10,17 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.policy.takedown import corpora_in, hidden_among, span_of
-from pipelines.policy.tombstones import (
-    FILE,
-    LOCAL,
-    TAKEDOWN,
-    Span,
-    Tombstone,
-    Withdrawn,
-    append,
-    merged,
-    store_list,
-)
+from pipelines.policy.tombstones import FILE, LOCAL, TAKEDOWN, Span, Tombstone, append, merged, store_list
+from pipelines.policy.withdrawn import Withdrawn
 
 
 @dataclass

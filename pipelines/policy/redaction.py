@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipelines.ledger import read_ledger
 from pipelines.packing.parts import segment_columns
-from pipelines.policy.tombstones import NEEDED, TAKEDOWN, Tombstone, Withdrawn, tombstones_of
+from pipelines.policy.tombstones import TAKEDOWN, Tombstone, tombstones_of
+from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.shards import CorpusError, read_card
 
 UNREDACTED = ("key", "corpus", "recording_sha256", "license", "language", "given_language", "seconds")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import ManifestError, did_you_mean
-from pipelines.policy.tombstones import NEEDED, Withdrawn, tombstones_of
+from pipelines.policy.tombstones import tombstones_of
+from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.row import Segment
 from pipelines.shards import CorpusError, read_card
 

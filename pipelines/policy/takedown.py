@@ -17,16 +17,15 @@ from pipelines.policy.redaction import named_in, tombstone_tables
 from pipelines.policy.tombstones import (
     COLUMNS,
     FILE,
-    NEEDED,
     Span,
     Tombstone,
-    Withdrawn,
     append,
     merged,
     store_list,
     store_of,
     tombstones_of,
 )
+from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.shards import CorpusError, open_corpus, read_card
 
 WHOLE = 1e9

@@ -20,7 +20,8 @@ from infra.manifest import digest as canonical_digest
 from infra.objects import Folder, Place
 from infra.workflow.node import Refused
 from pipelines.packing.index import Rows, large
-from pipelines.policy.tombstones import NEEDED, Tombstone, Withdrawn, published_tombstones, tombstones_of
+from pipelines.policy.tombstones import Tombstone, published_tombstones, tombstones_of
+from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.shards import CorpusError
 
 if TYPE_CHECKING:

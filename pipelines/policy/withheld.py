@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.policy.licenses import Use, refused
-from pipelines.policy.tombstones import Withdrawn, read_tombstones, store_list
+from pipelines.policy.tombstones import read_tombstones, store_list
+from pipelines.policy.withdrawn import Withdrawn
 
 Refusal = tuple[str, str]
 """Name of the reason (`takedown`, `near_duplicate`, `evaluation_overlap`, `license`), and all of it for people."""

@@ -23,7 +23,6 @@ from pipelines.policy.takedown import take_down, tombstone_for, touched
 from pipelines.policy.tombstones import (
     FILE,
     Tombstone,
-    Withdrawn,
     append,
     publish_tombstone,
     published_tombstones,
@@ -32,6 +31,7 @@ from pipelines.policy.tombstones import (
     tombstones_of,
 )
 from pipelines.policy.what_if import what_if
+from pipelines.policy.withdrawn import Withdrawn
 from pipelines.policy.withheld import withholding
 from pipelines.row import as_row
 from pipelines.shards import CorpusError, open_corpus
