@@ -252,6 +252,11 @@ def ledger_writer(path: Path) -> Iterator[Any]:
         flush()
 
 
+def unreadable(path: Path, error: Exception) -> CorpusError:
+    """What to say of a file of a finished corpus that is missing or torn."""
+    return CorpusError(f"{path}: cannot be read ({error}); put a copy back, or build the corpus again")
+
+
 def read_ledger(root: Path) -> list[dict[str, Any]]:
     """The rows of the ledger of the corpus in `root`.
 
@@ -263,5 +268,5 @@ def read_ledger(root: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = parquet.read_table(root / "ledger.parquet").to_pylist()
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CorpusError(f"{root / 'ledger.parquet'}: cannot be read ({error})") from None
+        raise unreadable(root / "ledger.parquet", error) from None
     return rows

@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.digests import file_digest
 from infra.storage import read_json
+from pipelines.ledger import unreadable
 from pipelines.policy.licenses import terms_of
 from pipelines.policy.scored import schema_of
 from pipelines.policy.tombstones import tombstones_of
@@ -112,7 +113,7 @@ def traced(root: Path, words: Sequence[str]) -> list[Trace]:
     try:
         table = dataset.dataset(root / "ledger.parquet", format="parquet").to_table(columns=columns, filter=asked)
     except (OSError, pyarrow.ArrowException) as error:
-        raise CorpusError(f"{root / 'ledger.parquet'}: cannot be read ({error})") from None
+        raise unreadable(root / "ledger.parquet", error) from None
     if not table.num_rows:
         return []
     withdrawn = Withdrawn(tombstones_of(root), card["name"])

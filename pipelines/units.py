@@ -70,7 +70,7 @@ def cut(recordings: Iterable[Recording], *, total_bytes: int, limits: Units) -> 
     size = 0
     for recording in recordings:
         if before is not None and place(before) == place(recording):
-            raise TwoOfOneName(f"{recording.name}: there are two recordings of this name")
+            raise TwoOfOneName(f"{recording.name}: there are two recordings of this name; give each a name of its own")
         before = recording
         more = recording.bytes if not taken or taken[-1].uri != recording.uri else 0
         if taken and (size + more > most or len(taken) >= limits.max_recordings or ends(taken[-1], size, most=most)):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.ledger import unreadable
 from pipelines.policy.redaction import REDACTED, redactor_of, unredacted
 from pipelines.policy.withdrawn import NEEDED
-from pipelines.shards import CorpusError
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -97,7 +97,7 @@ class Columns:
         try:
             return parquet.ParquetFile(path, memory_map=True)
         except (OSError, pyarrow.ArrowInvalid) as error:
-            raise CorpusError(f"{path}: cannot be read ({error})") from None
+            raise unreadable(path, error) from None
 
     @cached_property
     def types(self) -> dict[str, str]:

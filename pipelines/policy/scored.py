@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import ManifestError, did_you_mean
+from pipelines.ledger import unreadable
 from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.row import Segment
@@ -94,7 +95,7 @@ def scored_parts(root: Path, names: Iterable[str]) -> Iterator[Scored]:
                 table = derived(pyarrow.Table.from_batches([batch.select(schema.names)]), asked, withdrawn)
                 yield Scored(card["name"], card["digest"], manifest, table)
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CorpusError(f"{root / 'ledger.parquet'}: cannot be read ({error})") from None
+        raise unreadable(root / "ledger.parquet", error) from None
 
 
 def derived(table: Any, asked: Set[str], withdrawn: Withdrawn) -> Any:

@@ -40,12 +40,15 @@ def run_verdicts(root: Path, file: Path, *, as_json: bool) -> int:
     corpus, found = open_corpus(root, whole=True), read_verdicts(file)
     here = f"{corpus.name}@{corpus.digest}"
     if found.get("corpus") != here:
-        raise CorpusError(f"{file}: these verdicts are of {found.get('corpus')}, but the corpus is {here}")
-    told = judge(found["verdicts"], keys=corpus.rows.columns("key")["key"], digest=corpus.digest)
+        told = f"{file}: these verdicts are of {found.get('corpus')}, but the corpus is {here}"
+        raise CorpusError(f"{told}; save them from its own page")
+    result = judge(found["verdicts"], keys=corpus.rows.columns("key")["key"], digest=corpus.digest)
     print(
-        json.dumps({"corpus": here, **asdict(told), "status": told.status}) if as_json else f"{here}\n{told.sentence}"
+        json.dumps({"corpus": here, **asdict(result), "status": result.status})
+        if as_json
+        else f"{here}\n{result.sentence}"
     )
-    return 0 if told.status == "accepted" else 1
+    return 0 if result.status == "accepted" else 1
 
 
 def write_page(root: Path, file: Path) -> Path:

@@ -20,9 +20,10 @@ def main(args: argparse.Namespace) -> int:
     Raises: CorpusError
     """
     from pipelines.funnel import costs_table, table
+    from pipelines.ledger import unreadable
     from pipelines.locate import corpus_at
     from pipelines.policy.bill import terms_told
-    from pipelines.shards import CorpusError, read_card
+    from pipelines.shards import read_card
 
     root = corpus_at(args.corpus)
     card = read_card(root)
@@ -30,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
         text = (root / "funnel.json").read_text(encoding="utf-8")
         facts = json.loads(text)
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{root / 'funnel.json'}: cannot be read ({error})") from None
+        raise unreadable(root / "funnel.json", error) from None
     if args.json:
         print(text, end="")
         return 0
