@@ -9,17 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.frozen import WeightsError, local_file
-from models.speaker.fbank import hann_kernel
+from models.speaker.campplus import Resample
 
 FIX = "get microsoft/wavlm-large (safetensors) by hand and name its folder; nothing is downloaded here"
-FACTOR = 3
-"""48 kHz to 16 kHz."""
 
 
 class WavLM(nn.Module):
     """Frame features of layer `layer` at the latents' rate; always in evaluation mode, never with gradients."""
-
-    kernel: Tensor
 
     def __init__(self, folder: str | Path, *, layer: int = 23) -> None:
         super().__init__()
@@ -37,7 +33,7 @@ class WavLM(nn.Module):
             raise WeightsError(f"{root} has layers 0 (convolutions) to {deepest}, and no layer {layer}")
         self.model, self.layer = model, layer
         self.normalizes = normalizes(root, default=model.config.feat_extract_norm == "layer")
-        self.register_buffer("kernel", hann_kernel(), persistent=False)
+        self.resample = Resample()
         self.eval().requires_grad_(False)
 
     @property
@@ -68,9 +64,7 @@ class WavLM(nn.Module):
 
     def at_16k(self, wave_S: Tensor) -> Tensor:
         """Resampled, and of zero mean and unit variance where the checkpoint asks for it."""
-        width = (self.kernel.shape[-1] - FACTOR) // 2
-        padded = functional.pad(wave_S.float().view(1, 1, -1), (width, width + FACTOR))
-        wave_S = functional.conv1d(padded, self.kernel, stride=FACTOR).view(-1)[: -(-wave_S.shape[-1] // FACTOR)]
+        wave_S = self.resample(wave_S.float().unsqueeze(0)).squeeze(0)
         if self.normalizes:
             wave_S = (wave_S - wave_S.mean()) / (wave_S.var(correction=0) + 1e-7).sqrt()
         return wave_S
