@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.cluster import ClusterManifest
+from infra.log import clock
 from infra.manifest import ManifestError
 from infra.objects import Place, place_of
 from training import start
@@ -80,7 +81,7 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
     plan = plan_of(manifest, sources)
     hours = seconds_of(sources) / 3600
     yield (
-        f"data        {sum(len(s.numbers) for s in sources)} samples, {hours:.3f} h; "
+        f"data        {sum(len(s.numbers) for s in sources)} samples, {clock(3600 * hours)}; "
         f"{about_held_out(sources)}; {plan.steps_in_epoch} "
         f"step{'s' * (plan.steps_in_epoch > 1)} an epoch, {manifest.steps / plan.steps_in_epoch:.1f} epochs"
     )

@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     """Catalog the folder if it is not one yet, then build; both are nodes, so both are skipped when made before."""
     from infra.manifest import load
     from infra.settings import settings_of
+    from infra.workflow.node import Refused
     from infra.workflow.single import single
     from pipelines.locate import CATALOG, folder_override, is_bare_folder, node_name
     from pipelines.manifest import CorpusManifest
@@ -31,7 +32,9 @@ def main(args: argparse.Namespace) -> int:
     overrides = settings_of(args.set)
     manifest = load(CorpusManifest, args.manifest, overrides)
     place: Path = args.recordings
-    if not place.exists() or (manifest.reader.name == "jsonl" and is_bare_folder(place)):
+    if not place.exists():  # before a run of its own is begun, and has failed
+        raise Refused(f"{place}: no such folder of recordings")
+    if manifest.reader.name == "jsonl" and is_bare_folder(place):
         name = f"recordings_of_{node_name(manifest)}"
         place = single("recordings", CATALOG, overrides=folder_override(place), name=name).out
     made = single(

@@ -71,6 +71,16 @@ def test_mistake_is_a_sentence(
     assert told in capsys.readouterr().err
 
 
+def test_folder_that_is_not_there_begins_no_run_that_then_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr("infra.workflow.single.single", lambda *words, **named: begun.append(words))
+    assert main(["corpus", "build", "manifests/corpora/tiny.yaml", "--recordings", str(tmp_path / "no")]) == 1
+    assert "no such folder of recordings" in capsys.readouterr().err
+    assert begun == []
+
+
 def test_stats_prints_the_funnel(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hours = {"in": 2.0, "kept": 1.0, "dropped": 1.0, "failed": 0.0}
     reason = {"status": "dropped", "items": 4, "first": 1.0, "any": 1.0, "only": 1.0}
