@@ -64,13 +64,18 @@ class Config(Manifest):
     crop_frames: Count = 240
     """Latent frames of a training crop, 40 ms each; shorter utterances are followed by silence."""
     mel_weight: NotNegative = 15.0
+    """Of BigVGAN-v2, which the paper names for the decoder (ours); HoliTok's recipe has 45."""
     adversarial_weight: NotNegative = 1.0
     feature_weight: NotNegative = 1.0
     """On top of the published 2, which is part of the term."""
     kl_weight: NotNegative = 0.1
     kl_ramp_steps: int = Field(default=50_000, ge=0)
     """The KL's weight grows linearly from 0 over so many steps: the latent learns to carry something first."""
+    kl_ramp_from: float = Field(default=0.0, ge=0, le=1)
+    """Part of the weight that is on at the first step (ours): 0, since a small encoder under a KL carried nothing."""
     kl_form: Literal["sample", "mean"] = "sample"
+    """sample: one sample of the expectation, as in KALL-E. mean: biased up, but bounds the deviation
+    (training.losses.kl)."""
     adversarial_from_step: int = Field(default=0, ge=0)
     """Before it, the generator learns without the discriminator, and the discriminator not at all."""
     discriminator: SubDiscriminators = SubDiscriminators()
@@ -266,7 +271,8 @@ def adversarial(draw: Draw, cfg: Config) -> bool:
 
 def ramp(draw: Draw, cfg: Config) -> float:
     """The part of the KL's weight that is on at this step; all of it in validation."""
-    return 1.0 if draw.step < 0 or not cfg.kl_ramp_steps else min(1.0, draw.step / cfg.kl_ramp_steps)
+    grown = 1.0 if draw.step < 0 or not cfg.kl_ramp_steps else min(1.0, draw.step / cfg.kl_ramp_steps)
+    return cfg.kl_ramp_from + (1 - cfg.kl_ramp_from) * grown
 
 
 @torch.no_grad()

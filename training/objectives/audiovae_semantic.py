@@ -56,6 +56,7 @@ class Config(audiovae.Config):
     """A folder with WavLM weights (transformers, safetensors); without one the alignment is not part of the stage."""
     wavlm_layer: int = Field(default=23, ge=0)
     wavlm_weight: NotNegative = 1.0
+    """This and the next three are HoliTok's; dots.tts gives none."""
     asr_weight: NotNegative = 1.0
     speaker_weight: NotNegative = 1.0
     emotion_weight: NotNegative = 1.0

@@ -177,6 +177,9 @@ def test_the_weight_of_the_divergence_ramps_but_not_in_validation() -> None:
     assert float(at[50]["kl/ramped"].total) == pytest.approx(0.5 * float(at[50]["kl/flow"].total))
     for step in (100, 900, -1):
         assert float(at[step]["kl/ramped"].total) == pytest.approx(float(at[step]["kl/flow"].total))
+    held = CFG.model_copy(update={"kl_ramp_from": 0.2})
+    parts = [audiovae.ramp(draw_for(batch, step=step), held) for step in (0, 50, 100, 900, -1)]
+    assert parts == pytest.approx([0.2, 0.6, 1.0, 1.0, 1.0])
 
 
 def test_a_trained_bundle_is_continued_and_a_new_one_initialized() -> None:
