@@ -151,11 +151,10 @@ def part_catalog(root: Path, start: Callable[[], None]) -> None:
 
 
 def part_listing(root: Path, start: Callable[[], None]) -> None:
-    """The fingerprint of a folder of files (a tenth of the rows)."""
+    """The fingerprint of a folder of files: as many as a tenth of the rows."""
     from pipelines.recordings import listing_digest
 
-    count = sum(1 for _ in (root / "catalog" / "recordings.jsonl").open()) // 10
-    for number in range(count):
+    for number in range(rows_in(root) // 10):
         place = root / "files" / f"{number // 1000:04d}"
         place.mkdir(parents=True, exist_ok=True)
         (place / f"common_voice_de_{number:08d}.mp3").touch()
@@ -204,10 +203,87 @@ def part_what_if(root: Path, start: Callable[[], None]) -> None:
     )
 
 
+def part_resume(root: Path, start: Callable[[], None]) -> None:
+    """Which units are final, in the work folder of a stopped build (a row is a unit)."""
+    from pipelines.ledger import final_units
+
+    folder, count = root / "many" / "units", rows_in(root)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        for ending in ("jsonl", "flac"):
+            os.close(os.open(f"{folder}/{number:024x}.0123456789ab.{ending}", os.O_CREAT))
+    start()
+    assert len(final_units(root / "many", chain="0123456789ab")) == count
+
+
+def part_select(root: Path, start: Callable[[], None]) -> None:
+    """A view by a whole policy."""
+    from pipelines.policy.selection import policy_facts, tally, write_selection
+
+    manifest = job_in(root).manifest
+    start()
+    policy = policy_facts(manifest, allow=(), where=None)
+    write_selection(root / "view", root / "out", tally(root / "out", policy=manifest), name="view", policy=policy)
+
+
+def part_trace(root: Path, start: Callable[[], None]) -> None:
+    """Where one recording is."""
+    from pipelines.trace import trace
+
+    start()
+    assert len(trace(one_name(root), [root / "out"])) == 1
+
+
+def part_start(root: Path, start: Callable[[], None]) -> None:
+    """The first start of a stage: its sources, looked up in the index."""
+    from training.data.stream import open_sources
+    from training.manifest import Data
+
+    start()
+    open_sources(Data(seconds_per_step=60), folders={"data": root / "out"}, needs_text=True, memory=root / "found")
+
+
+def part_again(root: Path, start: Callable[[], None]) -> None:
+    """Every later start."""
+    from training.data.stream import open_sources
+    from training.manifest import Data
+
+    start()
+    open_sources(Data(seconds_per_step=60), folders={"data": root / "out"}, needs_text=True, memory=root / "found")
+
+
+def part_takedown(root: Path, start: Callable[[], None]) -> None:
+    """One recording is taken down, and the corpus opened without it."""
+    from pipelines.policy.takedown import take_down, tombstone_for, touched
+    from pipelines.shards import open_corpus
+
+    name = one_name(root)
+    start()
+    made = tombstone_for(root / "out", field="recording", values=[name], why="asked to", who="me")
+    take_down(root / "out", made, touched(root / "out", made))
+    whole, seen = open_corpus(root / "out", whole=True), open_corpus(root / "out")
+    assert len(whole) == len(seen) + 1
+
+
+def rows_in(root: Path) -> int:
+    """Recordings of the catalog."""
+    with (root / "catalog" / "recordings.jsonl").open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def one_name(root: Path) -> str:
+    """A recording in the middle of the corpus."""
+    from pipelines.shards import open_corpus
+
+    rows = open_corpus(root / "out", whole=True).rows
+    return str(rows[len(rows) // 2]["recording"])
+
+
 PARTS: dict[str, Callable[[Path, Callable[[], None]], None]] = {
     name.removeprefix("part_"): value for name, value in list(globals().items()) if name.startswith("part_")
 }
-NEEDS = {"assemble": "results", "build": "results", "what_if": "corpus"}
+NEEDS = {"assemble": "results", "build": "results"}
+NEEDS |= dict.fromkeys(("what_if", "select", "trace", "start", "again", "takedown"), "corpus")
 
 
 def child(part: str, root: Path) -> None:
@@ -215,13 +291,17 @@ def child(part: str, root: Path) -> None:
     began: list[float] = []
 
     def start() -> None:
-        began[:] = [time.monotonic(), time.process_time()]
+        began[:] = [*disk_of(root), time.monotonic(), time.process_time()]
 
     PARTS[part](root, start)
+    wall, cpu = time.monotonic(), time.process_time()
+    size, files = disk_of(root)
     facts = {
-        "wall": time.monotonic() - began[0],
-        "cpu": time.process_time() - began[1],
+        "wall": wall - began[2],
+        "cpu": cpu - began[3],
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "disk": size - began[0],
+        "files": files - began[1],
     }
     print("\0" + json.dumps(facts))
 
@@ -256,7 +336,7 @@ def main() -> None:
         return
     few, many = args.rows
     print(f"from {few:,} to {many:,} rows; load {os.getloadavg()[0]:.1f}")
-    print(f"{'part':<12}{'cpu s/M':>10}{'wall s/M':>10}{'MB/M':>10}")
+    print(f"{'part':<12}{'cpu s/M':>10}{'wall s/M':>10}{'MB/M':>10}{'disk MB/M':>11}{'files/M':>10}")
     with tempfile.TemporaryDirectory() as place:
         roots = {count: Path(place) / str(count) for count in args.rows}
         for count, root in roots.items():
@@ -273,6 +353,7 @@ def main() -> None:
             slope = {name: (other[name] - one[name]) / (many - few) * 1e6 for name in one}
             print(
                 f"{part:<12}{slope['cpu']:>10.1f}{slope['wall']:>10.1f}{slope['rss'] / 1e6:>10.0f}"
+                f"{slope['disk'] / 1e6:>11.0f}{slope['files']:>10.0f}"
                 f"   (at {many:,}: {other['cpu']:.1f} s, {other['rss'] / 1e6:.0f} MB)",
                 flush=True,
             )

@@ -74,6 +74,19 @@ def test_samples_of_a_bucket_are_read_by_ranges(corpus: Path, server: Server) ->
     assert all(span for method, _, span in server.seen if method == "GET")
 
 
+def test_a_store_is_asked_twice_for_each_file_and_never_for_a_listing(tmp_path: Path, server: Server) -> None:
+    asked = []
+    for name, soft_bytes in (("few", 10**6), ("many", 60_000)):
+        build(tmp_path / name, items(tmp_path, 9), soft_bytes=soft_bytes)
+        server.seen.clear()
+        done = publish(tmp_path / name, server.bucket(f"corpora/asked-{name}"))
+        of_files = [method for method, path, _ in server.seen if path.rsplit("/", 1)[1] != "corpus.json"]
+        assert sorted(of_files) == ["HEAD"] * done.sent + ["PUT"] * done.sent
+        asked.append(done.sent)
+        assert len(server.seen) - len(of_files) <= 3
+    assert asked[1] > asked[0] + 4
+
+
 def test_broken_publish_goes_on_with_what_is_missing_or_differs(corpus: Path, target: Place) -> None:
     at = publish(corpus, target).at
     assert publish(corpus, target) == publish(corpus, target)
