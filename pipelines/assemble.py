@@ -124,7 +124,7 @@ def assemble(job: Job, units: Planned, *, chain: Chain) -> Assembly:
     tombstones = read_tombstones(store_list(store)) if store is not None else []
     withheld = withholding(corpus=manifest.name, store=store, allow=manifest.allow)
     seen = Seen(
-        told=transcribed_first(job.work, units, manifest, chain=chain.fingerprint, withheld=withheld),
+        has_transcribed_copy=transcribed_first(job.work, units, manifest, chain=chain.fingerprint, withheld=withheld),
         repeated=repeated_keys(result_path(job.work, unit=name, chain=chain.fingerprint) for name in units.names()),
     )
     made = Assembly(job.work, manifest, chain, tombstones, withheld, seen)

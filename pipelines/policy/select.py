@@ -55,6 +55,11 @@ def judge(segment: Segment, manifest: CorpusManifest) -> Verdict:
     return Verdict(tier, ())
 
 
+def duplicate(why: str) -> Verdict:
+    """Of a segment that is there already."""
+    return Verdict(None, ("duplicate",), f"duplicate: {why}")
+
+
 def nowhere(row: Mapping[str, Any]) -> bool:
     """There is no copy."""
     return False
@@ -64,7 +69,7 @@ def nowhere(row: Mapping[str, Any]) -> bool:
 class Seen:
     """What is known of copies, so that of those with the same bytes one is kept."""
 
-    told: Callable[[Mapping[str, Any]], bool] = nowhere
+    has_transcribed_copy: Callable[[Mapping[str, Any]], bool] = nowhere
     """Is the same sound kept with a transcript in place of this row?"""
     repeated: Container[str] | None = None
     """Keys that may come more than once; of others nothing is remembered. None: all may."""
@@ -72,6 +77,24 @@ class Seen:
     """Keys that were kept before."""
     refused: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Key -> why its first copy was refused."""
+
+    def copy_of(self, row: Mapping[str, Any]) -> str:
+        """Of which copy a row is a duplicate, whatever the policy says of it; an empty text where of none."""
+        if row["key"] in self.kept:
+            return "the same bytes came before, under another name"
+        return "the same bytes came with a transcript, under another name" if self.has_transcribed_copy(row) else ""
+
+    def remembered(self, key: str, verdict: Verdict) -> Verdict:
+        """The verdict, remembered for copies to come; another one where the first copy was refused for the same."""
+        if self.repeated is not None and key not in self.repeated:
+            return verdict
+        if verdict.tier is not None:
+            self.kept.add(key)
+        elif self.refused.get(key) == verdict.reasons:
+            return duplicate("the same bytes were refused before, under another name")
+        else:
+            self.refused.setdefault(key, verdict.reasons)
+        return verdict
 
 
 def verdicts(
@@ -84,20 +107,7 @@ def verdicts(
     """
     seen = Seen() if seen is None else seen
     for row in rows:
-        key = str(row["key"])
-        if key in seen.kept:
-            yield Verdict(None, ("duplicate",), "duplicate: the same bytes came before, under another name")
-        elif seen.told(row):
-            yield Verdict(None, ("duplicate",), "duplicate: the same bytes came with a transcript, under another name")
+        if copy := seen.copy_of(row):
+            yield duplicate(copy)
         else:
-            verdict = judge(segment_of(dict(row)), manifest)
-            if seen.repeated is not None and key not in seen.repeated:
-                pass
-            elif verdict.tier is not None:
-                seen.kept.add(key)
-            elif key not in seen.refused:
-                seen.refused[key] = verdict.reasons
-            elif seen.refused[key] == verdict.reasons:
-                detail = "duplicate: the same bytes were refused before, under another name"
-                verdict = Verdict(None, ("duplicate",), detail)
-            yield verdict
+            yield seen.remembered(str(row["key"]), judge(segment_of(dict(row)), manifest))
