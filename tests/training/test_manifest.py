@@ -247,7 +247,10 @@ def test_models_are_valid() -> None:
 
     for name in ("tiny", "dots_tts_2b"):
         model = load_model(name)
-        assert ModelConfig.from_dicts(model.config, model.llm).patch_samples == 7680
+        config = ModelConfig.from_dicts(model.config, model.llm)
+        assert config.patch_samples == 7680
+        dilations = config.audiovae.resblock_dilation_sizes
+        assert {len(block) for block in dilations} == {3}  # the official package reads three, and cannot do with fewer
 
 
 def test_fewer_workers_than_asked_for_are_at_most_as_many_and_need_ray() -> None:
