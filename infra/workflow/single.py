@@ -49,6 +49,8 @@ def single(
     if not NAME.fullmatch(name):
         told = f"{whose}: {name!r} cannot name a node: small letters, digits and _, and a letter first"
         raise ManifestError(str(manifest_path), [told])
+    if not path.exists():  # told before what is wrong with the inputs
+        load(WorkflowManifest, manifest_path)
     kept = Store(Path(store).resolve())
     given = {
         role: artifact_at(place, kept, storage=storage, bare=role == "recordings")
