@@ -75,7 +75,7 @@ def test_no_more_samples_are_in_memory_than_wait_for_their_file(
     monkeypatch.setattr(module, "PIECE", 100)
     (result,) = [unit_of(tmp_path, "u0", range(1))]
     most = []
-    for count in (1000, 6000):
+    for count in (1000, 6000, 6000):  # twice: a table of the interpreter's own may grow in one of them
         samples = KeptSamples(tmp_path, corpus="toy", chain=CHAIN)
         row = {**as_row(segment(0)), "tier": "gold"}
         samples.add(result.fates[0], row, unit="u0", rights={})
@@ -87,7 +87,7 @@ def test_no_more_samples_are_in_memory_than_wait_for_their_file(
         assert sum(isinstance(sample, KeptSample) for sample in samples) == count + 1
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert most[1] - most[0] < 30 * 5000
+    assert min(most[1:]) - most[0] < 30 * 5000
 
 
 def test_sound_of_a_row_is_found_in_the_result_of_its_unit_and_of_what_was_taken_down_nowhere(tmp_path: Path) -> None:
