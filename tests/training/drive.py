@@ -26,6 +26,7 @@ from infra.workflow.manifest import NodeManifest, WorkflowManifest
 from infra.workflow.node import Job, Made
 from infra.workflow.run import WorkflowRun
 from infra.workflow.store import Store
+from pipelines.shards import card_digest
 from training.launch import run
 from training.manifest import StageManifest
 
@@ -78,7 +79,7 @@ def train(corpus: Path, folder: Path, cluster: Cluster) -> None:
     """One stage in `folder`; its result as a line of JSON."""
     (folder / "work").mkdir(parents=True, exist_ok=True)
     empty_folder(folder / "out")
-    data = Made(kind="corpus", name="mini", out=corpus, digest="d" * 32, fingerprint="", run="r" * 32)
+    data = Made(kind="corpus", name="mini", out=corpus, digest=card_digest(corpus), fingerprint="", run="r" * 32)
     job = Job(
         name="stage",
         manifest=parse(StageManifest, MANIFEST | (ELASTIC if folder.name == "elastic" else {}), where="test"),
