@@ -76,6 +76,9 @@ MEASURES = {
         "training step, 2 x 4.3 s", "step", {"seconds": [4.32, 4.32], "again": False}, 0.5, tolerance=UNLIKE
     ),
     "again2": Measure("the same clips again", "step", {"seconds": [4.32, 4.32], "again": True}, 0.5, tolerance=UNLIKE),
+    "epochs2": Measure(
+        "mean step of two epochs", "epochs", {"seconds": [4.32, 4.32], "count": 2}, 0.5, tolerance=UNLIKE
+    ),
     "step8": Measure(
         "training step, 8 x 3 to 20 s",
         "step",

@@ -48,7 +48,7 @@ class Side:
         torch.set_num_threads(threads)
         self.bundle = load_bundle(folder)
         self.stage: tuple[Objective, PlainEngine] | None = None
-        self.steps = 0
+        self.steps = self.clips = 0
 
     def latents(self, count: int, nfe: int, guidance: float) -> Iterator[Tensor]:
         """Raw patches."""
@@ -136,7 +136,9 @@ class Side:
         objective, engine = self.stage
         self.steps += 1
         waves = training_waves(seconds, patch_samples=7680)
-        keys = [f"{0 if again else self.steps}-{number}" for number in range(len(waves))]
+        if not again:
+            self.clips = self.steps
+        keys = [f"{self.clips}-{number}" for number in range(len(waves))]
         nobody: list[str | None] = [None] * len(waves)
         batch = Batch(
             keys=keys,
@@ -162,6 +164,11 @@ class Side:
         save_file({"loss": torch.tensor([sum(found.values())])}, out)
         return {"times": [spent]}
 
+    def epochs(self, seconds: list[float], count: int, out: str) -> dict[str, Any]:
+        """The mean step of so many epochs of the same clips, the first one included."""
+        spent = [self.step(seconds, number > 0, out)["times"][0] for number in range(count)]
+        return {"times": [[sum(of) / count for of in zip(*spent, strict=True)]]}
+
     def machine(self) -> dict[str, Any]:
         """What the machine can do with these threads; bytes of the head's weights, and of a unit's keys and values."""
         backbone = self.bundle.backbone
@@ -181,5 +188,8 @@ class Side:
 if __name__ == "__main__":
     side = Side(sys.argv[1], int(sys.argv[2]))
     serve(
-        {name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "step", "machine")}
+        {
+            name: getattr(side, name)
+            for name in ("patches", "flops", "vae", "first_audio", "train", "step", "epochs", "machine")
+        }
     )

@@ -196,7 +196,12 @@ class Side:
         save_file({"loss": loss.detach().reshape(1)}, out)
         return {"times": [spent]}
 
+    def epochs(self, seconds: list[float], count: int, out: str) -> dict[str, Any]:
+        """The mean step of so many epochs of the same clips, the first one included."""
+        spent = [self.step(seconds, number > 0, out)["times"][0] for number in range(count)]
+        return {"times": [[sum(of) / count for of in zip(*spent, strict=True)]]}
+
 
 if __name__ == "__main__":
     side = Side(sys.argv[1], int(sys.argv[2]))
-    serve({name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "step")})
+    serve({name: getattr(side, name) for name in ("patches", "flops", "vae", "first_audio", "train", "step", "epochs")})
