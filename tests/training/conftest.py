@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ sys.path.insert(0, str(HERE))
 from speech import build_corpus  # noqa: E402
 
 from tests.processes import starting  # noqa: E402
+
+if TYPE_CHECKING:
+    from infra.workflow.node import Job, Made
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +54,37 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     import training.objectives
 
     monkeypatch.setattr(training.objectives, "__path__", [*training.objectives.__path__, str(HERE / "toys")])
+
+
+@pytest.fixture
+def job(corpus: Path, tmp_path: Path) -> "Callable[..., Job]":
+    """Make the job of a stage in this process: a manifest, and what it starts from."""
+    from infra.journal import About, JournalRun
+    from infra.manifest import parse
+    from infra.workflow.node import Job, Made
+    from pipelines.shards import card_digest
+    from training.manifest import StageManifest
+
+    def make(manifest: dict[str, Any], *, work: str = "work", start_from: "Made | None" = None) -> Job:
+        out = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
+        for folder in (out, tmp_path / work):
+            folder.mkdir(exist_ok=True)
+        facts = {"digest": card_digest(corpus), "fingerprint": "f" * 64, "run": "r" * 32}
+        data = Made(kind="corpus", name="mini", out=corpus, **facts)
+        inputs = {"data": data} | ({"start_from": start_from} if start_from else {})
+        return Job(
+            name="toy",
+            manifest=parse(StageManifest, manifest, where="test"),
+            inputs=inputs,
+            out=out,
+            work=tmp_path / work,
+            run=JournalRun(tmp_path / "journal", About("a" * 32, "toy", "test", "train")),
+            connect=lambda: pytest.fail("in_process must not start Ray"),
+            attempt=1,
+            say=lambda line: print(line),
+        )
+
+    return make
 
 
 Ranks = Callable[..., list[Any]]

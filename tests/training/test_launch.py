@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from toy_stage import TOY_STAGE
 
-from infra.journal import About, JournalRun, read_from
-from infra.manifest import ManifestError, parse
+from infra.journal import read_from
+from infra.manifest import ManifestError
 from infra.mistakes import sentence_of
 from infra.storage import ROOT
 from infra.workflow.fingerprint import code_of
@@ -24,14 +25,11 @@ from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from pipelines.shards import card_digest
 from training.cli import corpora_of
-from training.data.stream import DataError
-from training.errand import Superseded
-from training.launch import CODE, HALTED, STOPPED, Stopped, errand_of, run, work
-from training.loop import Halted, Worker
-from training.manifest import MODELS, StageManifest
+from training.launch import CODE, Stopped, run
+from training.loop import Worker
+from training.manifest import MODELS
 from training.report import missed
 from training.steplog import StepLog, read_log
-from training.world import World
 
 LISTENED_TO = {"models/runtime/generate.py", "models/runtime/prompt.py"}
 """They make the samples to listen to, and nothing that is trained."""
@@ -39,41 +37,12 @@ LISTENED_TO = {"models/runtime/generate.py", "models/runtime/prompt.py"}
 pytestmark = pytest.mark.usefixtures("toys")
 
 TOY: dict[str, Any] = {
-    "stage": "toy",
-    "model": "tiny",
-    "objective": {"name": "toy"},
+    **TOY_STAGE,
     "data": {"seconds_per_step": 12, "held_out": 0.1},
-    "optimizer": {"lr": 0.01},
-    "engine": {"name": "plain"},
-    "launcher": "in_process",
     "steps": 20,
     "save_every": 9,
     "validate_every": 10,
 }
-
-
-@pytest.fixture
-def job(corpus: Path, tmp_path: Path) -> Callable[..., Job]:
-    def make(manifest: dict[str, Any], *, work: str = "work", start_from: Made | None = None) -> Job:
-        out = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
-        for folder in (out, tmp_path / work):
-            folder.mkdir(exist_ok=True)
-        facts = {"digest": card_digest(corpus), "fingerprint": "f" * 64, "run": "r" * 32}
-        data = Made(kind="corpus", name="mini", out=corpus, **facts)
-        inputs = {"data": data} | ({"start_from": start_from} if start_from else {})
-        return Job(
-            name="toy",
-            manifest=parse(StageManifest, manifest, where="test"),
-            inputs=inputs,
-            out=out,
-            work=tmp_path / work,
-            run=JournalRun(tmp_path / "journal", About("a" * 32, "toy", "test", "train")),
-            connect=lambda: pytest.fail("in_process must not start Ray"),
-            attempt=1,
-            say=lambda line: print(line),
-        )
-
-    return make
 
 
 def test_a_stage_makes_a_bundle_curves_and_metrics(job: Callable[..., Job], corpus: Path, tmp_path: Path) -> None:
@@ -301,58 +270,3 @@ def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None
 def test_a_stage_that_asks_for_a_gpu_does_not_train_without_one(job: Callable[..., Job]) -> None:
     with pytest.raises(Refused, match="device is cuda, and torch can use no GPU here"):
         run(job(TOY | {"device": "cuda"}))
-
-
-def test_what_stops_one_worker_alone_is_told_and_does_not_leave_the_others_waiting(
-    ranks: Callable[..., list[Any]], corpus: Path, tmp_path: Path
-) -> None:
-    manifest = {**TOY, "launcher": "ray", "workers": 2, "try_heaviest": False, "validation_batches": 0}
-    waited, stopped = ranks("stop_alone", world=2, corpus=corpus, folder=tmp_path, manifest=manifest, where=1)
-    assert stopped == "Stopped"
-    assert waited != "returned"
-    assert json.loads((tmp_path / STOPPED).read_text()) == {"sentence": "shard 7 is torn"}
-
-
-def test_workers_that_are_started_again_after_a_sentence_do_nothing(job: Callable[..., Job]) -> None:
-    toy = job(TOY)
-    assert isinstance(toy.manifest, StageManifest)
-    errand = errand_of(toy, toy.manifest)
-    (toy.work / STOPPED).write_text("{}")
-    work(errand, World(), print)
-    assert not (toy.work / "losses.jsonl").exists()
-
-
-def test_a_worker_of_an_earlier_attempt_cannot_write(job: Callable[..., Job]) -> None:
-    toy = job(TOY)
-    assert isinstance(toy.manifest, StageManifest)
-    errand = errand_of(toy, toy.manifest)
-    (toy.work / "attempt").write_text(errand.token)
-    worker = Worker(errand, World(), print)
-    (toy.work / "attempt").write_text("a newer one")
-    with pytest.raises(Superseded):
-        worker.save(1)
-    assert not list((toy.work / "checkpoints").glob("*/done-0.json"))
-    with pytest.raises(Superseded):
-        worker.write_bundle()
-    assert not (toy.out / "bundle").exists()
-
-
-@pytest.mark.parametrize(("end", "word"), [(Halted("stopped"), HALTED), (DataError("a shard is torn"), STOPPED)])
-def test_a_worker_of_an_earlier_attempt_does_not_end_a_later_one(
-    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, end: Exception, word: str
-) -> None:
-    toy = job(TOY)
-    assert isinstance(toy.manifest, StageManifest)
-    errand = errand_of(toy, toy.manifest)
-
-    class Ends:  # while another attempt begins
-        def __init__(self, *words: object) -> None:
-            (toy.work / "attempt").write_text("a newer one")
-
-        def train(self) -> None:
-            raise end
-
-    monkeypatch.setattr("training.launch.Worker", Ends)
-    with pytest.raises(Superseded):
-        work(errand, World(), print)
-    assert not (toy.work / word).exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_stage import TOY_STAGE
 
 from infra import cli
 from infra.journal import About, JournalRun
@@ -28,13 +29,8 @@ from training.replay import replay
 pytestmark = pytest.mark.usefixtures("toys")
 
 TOY: dict[str, Any] = {
-    "stage": "toy",
-    "model": "tiny",
-    "objective": {"name": "toy"},
+    **TOY_STAGE,
     "data": {"seconds_per_step": 8, "held_out": 0.2},
-    "optimizer": {"lr": 0.01},
-    "engine": {"name": "plain"},
-    "launcher": "in_process",
     "try_heaviest": False,
     "steps": 8,
     "save_every": 3,

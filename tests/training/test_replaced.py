@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import speech
 from speech import build_corpus
+from toy_stage import TOY_STAGE
 
 from infra.manifest import parse
 from infra.workflow.node import Refused
@@ -28,13 +29,8 @@ from training.world import World
 
 pytestmark = pytest.mark.usefixtures("toys")
 TOY: dict[str, Any] = {
-    "stage": "toy",
-    "model": "tiny",
-    "objective": {"name": "toy"},
+    **TOY_STAGE,
     "data": {"seconds_per_step": 6, "held_out": 0.1},
-    "optimizer": {"lr": 0.01},
-    "engine": {"name": "plain"},
-    "launcher": "in_process",
     "try_heaviest": False,
     "steps": 12,
     "save_every": 3,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from toy_stage import TOY_STAGE
 
 from infra.journal import read_from
 from infra.manifest import parse
@@ -91,13 +92,8 @@ def test_parts_of_a_step_are_means_since_they_were_last_told(tmp_path: Path) -> 
 @pytest.mark.usefixtures("toys")
 def test_a_stage_counts_its_operations_once_and_tells_mfu(corpus: Path, tmp_path: Path) -> None:
     manifest = {
-        "stage": "toy",
-        "model": "tiny",
-        "objective": {"name": "toy"},
+        **TOY_STAGE,
         "data": {"seconds_per_step": 6, "held_out": 0},
-        "optimizer": {"lr": 0.01},
-        "engine": {"name": "plain"},
-        "launcher": "in_process",
         "steps": 4,
         "save_every": 3,
     }
@@ -116,13 +112,8 @@ def test_a_stage_counts_its_operations_once_and_tells_mfu(corpus: Path, tmp_path
 
 
 STAGE: dict[str, Any] = {
-    "stage": "toy",
-    "model": "tiny",
-    "objective": {"name": "toy"},
+    **TOY_STAGE,
     "data": {"seconds_per_step": 6, "held_out": 0.2},
-    "optimizer": {"lr": 0.01},
-    "engine": {"name": "plain"},
-    "launcher": "in_process",
     "try_heaviest": False,
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from speech import build_corpus
+from toy_stage import TOY_STAGE
 
 from infra.journal import read_from
 from infra.manifest import parse
@@ -24,13 +25,8 @@ from training.validate import Held
 from training.world import World
 
 TOY: dict[str, Any] = {
-    "stage": "toy",
-    "model": "tiny",
-    "objective": {"name": "toy"},
+    **TOY_STAGE,
     "data": {"seconds_per_step": 6, "held_out": 0.5, "mixture": [{"role": "one"}, {"role": "two", "weight": 2.0}]},
-    "optimizer": {"lr": 0.01},
-    "engine": {"name": "plain"},
-    "launcher": "in_process",
     "try_heaviest": False,
     "steps": 4,
     "validate_every": 2,
