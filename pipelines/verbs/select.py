@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
     policy = load(CorpusManifest, args.policy) if args.policy else None
     found = tally(root, policy=policy, allow=args.allow, where=where)
     facts = policy_facts(policy, allow=args.allow, where=where)
-    numbers = {key: value for key, value in asdict(found).items() if key not in ("keys", "tiers")}
+    numbers = {one.name: getattr(found, one.name) for one in fields(found) if one.name != "kept"}
     print(json.dumps(numbers, indent=2) if args.json else table(found, allow=args.allow))
     if args.out is None and args.name is None:
         return 0

@@ -62,6 +62,13 @@ def test_mistake_is_a_sentence(
     assert told in capsys.readouterr().err
 
 
+def test_what_a_selection_keeps_is_told_as_json(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "select", corpus, "--where", "seconds >= 0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sum(told["hours"].values()) > 0
+    assert "kept" not in told
+
+
 def test_policy_is_written_as_a_view_and_licenses_are_proved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
