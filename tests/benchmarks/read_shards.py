@@ -228,7 +228,6 @@ import sys, time, random, numpy, pyarrow, psutil, soundfile
 from pyarrow import parquet, compute
 from pipelines.shards import open_corpus
 from pipelines.packing.index import index_name
-from tests.pipelines.packable import Item
 root, how = sys.argv[1:]
 me = psutil.Process()
 before = me.memory_info().rss

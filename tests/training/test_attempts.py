@@ -26,6 +26,7 @@ MANIFEST: dict[str, Any] = {
 }
 
 
+@pytest.mark.system
 def test_what_stops_one_worker_alone_is_told_and_does_not_leave_the_others_waiting(
     ranks: Callable[..., list[Any]], corpus: Path, tmp_path: Path
 ) -> None:

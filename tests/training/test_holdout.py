@@ -24,7 +24,7 @@ def index(count: int, *, recordings: int, speakers: int = 0, first: int = 0) -> 
 def shared(table: pyarrow.Table, split: Split, column: str) -> set[str]:
     """What held-out samples and those that are trained on have in common."""
     words = np.array(table[column].to_pylist())
-    return {*words[split.held_N]} & {*words[~split.held_N & ~split.aside_N]}
+    return {*words[split.held_N]} & {*words[~split.held_N & ~split.aside_N]} - {None}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_no_recording_and_no_named_speaker_is_on_both_sides(recordings: int, spe
     assert split.by == by
     assert 0.03 < split.held_N.mean() < 0.25
     assert not shared(table, split, "recording_sha256")
-    assert bool(shared(table, split, "given_speaker")) == (by != "speaker")
+    assert bool(shared(table, split, "given_speaker")) == (by != "speaker" and speakers > 0)
     assert not split.aside_N.any()
 
 
@@ -52,12 +52,12 @@ def test_a_recording_of_a_held_out_speaker_is_not_trained_on_by_who_else_speaks_
 
 
 def test_a_side_depends_on_no_seed_and_stays_when_the_corpus_grows() -> None:
-    few, many = (identities(index(n, recordings=n // 2, speakers=n // 20), corpus="one") for n in (2000, 4000))
+    few, many = (identities(index(n, recordings=4000, speakers=200), corpus="one") for n in (2000, 4000))
     small, large = (divided([one], share=0.1)[0] for one in (few, many))
     by_key = dict(zip(many.key_N.tolist(), large.held_N.tolist(), strict=True))
     same = [by_key[key] == held for key, held in zip(few.key_N.tolist(), small.held_N.tolist(), strict=True)]
-    moved = {speaker for speaker, ok in zip(few.speaker_N.tolist(), same, strict=True) if not ok}
-    assert not moved - set(many.speaker_N.tolist()[2000:])
+    assert small.held_N.any()
+    assert all(same)
     wider = divided([few], share=0.3)[0]
     assert (wider.held_N | ~small.held_N).all()
 
@@ -102,7 +102,7 @@ def test_no_part_of_a_mixture_trains_on_what_another_part_holds_out(recordings: 
     }
     assert all(one.held_N.any() for one in splits)
     assert not held & trained
-    assert any((one.held_N.sum() < len(one.held_N)) for one in alone)
+    assert all(one.held_N.sum() < len(one.held_N) for one in alone)
     if recordings == 1:  # parted each by itself, they would train on what the others hold out
         by_itself = {key for part, one in zip(parts, alone, strict=True) for key in part.key_N[~one.held_N].tolist()}
         assert held & by_itself
@@ -126,6 +126,18 @@ def test_a_held_out_key_stays_held_out_in_a_larger_corpus() -> None:
     assert 8 <= many.sum() <= 35
     longer = lowest(hashes_of([*keys, "a key of another length"]), share=0.1)
     assert longer[:200].tolist() == many.tolist()
+
+
+def test_a_million_keys_are_held_out_or_not_in_a_moment() -> None:
+    rng = np.random.default_rng(0)
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
+    keys = letters[rng.integers(0, 32, (1_000_000, 26))].tobytes()
+    column = pyarrow.array([keys[n : n + 26].decode() for n in range(0, len(keys), 26)])
+    began = time.process_time()
+    held = lowest(hashes_of(column), share=0.01)
+    assert time.process_time() - began < 1.5  # 0.03; one after the other, they take seconds
+    assert held.mean() == pytest.approx(0.01, rel=0.05)
+    assert lowest(hashes_of(column[500:].to_pylist()), share=0.01).tolist() == held[500:].tolist()
 
 
 def test_many_samples_are_divided_in_a_moment() -> None:

@@ -265,7 +265,6 @@ def test_neither_bundle_nor_model_is_a_sentence(job: Callable[..., Job]) -> None
         run(job({**TOY, "model": None}))
 
 
-@pytest.mark.system
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_stage_that_asks_for_a_gpu_does_not_train_without_one(job: Callable[..., Job]) -> None:
     with pytest.raises(Refused, match="device is cuda, and torch can use no GPU here"):

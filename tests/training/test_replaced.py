@@ -17,7 +17,8 @@ from infra.workflow.node import Refused
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import CorpusError, card_digest
 from training import heard
-from training.data.stream import Source, open_sources
+from training.data.holdout import hashes_of
+from training.data.stream import open_sources
 from training.errand import ERRAND, Errand
 from training.heard import stretches
 from training.lineage import names_of
@@ -129,8 +130,8 @@ def test_who_heard_what_is_not_told_by_the_keys_of_another_corpus(live: Path, lo
 
 def test_a_source_knows_the_keys_of_what_it_uses(corpus: Path) -> None:
     (source,) = open_sources(Data(seconds_per_step=6, held_out=0.2), folders={"data": corpus}, needs_text=False)
-    assert isinstance(source, Source)
-    assert {source.read(int(n)).key for n in (*source.numbers, *source.held_out)}
+    used = [int(number) for number in (*source.numbers, *source.held_out)]
+    assert [source.hash_of(number) for number in used] == hashes_of([source.read(n).key for n in used]).tolist()
     fewer = replace(source, numbers=source.numbers[1:], hashes=source.hashes[1:])
     with pytest.raises(IndexError):
         fewer.hash_of(int(source.numbers[0]))
