@@ -178,9 +178,6 @@ def refuse_request(args: argparse.Namespace, text: str) -> None:
         pieces = len(split(text))
     if args.max_seconds is None:
         args.max_seconds = SECONDS * pieces
-    if args.whole or args.live:
-        Request(text="-" if args.live else text, **options_of(args, patches_per_second=1.0))
-    else:
-        Request(text="-", **options_of(args, patches_per_second=1.0))
+    Request(text=text if args.whole and not args.live else "-", **options_of(args, patches_per_second=1.0))
     if args.prompt_audio is not None:
         args.prompt_audio = checked_sound(args.prompt_audio)

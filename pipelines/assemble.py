@@ -58,9 +58,6 @@ class Assembly:
     """Of the store, for all of its corpora."""
     withheld: Withheld
     seen: Seen
-    fingerprints: Mapping[str, str] = field(init=False)
-    """Transform -> fingerprint; and that of the whole chain."""
-    fingerprint: str = field(init=False)
     funnel: Funnel = field(init=False)
     redactor: Redactor = field(init=False)
     new_intervals: NewIntervals = field(init=False)
@@ -74,9 +71,8 @@ class Assembly:
     units_down: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.fingerprints, self.fingerprint = self.chain.fingerprints, self.chain.fingerprint
         self.funnel = Funnel([*self.chain.specs, "select"])
-        self.samples = KeptSamples(self.work, corpus=self.manifest.name, chain=self.fingerprint)
+        self.samples = KeptSamples(self.work, corpus=self.manifest.name, chain=self.chain.fingerprint)
         self.redactor = Redactor(self.tombstones, self.manifest.name)
         self.new_intervals = NewIntervals(self.tombstones, self.manifest.name)
 
@@ -92,7 +88,7 @@ class Assembly:
         written, rows = [], []
         for fate, row in judgements:
             row |= given[row["recording"]] if row["key"] is None else {}
-            row["fingerprint"] = self.fingerprints.get(row["transform"], self.fingerprint)
+            row["fingerprint"] = self.chain.fingerprints.get(row["transform"], self.chain.fingerprint)
             redacted = self.redactor.redacted(row, gone=gone)
             written.append(redacted)
             rows.append({**redacted, "recording": row["recording"]})

@@ -141,7 +141,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Planned) -
         job.say(line)
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
-    progress = Progress(job.say, {units.ids[number].decode(): int(units.sizes[number]) for number in todo})
+    progress = Progress(job.say, {units.name(number): int(units.sizes[number]) for number in todo})
     for status in ray_statuses(manifest, units, todo, work=job.work, earlier=earlier):
         if "stop" in status:
             raise Refused(status["stop"])

@@ -16,7 +16,7 @@ from pipelines.row import Recording, facts_of
 
 NEEDED = {"uri", "name", "bytes"}
 """Fields that every line has."""
-MOST_SOURCES = 20
+SUMMARY_SOURCES = 20
 """Sources that are named in the summary of the artifact."""
 
 
@@ -104,7 +104,7 @@ class CountedRecordings:
             self.seconds += item.seconds or 0.0
             if item.fault is None:
                 self.licenses.add(item.license)
-                self.sources |= {item.source} if item.source and len(self.sources) < MOST_SOURCES else set()
+                self.sources |= {item.source} if item.source and len(self.sources) < SUMMARY_SOURCES else set()
             yield item
 
     def summary(self) -> dict[str, Any]:

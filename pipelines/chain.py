@@ -6,6 +6,7 @@ only transforms whose fingerprint differs run, on the stored sound, which is bit
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,12 @@ class Chain:
         self.most_seconds = dict.fromkeys(made, BATCH_SECONDS)
         """Transform -> seconds of audio in a batch; halved, for good, when memory does not suffice."""
 
-    @property
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Transform -> fingerprint."""
         return {name: spec.fingerprint for name, spec in self.specs.items()}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of the whole chain."""
         return fingerprint_of(self.specs)

@@ -59,6 +59,10 @@ class Planned:
         """How many there are."""
         return int(self.counts.sum(dtype=np.int64))
 
+    def name(self, number: int) -> str:
+        """The id of a unit."""
+        return bytes(self.ids[number]).decode()
+
     def names(self) -> Iterator[str]:
         """The ids of the units."""
         return (name.decode() for name in self.ids)

@@ -8,6 +8,7 @@ from infra.workflow.node import Job
 from pipelines.assemble import Assembly
 from pipelines.audit import write_audit
 from pipelines.card import write_card
+from pipelines.catalog import SUMMARY_SOURCES
 from pipelines.funnel import costs_table, table
 from pipelines.ledger import read_ledger
 from pipelines.synthetic.truth import read_truth, score_against_truth
@@ -16,8 +17,6 @@ from pipelines.unpacked import UnitSounds
 
 EXAMPLES = 10
 """Clips to hear, and reasons to draw as curves."""
-MOST_SOURCES = 20
-"""Sources that are named in the summary of the artifact."""
 
 Facts = Mapping[str, Any]
 """What stands in funnel.json."""
@@ -50,7 +49,7 @@ def tell_truth(job: Job) -> None:
 def show(job: Job, made: Assembly) -> None:
     """What a person can look at and hear: the audit page, the funnel, and a few clips."""
     folder, rows = job.out / "clips", made.examples.rows
-    sounds = UnitSounds(job.work, chain=made.fingerprint)
+    sounds = UnitSounds(job.work, chain=made.chain.fingerprint)
     folder.mkdir(exist_ok=True)
     for row in rows[:: max(len(rows) // EXAMPLES, 1)][:EXAMPLES]:
         (folder / f"{row['key']}.flac").write_bytes(sounds(row) or b"")
@@ -72,5 +71,5 @@ def summary_of(card: Facts, facts: Facts) -> dict[str, Any]:
         "shards": len(card["shards"]),
         "languages": sorted(name for name, part in facts["by_language"].items() if part["kept"]),
         "licenses": card["licenses"],
-        "sources": sorted(name for name, part in facts["by_source"].items() if part["kept"])[:MOST_SOURCES],
+        "sources": sorted(name for name, part in facts["by_source"].items() if part["kept"])[:SUMMARY_SOURCES],
     }

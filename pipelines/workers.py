@@ -85,7 +85,7 @@ def ray_statuses(
         rows = list[dict[str, Any]]()
         for number in numbers[start : start + AT_ONCE]:
             place = units.line(number)._asdict()
-            rows.append({**place, "earlier": str(earlier.get(units.ids[number].decode(), ""))})
+            rows.append({**place, "earlier": str(earlier.get(units.name(number), ""))})
         yield from pool_statuses(manifest, rows, work=work)
 
 

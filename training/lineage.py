@@ -90,7 +90,7 @@ def names_of(part: Part) -> Mapping[int, tuple[str, str]]:
     except CorpusError as error:
         raise Refused(f"{part.corpus}: its keys cannot be read any more ({error})") from None
     same = len(table) == len(part.patches)
-    if not (same and np.array_equal(hashes_of(table["key"])[part.numbers], part.hashes)):
+    if not (same and np.array_equal(hashes_of(table["key"].take(part.numbers)), part.hashes)):
         raise Refused(f"{part.at}: another corpus lies there than {part.corpus}, which this stage heard")
     names = zip(table["key"].to_pylist(), table["recording"].to_pylist(), strict=True)
     return dict(enumerate(names))

@@ -79,9 +79,8 @@ def about_data(manifest: StageManifest, folders: Mapping[str, Place]) -> Iterato
     """Samples, hours and epochs of the mixture."""
     sources = sources_of(manifest, folders=folders)
     plan = plan_of(manifest, sources)
-    hours = seconds_of(sources) / 3600
     yield (
-        f"data        {sum(len(s.numbers) for s in sources)} samples, {clock(3600 * hours)}; "
+        f"data        {sum(len(s.numbers) for s in sources)} samples, {clock(seconds_of(sources))}; "
         f"{about_held_out(sources)}; {plan.steps_in_epoch} "
         f"step{'s' * (plan.steps_in_epoch > 1)} an epoch, {manifest.steps / plan.steps_in_epoch:.1f} epochs"
     )

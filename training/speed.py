@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from infra.storage import read_json, write_json
+from training.data.collate import seconds_of_patches
 from training.world import World
 
 FLOPS = "flops.json"
 """In the stage's work: operations of its heaviest micro-batch, forward and backward of every player."""
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Of the square matrices whose product tells what the machine can do."""
-PATCH_SECONDS = 0.16
 BESIDE = ("validating", "sampling", "saving")
 """What takes time between two steps."""
 
@@ -138,7 +138,7 @@ class Speed:
         values = {"speed/audio_hours_per_hour": audio / whole, "speed/waited": sums["waited"] / whole}
         values |= {f"speed/{name}": sums.get(name, 0.0) / whole for name in BESIDE}
         if self.flops_per_patch is not None:
-            done = audio / PATCH_SECONDS / self.workers * self.flops_per_patch
+            done = audio / seconds_of_patches(1) / self.workers * self.flops_per_patch
             values["speed/mfu"] = done / spent / self.rate
         if self.device.type == "cuda":
             values["speed/gpu_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30

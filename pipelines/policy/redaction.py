@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.ledger import read_ledger
+from pipelines.ledger import read_ledger, unreadable
 from pipelines.packing.parts import segment_columns
 from pipelines.policy.tombstones import TAKEDOWN, Tombstone, tombstones_of
 from pipelines.policy.withdrawn import NEEDED, Withdrawn
-from pipelines.shards import CorpusError, read_card
+from pipelines.shards import read_card
 
 UNREDACTED = ("key", "corpus", "recording_sha256", "license", "language", "given_language", "seconds")
 """What a ledger goes on telling of a segment that was taken down, beside what became of it."""
@@ -95,7 +95,7 @@ def tombstone_tables(root: Path, *more: str) -> Iterator[Any]:
             for batch in file.iter_batches(BATCH, columns=names):
                 yield pyarrow.Table.from_batches([batch])
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CorpusError(f"{path}: cannot be read ({error}); the scores of a corpus stand in its ledger") from None
+        raise unreadable(path, error) from None
 
 
 def named_in(root: Path, withdrawn: Withdrawn, *more: str) -> Any:

@@ -12,7 +12,7 @@ from pipelines.ledger import unreadable
 from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.row import Segment
-from pipelines.shards import CorpusError, read_card
+from pipelines.shards import read_card
 
 MADE = ("chars_per_second", "hours")
 """Computed from other columns when asked for."""
@@ -127,9 +127,7 @@ def schema_of(root: Path) -> Any:
     try:
         return parquet.read_schema(root / "ledger.parquet")
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise CorpusError(
-            f"{root / 'ledger.parquet'}: cannot be read ({error}); the scores of a corpus stand in its ledger"
-        ) from None
+        raise unreadable(root / "ledger.parquet", error) from None
 
 
 def hours_by(table: Any, column: str, *, nothing: str = "unknown") -> dict[str, float]:

@@ -60,22 +60,22 @@ class Tally:
         for row, asked in zip(rows, inside, strict=True):
             hours, had = row["hours"], row["status"] == "kept"
             if had:
-                add(self.licenses_before, row["license"], hours)
+                add_hours(self.licenses_before, row["license"], hours)
             tier, reason = decide(row, had) if asked else (None, "where")
             if tier is not None and had:
                 keys.append(row["key"])
                 tiers.append(tier)
-                add(self.hours, tier, hours)
-                add(self.licenses, row["license"], hours)
+                add_hours(self.hours, tier, hours)
+                add_hours(self.licenses, row["license"], hours)
             elif had:
-                add(self.lost, reason, hours)
+                add_hours(self.lost, reason, hours)
             elif tier is not None:
                 self.beyond += hours
         text = pyarrow.string()
         self.kept.append(pyarrow.table({"key": pyarrow.array(keys, text), "tier": pyarrow.array(tiers, text)}))
 
 
-def add(sums: dict[str, float], name: str, hours: float) -> None:
+def add_hours(sums: dict[str, float], name: str, hours: float) -> None:
     """One more."""
     sums[name] = sums.get(name, 0.0) + hours
 
