@@ -13,7 +13,7 @@ from infra.workflow.node import Refused
 from models.frozen import WeightsError
 from pipelines.chain import Chain
 from pipelines.forecast.expansion import Amount, Floats, Ran, expanded
-from pipelines.forecast.sampling import lengths, order, strata, window
+from pipelines.forecast.sampling import Lengths, order, strata, window
 from pipelines.judging import judged
 from pipelines.ledger import UnitResult, result_path, sound_path
 from pipelines.manifest import CorpusManifest
@@ -61,15 +61,17 @@ class Estimate:
 
 
 def estimate(
-    manifest: CorpusManifest,
+    chain: Chain,
     recordings: Sequence[Recording],
     *,
+    known: Lengths,
     seconds_budget: float = 120.0,
     seed: int = 0,
     most: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Estimate:
-    """Run the chain of the manifest on a stratified sample until it has `most` recordings, or the time is spent.
+    """Run the chain, which has run nothing yet, on a stratified sample until it has `most` recordings, or the time is
+    spent. `known`: how long the recordings are.
 
     Nothing is left behind; what the sample costs in requests to an endpoint of captions is remembered there.
 
@@ -78,24 +80,22 @@ def estimate(
     began, random = time.monotonic(), np.random.default_rng(seed)
     if not recordings:
         raise Refused("there is no recording to draw a sample from")
-    found = lengths(recordings, random=random)
     wanted = min(len(recordings), most or max(LEAST, round(SHARE * len(recordings))))
-    stratum = strata(recordings, found.seconds, sample=wanted)
-    say(f"{len(recordings)} recordings in {int(stratum.max()) + 1} strata; lengths of {found.read} are stated")
+    stratum = strata(recordings, known.seconds, sample=wanted)
+    say(f"{len(recordings)} recordings in {int(stratum.max()) + 1} strata; lengths of {known.read} are stated")
     ran: list[Ran] = []
     with scratch("estimate") as folder:
         try:
-            chain = Chain(manifest)
-            warmed, loading = warmed_up(chain, recordings, found.seconds, folder)
-            for number in order(stratum, found.seconds, random=random):
-                part, seconds = window(recordings[number], float(found.seconds[number]), random=random)
+            warmed, loading = warmed_up(chain, recordings, known.seconds, folder)
+            for number in order(stratum, known.seconds, random=random):
+                part, seconds = window(recordings[number], float(known.seconds[number]), random=random)
                 facts = run_one(chain, part, folder, name=f"{number:024d}")
                 ran.append(Ran(int(stratum[number]), seconds, part is recordings[number], facts))
                 if len(ran) >= wanted or time.monotonic() - began > seconds_budget:
                     break
         except WeightsError as error:
             raise Refused(str(error)) from None
-    amounts = expanded(ran, stratum, found.seconds, random=random)
+    amounts = expanded(ran, stratum, known.seconds, random=random)
     pace = sum(one.found["wall"] for one in ran) / max(sum(one.seconds for one in ran), 1e-9)
     return Estimate(
         recordings=len(recordings),
@@ -105,7 +105,7 @@ def estimate(
         seed=seed,
         spent_seconds=time.monotonic() - began,
         setup_seconds=max(loading - warmed * pace, 0.0),
-        slowest_seconds=float(found.seconds.max()) * pace,
+        slowest_seconds=float(known.seconds.max()) * pace,
         amounts=amounts,
     )
 

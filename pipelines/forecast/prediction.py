@@ -11,6 +11,7 @@ from infra.storage import read_json, write_json
 from pipelines.chain import Chain
 from pipelines.forecast.estimate import Estimate, estimate
 from pipelines.forecast.expansion import Amount
+from pipelines.forecast.sampling import Lengths
 from pipelines.funnel import duration
 from pipelines.manifest import CorpusManifest
 from pipelines.planned import Planned, Recordings
@@ -143,9 +144,10 @@ def recall(store: Path, *, key: str) -> Estimate | None:
 
 
 def predict(
-    manifest: CorpusManifest,
+    chain: Chain,
     units: Planned,
     *,
+    known: Lengths,
     store: Path,
     most: int | None = None,
     seconds_budget: float = 120.0,
@@ -156,8 +158,9 @@ def predict(
 
     Raises: Refused
     """
-    found = estimate(manifest, Recordings(units), seconds_budget=seconds_budget, seed=seed, most=most, say=say)
-    remember(found, store, key=key_of(manifest, chain=Chain(manifest).fingerprint, units=units.names()))
+    told: dict[str, Any] = {"seconds_budget": seconds_budget, "seed": seed, "most": most, "say": say}
+    found = estimate(chain, Recordings(units), known=known, **told)
+    remember(found, store, key=key_of(chain.manifest, chain=chain.fingerprint, units=units.names()))
     return table(found)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipelines.verbs import add_recipe
 
 if TYPE_CHECKING:
-    from pipelines.manifest import CorpusManifest
+    from pipelines.chain import Chain
     from pipelines.planned import Planned
     from pipelines.row import Recording
 
@@ -42,6 +42,7 @@ def main(args: argparse.Namespace) -> int:
     from infra.scratch import scratch
     from infra.settings import settings_of
     from infra.workflow.single import STORE
+    from pipelines.build import made_chain
     from pipelines.forecast.prediction import predict
     from pipelines.forecast.sampling import lengths
     from pipelines.funnel import duration
@@ -51,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
     from pipelines.units import prepared
 
     manifest = load(CorpusManifest, args.manifest, settings_of(args.set))
+    chain = made_chain(manifest)
     found = Counted(prepared(recordings_at(args.recordings, manifest), manifest=manifest))
     with scratch("plan") as folder:
         units = planned(found, limits=manifest.units, path=folder / PLAN)
@@ -64,12 +66,12 @@ def main(args: argparse.Namespace) -> int:
         print(f"languages    {most_common(found.languages)}")
         print(f"licenses     {most_common(found.licenses)}")
         print(f"units        {len(units)}, of at most {manifest.units.max_mb:g} MB")
-        for line in work_to_do(manifest, units):
+        for line in work_to_do(chain, units):
             print(line)
         print(f"keep         {', '.join(entry.name for entry in manifest.keep) or 'everything'}")
         print(f"tiers        {', '.join(manifest.tiers) or 'one: all'}")
         if args.sample is not None:
-            print(predict(manifest, units, store=STORE, most=args.sample or None, say=say))
+            print(predict(chain, units, known=known, store=STORE, most=args.sample or None, say=say))
     return 0
 
 
@@ -99,15 +101,13 @@ def most_common(counts: "Counter[str]") -> str:
     return ", ".join([*shown, "..."] if len(counts) > 8 else shown)
 
 
-def work_to_do(manifest: "CorpusManifest", units: "Planned") -> Iterator[str]:
+def work_to_do(chain: "Chain", units: "Planned") -> Iterator[str]:
     """What is taken over from earlier builds of this corpus in the store, and why each transform has to run."""
     from infra.workflow.single import STORE
-    from pipelines.build import made_chain
     from pipelines.locate import node_name
     from pipelines.reuse import earlier_results, reasons_to_run, unseen
 
-    chain = made_chain(manifest)
-    works = sorted((STORE / node_name(manifest)).glob("*/work"))
+    works = sorted((STORE / node_name(chain.manifest)).glob("*/work"))
     earlier = earlier_results(chain.specs, units.names(), works)
     whole = sum(path.name.endswith(f".{chain.fingerprint}.jsonl") for path in earlier.values())
     if earlier:

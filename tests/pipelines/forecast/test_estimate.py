@@ -1,6 +1,7 @@
 """An estimate is true where everything was sampled, honest where not, told in words, and held against what came."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import soundfile
 
 from infra.manifest import parse
 from infra.workflow.node import Refused
+from models.frozen import WeightsError
 from pipelines.chain import Chain
-from pipelines.forecast import estimate as module
-from pipelines.forecast.estimate import Estimate
+from pipelines.forecast.estimate import Estimate, estimate
 from pipelines.forecast.expansion import Amount, Ran, bootstrap_counts, expanded
 from pipelines.forecast.prediction import compare, hold_against, key_of, predict, recall, remember, report, table
-from pipelines.forecast.sampling import lengths, order, strata, window
+from pipelines.forecast.sampling import Lengths, lengths, order, strata, window
 from pipelines.manifest import CorpusManifest
 from pipelines.planned import PLAN, planned
 from pipelines.readers import folder
@@ -44,16 +45,20 @@ def recordings(tmp_path: Path) -> list[Recording]:
 
 
 @pytest.fixture
-def manifest(monkeypatch: pytest.MonkeyPatch) -> CorpusManifest:
-    """Its chain takes every sound for speech."""
-
-    class Hearing(Chain):
-        def __init__(self, manifest: CorpusManifest) -> None:
-            super().__init__(manifest)
-            self.segment.vad.probabilities = lambda wave_S: np.full(-(-len(wave_S) // 512), 0.9, np.float32)
-
-    monkeypatch.setattr(module, "Chain", Hearing)
+def manifest() -> CorpusManifest:
     return parse(CorpusManifest, MANIFEST, where="toy")
+
+
+@pytest.fixture
+def chain(manifest: CorpusManifest) -> Chain:
+    """It takes every sound for speech."""
+    made = Chain(manifest)
+    made.segment.vad.probabilities = lambda wave_S: np.full(-(-len(wave_S) // 512), 0.9, np.float32)
+    return made
+
+
+def known(recordings: Sequence[Recording]) -> Lengths:
+    return lengths(recordings, random=np.random.default_rng(0))
 
 
 def total(recordings: list[Recording], keep: tuple[int, ...]) -> float:
@@ -62,8 +67,8 @@ def total(recordings: list[Recording], keep: tuple[int, ...]) -> float:
     return sum(2 + number % 4 for number in numbers if number % 3 in keep) / 3600
 
 
-def test_a_sample_of_everything_is_the_truth(recordings: list[Recording], manifest: CorpusManifest) -> None:
-    found = module.estimate(manifest, recordings, most=99)
+def test_a_sample_of_everything_is_the_truth(recordings: list[Recording], chain: Chain) -> None:
+    found = estimate(chain, recordings, known=known(recordings), most=99)
     assert found.sampled == found.recordings == 31
     hours = {name[6:]: amount for name, amount in found.amounts.items() if name.startswith("hours/")}
     assert hours["in"].value == pytest.approx(total(recordings, (0, 1, 2)))
@@ -75,32 +80,34 @@ def test_a_sample_of_everything_is_the_truth(recordings: list[Recording], manife
     assert found.amounts["cpu/loudness"].value > 0
 
 
-def test_a_part_says_about_the_same_and_how_sure_it_is(recordings: list[Recording], manifest: CorpusManifest) -> None:
-    found = module.estimate(manifest, recordings, most=16, seed=3)
+def test_a_part_says_about_the_same_and_how_sure_it_is(recordings: list[Recording], chain: Chain) -> None:
+    found = estimate(chain, recordings, known=known(recordings), most=16, seed=3)
     assert found.sampled == 16
     kept = found.amounts["hours/kept"]
     assert kept.low < kept.value < kept.high
     assert kept.low <= total(recordings, (1, 2)) <= kept.high
     assert found.amounts["hours/in"].value == pytest.approx(total(recordings, (0, 1, 2)), rel=1e-3)
-    again = module.estimate(manifest, recordings, most=16, seed=3)
+    again = estimate(chain, recordings, known=known(recordings), most=16, seed=3)
     assert again.amounts["hours/kept"] == kept, "the same seed, the same sample"
 
 
-def test_the_time_that_was_given_is_kept(recordings: list[Recording], manifest: CorpusManifest) -> None:
-    found = module.estimate(manifest, recordings, seconds_budget=0.0)
+def test_the_time_that_was_given_is_kept(recordings: list[Recording], chain: Chain) -> None:
+    found = estimate(chain, recordings, known=known(recordings), seconds_budget=0.0)
     assert found.sampled == 1
 
 
-def test_nothing_to_sample_is_a_sentence(manifest: CorpusManifest) -> None:
+def test_nothing_to_sample_is_a_sentence(chain: Chain) -> None:
     with pytest.raises(Refused, match="no recording to draw a sample from"):
-        module.estimate(manifest, [])
+        estimate(chain, [], known=known([]))
 
 
-def test_missing_weights_are_a_sentence(recordings: list[Recording]) -> None:
-    heard = {"name": "transcribe", "routes": {"en": "whisper"}, "checkpoints": {"whisper": "/no/such.pt"}}
-    chain = parse(CorpusManifest, {"name": "toy", "transforms": ["probe", "segment", "language", heard]}, where="toy")
-    with pytest.raises(Refused, match=r"no Whisper checkpoint at /no/such\.pt"):
-        module.estimate(chain, recordings)
+def test_weights_that_turn_out_to_be_none_are_a_sentence(recordings: list[Recording], chain: Chain) -> None:
+    def no_weights(clips: Any) -> Any:
+        raise WeightsError("large-v3.pt is no official Whisper checkpoint")
+
+    chain.rest["loudness"] = no_weights
+    with pytest.raises(Refused, match="no official Whisper checkpoint"):
+        estimate(chain, recordings, known=known(recordings))
 
 
 def test_lengths_come_from_catalogs_headers_and_bytes(recordings: list[Recording], monkeypatch: Any) -> None:
@@ -224,18 +231,17 @@ def test_an_estimate_is_found_again_for_the_same_work_alone(tmp_path: Path, mani
         assert recall(tmp_path, key=changed) is None
 
 
-def test_what_a_plan_predicts_is_found_by_the_build(
-    recordings: list[Recording], manifest: CorpusManifest, tmp_path: Path
-) -> None:
+def test_what_a_plan_predicts_is_found_by_the_build(recordings: list[Recording], chain: Chain, tmp_path: Path) -> None:
+    manifest = chain.manifest
     store, out = tmp_path / "store", tmp_path / "out"
     plan = planned(recordings, limits=manifest.units, path=tmp_path / PLAN)
-    told = predict(manifest, plan, store=store, most=12)
+    told = predict(chain, plan, known=known(recordings), store=store, most=12)
     assert "12 of 31 recordings" in told
-    chain, units = Chain(manifest).fingerprint, list(plan.names())
+    units = list(plan.names())
     facts = {"hours": {"in": 1.0, "kept": 0.5}}
     out.mkdir()
     build(out, items(tmp_path, 3))
-    lines = hold_against(out, manifest, store=store, chain=chain, units=units, facts=facts)
+    lines = hold_against(out, manifest, store=store, chain=chain.fingerprint, units=units, facts=facts)
     assert [line.split(":")[0] for line in lines] == ["hours in", "hours kept", "shards"]
     assert (out / "prediction.json").is_file()
     assert hold_against(out, manifest, store=store, chain="other", units=units, facts=facts) == []
