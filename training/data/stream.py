@@ -147,9 +147,9 @@ def open_sources(
     if memory is None:
         return looked_up(data, folders=folders, **asked)
     names = found_by(data, folders=folders, **asked)
-    found = [recall(memory / name, names=KEPT) for name in names]
-    if all(one is not None for one in found):
-        return recalled(data, folders=folders, found=dict(zip(names, [one for one in found if one], strict=True)))
+    found = [arrays for name in names if (arrays := recall(memory / name, names=KEPT)) is not None]
+    if len(found) == len(names):
+        return recalled(data, folders=folders, names=names, found=found)
     sources = [
         replace(source, found=name)
         for source, name in zip(looked_up(data, folders=folders, **asked), names, strict=True)
@@ -160,20 +160,19 @@ def open_sources(
 
 
 def recalled(
-    data: Data, *, folders: Mapping[str, str | Path | Place], found: Mapping[str, Mapping[str, NDArray[Any]]]
+    data: Data,
+    *,
+    folders: Mapping[str, str | Path | Place],
+    names: Sequence[str],
+    found: Sequence[Mapping[str, NDArray[Any]]],
 ) -> list[Source]:
-    """The parts of the mixture as they were found before: name in the memory -> what is kept there."""
+    """The parts of the mixture as they were found before: their names in the memory, and what is kept there."""
     opened: dict[str, Corpus] = {}
     sources = []
-    for part, (name, arrays) in zip(data.mixture, found.items(), strict=True):
+    for part, name, arrays in zip(data.mixture, names, found, strict=True):
         corpus = opened.get(part.role) or as_seen(open_corpus(folders[part.role], whole=True), arrays)
         opened[part.role] = corpus
-        known: dict[str, Any] = {
-            **{key: arrays[key] for key in KEPT},
-            "latents": bool(arrays["latents"]),
-            "aside": int(arrays["aside"]),
-            "held_by": str(arrays["held_by"]),
-        }
+        known: dict[str, Any] = {key: arrays[key] if arrays[key].ndim else arrays[key].item() for key in KEPT}
         sources.append(Source(corpus=corpus, weight=part.weight, role=part.role, reads=part.reads, found=name, **known))
     return sources
 
