@@ -54,6 +54,11 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 item`, `2 items`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def ago(moment: float) -> str:
     """How long ago a time.time() was, in words."""
     return f"{clock(max(0.0, time.time() - moment))} ago"

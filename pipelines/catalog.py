@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.log import counted
 from infra.storage import replacing
 from pipelines.funnel import duration
 from pipelines.reading.containers import Files
@@ -77,7 +78,7 @@ class Faults:
             lines.append(f"{self.by_reason.total()} that cannot be used ({kinds})")
         if self.texts:
             first = self.first if self.texts == 1 else f"the first of {self.first}"
-            lines.append(f"{self.texts} transcript{'s' * (self.texts != 1)} that cannot be read ({first})")
+            lines.append(f"{counted(self.texts, 'transcript')} that cannot be read ({first})")
         return lines
 
 

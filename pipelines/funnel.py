@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.log import counted
 from pipelines.ledger import RecordingFact
 
 STATUSES = ("kept", "dropped", "failed")
@@ -196,11 +197,6 @@ def costs_table(facts: Mapping[str, Any]) -> str:
         gpu = f", {cost['gpu_seconds']:,.1f} s of GPU" if cost.get("gpu_seconds") else ""
         lines.append(f"  {name:<26}{spent:>10.1f} s {speed}{gpu}")
     return "\n".join(lines)
-
-
-def counted(number: int, what: str) -> str:
-    """`1 item`, `2 items`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def duration(hours: float) -> str:

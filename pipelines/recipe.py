@@ -13,8 +13,8 @@ from infra.workflow.fingerprint import code_digest
 from pipelines.manifest import FIRST, CorpusManifest
 from pipelines.row import SCHEMA, Segment, score_owner
 
-FREE = ("pipelines/row.py", "pipelines/manifest.py", "pipelines/transforms/__init__.py")
-"""Sources that every transform imports and that decide no result: SCHEMA stands for the record."""
+RECORD = "pipelines/row.py"
+"""What every transform imports and what decides no result: SCHEMA stands for it."""
 NAMED = ("models/frozen", "pipelines/diarizers")
 """Folders of which a setting names a file: no import leads there."""
 
@@ -131,7 +131,7 @@ def source_digest(paths: tuple[str, ...]) -> str:
     waiting = [*paths]
     while waiting:
         at = waiting.pop()
-        if at not in seen and at not in FREE:
+        if at not in seen and at != RECORD:
             seen[at] = code_digest(ROOT / at, (ROOT / at).stat().st_mtime_ns)
             waiting += imported(ROOT / at)
     return digest(seen)

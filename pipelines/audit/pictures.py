@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.audit.bins import Binned
+from pipelines.clip import resampled
 from pipelines.row import Wave
 
 COLORS = ((16, 18, 27), (52, 33, 90), (122, 44, 110), (196, 70, 84), (240, 133, 62), (250, 200, 120), (255, 246, 220))
@@ -23,10 +24,8 @@ def data_uri(kind: str, data: bytes) -> str:
 def opus(wave_S: Wave, *, rate_hz: int, bits_per_second: int) -> bytes:
     """Compressed for listening, as WebM; the same bytes every time."""
     import av
-    import soxr
 
-    heard_S = wave_S if rate_hz == OPUS_HZ else soxr.resample(wave_S, rate_hz, OPUS_HZ)
-    whole = (np.clip(heard_S, -1, 1) * 32767).astype(np.int16)[np.newaxis]
+    whole = (np.clip(resampled(wave_S, rate_hz=rate_hz, to_hz=OPUS_HZ), -1, 1) * 32767).astype(np.int16)[np.newaxis]
     frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="mono")
     frame.sample_rate = OPUS_HZ
     buffer = io.BytesIO()

@@ -13,7 +13,8 @@ from infra.workflow.node import Refused
 from pipelines.evaluation import kept
 from pipelines.evaluation.listing import listed
 from pipelines.evaluation.manifest import Choice, EvalManifest, Line, Speech
-from pipelines.evaluation.metrics import Prompt, Utterance, Wave
+from pipelines.evaluation.metrics import Prompt, Utterance
+from pipelines.row import Wave
 from pipelines.shards import Corpus
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evaluation.metrics import Utterance, Wave
+from pipelines.evaluation.metrics import Utterance
+from pipelines.row import Wave
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --dim: #888; }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
+from infra.log import counted
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
 from pipelines.reading.columns import lowered, recording, tell
@@ -47,8 +48,8 @@ def recordings(cfg: Config, root: Path) -> Iterator[Recording]:
     found, others = walk(root, links=cfg.links)
     if not found:
         links = others.pop("links to folders", 0)
-        kinds = f"it holds {count(others.total(), 'other file')}" if others else "it is empty"
-        kinds += f", and {count(links, 'link')} to folders, which are not followed" if links else ""
+        kinds = f"it holds {counted(others.total(), 'other file')}" if others else "it is empty"
+        kinds += f", and {counted(links, 'link')} to folders, which are not followed" if links else ""
         raise Refused(f"{root}: no sound file in it ({kinds}); looked for {KINDS[:60]} ...")
     known = rows_by_file(root, found, given=given) if cfg.tables else {}
     for name in sorted({*found, *known}):
@@ -85,11 +86,6 @@ def rows_by_file(root: Path, found: Iterable[str], *, given: Path) -> dict[str, 
         if at is not None:
             known.setdefault(at, row)
     return known
-
-
-def count(number: int, word: str) -> str:
-    """`1 link`, `2 links`."""
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def leads_out(root: Path, name: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.log import counted
 from infra.settings import add_set
 
 
@@ -24,5 +25,4 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def size_of(card: Mapping[str, Any]) -> str:
     """`3 samples in 1 shard`, of the corpus with this corpus.json."""
-    shards = len(card["shards"])
-    return f"{card['samples']} samples in {shards} shard{'s' * (shards != 1)}"
+    return f"{card['samples']} samples in {counted(len(card['shards']), 'shard')}"

@@ -9,12 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from infra.manifest import resolve
-
-Wave = NDArray[np.float32]
+from pipelines.clip import resampled
+from pipelines.row import Wave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +51,7 @@ class Utterance:
         if wave_S is None or from_hz == to_hz:
             return wave_S
         if (name, to_hz) not in self.views:
-            import soxr
-
-            self.views[name, to_hz] = soxr.resample(wave_S, from_hz, to_hz).astype(np.float32)
+            self.views[name, to_hz] = resampled(wave_S, rate_hz=from_hz, to_hz=to_hz)
         return self.views[name, to_hz]
 
 

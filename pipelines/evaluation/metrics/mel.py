@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.manifest import Manifest
-from pipelines.evaluation.metrics import Column, Score, Utterance, Wave, pair_at
+from pipelines.evaluation.metrics import Column, Score, Utterance, pair_at
+from pipelines.row import Wave
 
 WINDOWS = {512: 32, 1024: 64, 2048: 80}
 """Window in samples -> mel bands; hop is a quarter of the window."""

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from infra.manifest import Entry
 from models.frozen import Heard, WeightsError
 from models.frozen.dnsmos import Dnsmos
-from pipelines.evaluation.metrics import Column, Utterance, Wave, dnsmos, mel, speaker, stoi, stops, utmos, wer
+from pipelines.evaluation.metrics import Column, Utterance, dnsmos, mel, speaker, stoi, stops, utmos, wer
 from pipelines.evaluation.scores import interval, measure, summarize
+from pipelines.row import Wave
 from tests.utmos_checkpoint import speechmos
 from tests.wavlm_sv_checkpoint import release
 
