@@ -30,6 +30,8 @@ class Pair:
     prompt_text: str
     wav: Path
     text: str
+    named: str
+    """The recording, as the list names it: what stands for its voice, since lists name no speakers."""
 
 
 def listed(wanted: Speech) -> Iterator[tuple[str, Line, Prompt | None]]:
@@ -47,17 +49,17 @@ def prompt_of(pair: Pair, *, language: str | None) -> Prompt:
     """The recording of a line, or why there is none."""
     from models.runtime.prompt import RequestError, read_sound
 
-    key = f"prompt-{pair.utt}"
+    key, voice = f"prompt-{pair.utt}", pair.named
     if not isfile(pair.wav):
-        return Prompt(key, None, 16000, pair.prompt_text, language, problem="its prompt is missing")
+        return Prompt(key, None, 16000, pair.prompt_text, language, voice, problem="its prompt is missing")
     try:
         wave_S, rate_hz, _ = read_sound(pair.wav)
         if not np.isfinite(wave_S).all():
             raise RequestError(f"{pair.wav} has samples that are not numbers")
     except RequestError as error:
         why = str(error).replace(str(pair.wav), "the file")  # one reason for all, on every machine
-        return Prompt(key, None, 16000, pair.prompt_text, language, problem=f"its prompt cannot be used: {why}")
-    return Prompt(key, wave_S, rate_hz, pair.prompt_text, language)
+        return Prompt(key, None, 16000, pair.prompt_text, language, voice, problem=f"its prompt cannot be used: {why}")
+    return Prompt(key, wave_S, rate_hz, pair.prompt_text, language, voice)
 
 
 def pairs(path: Path, *, with_text: bool) -> list[Pair]:
@@ -79,7 +81,7 @@ def pairs(path: Path, *, with_text: bool) -> list[Pair]:
         more = f"; and {len(wrong) - TOLD} more" if len(wrong) > TOLD else ""
         raise Refused(f"{path}, {'; '.join(wrong[:TOLD])}{more}")
     stripped = [[part.strip() for part in parts] for parts in lines.values()]
-    return [Pair(utt, text, path.parent / wav, said) for utt, text, wav, said, *_ in stripped]
+    return [Pair(utt, text, path.parent / wav, said, wav) for utt, text, wav, said, *_ in stripped]
 
 
 def mistake(parts: list[str], *, with_text: bool) -> str | None:

@@ -40,11 +40,10 @@ def choose(corpus: Corpus, choice: Choice, *, seed: int, with_text: bool = False
         for number, row in enumerate(rows)
         if choice.min_seconds <= row["seconds"] <= choice.max_seconds and (not with_text or text_of(row))
     ]
-    taken: dict[Any, int] = {}
+    taken: dict[str, int] = {}
     turns: list[tuple[int, int, int]] = []
     for number in sorted(fit, key=draw):
-        row = rows[number]
-        voice = row.get("given_speaker") or (row["recording"], row.get("speaker"))
+        voice = voice_of(rows[number])
         turns.append((taken.get(voice, 0), len(turns), number))
         taken[voice] = taken.get(voice, 0) + 1
     if not turns:
@@ -53,6 +52,11 @@ def choose(corpus: Corpus, choice: Choice, *, seed: int, with_text: bool = False
             f"{' with a text' if with_text else ''}; widen min_seconds and max_seconds in the evaluation's manifest"
         )
     return [number for _, _, number in sorted(turns)[: choice.utterances]]
+
+
+def voice_of(row: dict[str, Any]) -> str:
+    """Who speaks in a sample, as far as the corpus knows: a speaker, or one of the voices of a recording."""
+    return str(row.get("given_speaker") or f"{row['recording']}, {row.get('speaker') or 'one voice'}")
 
 
 def text_of(row: dict[str, Any]) -> str | None:
@@ -79,6 +83,7 @@ def reconstructions(bundle: "Bundle", corpus: Corpus, manifest: EvalManifest, *,
                     key=sample.key,
                     text=text_of(sample.record),
                     language=sample.record.get("language"),
+                    voice=voice_of(sample.record),
                     **reconstruct(audiovae, sample.wave_S, sample.rate_hz),
                 )
             )
@@ -128,10 +133,18 @@ def speech(bundle: "Bundle", corpus: Corpus | None, manifest: EvalManifest, *, f
         told = utterance.problem or f"{utterance.seconds:.1f} s, {utterance.finish}{again}"
         say(f"{number} of {len(pairs)}: {told}")
         made["bundle"].append(utterance)
-    prompts = {prompt.key: prompt for _, _, prompt in pairs if prompt and prompt.wave_S is not None}
+    prompts = {prompt.key: prompt for _, _, prompt in pairs if prompt}
     if wanted.recordings and prompts:
         made["recordings"] = [
-            Utterance(key=p.key, text=p.text, language=p.language, wave_S=p.wave_S, rate_hz=p.rate_hz)
+            Utterance(
+                key=p.key,
+                text=p.text,
+                language=p.language,
+                voice=p.voice,
+                wave_S=p.wave_S,
+                rate_hz=p.rate_hz,
+                problem=p.problem,
+            )
             for p in prompts.values()
         ]
     return made
@@ -143,6 +156,7 @@ def unspoken(key: str, line: Line, prompt: Prompt | None) -> Utterance:
         key=key,
         text=line.text,
         language=line.language,
+        voice=None if prompt is None else prompt.voice,
         against_S=None if prompt is None else prompt.wave_S,
         against_rate_hz=48000 if prompt is None else prompt.rate_hz,
     )
@@ -212,4 +226,4 @@ def prompt_of(corpus: Corpus, number: int) -> Prompt:
     """A sample of the corpus as a prompt."""
     sample = corpus.sample(number)
     record = sample.record
-    return Prompt(sample.key, sample.wave_S, sample.rate_hz, text_of(record), record.get("language"))
+    return Prompt(sample.key, sample.wave_S, sample.rate_hz, text_of(record), record.get("language"), voice_of(record))

@@ -33,12 +33,12 @@ def page(facts: Mapping[str, Any], systems: Mapping[str, Sequence[Utterance]], *
         about(facts),
         "<h2>Numbers</h2>",
         f'<div class="scroll">{summary_table(facts["systems"])}</div>',
-        '<p class="dim">Mean over the scored utterances, each of equal weight; in brackets the 95 % interval of a '
-        "bootstrap over utterances, which says nothing of other texts, voices or recordings than these.</p>",
+        f'<p class="dim">{escape(intervals(facts))}</p>',
         *unscored(facts["systems"]),
         *finishes(facts),
         "<h2>How each number came about</h2>",
         hows(facts["systems"]),
+        settings(facts),
     ]
     for name, utterances in systems.items():
         body.append(f"<h2>{escape(name)}: utterances</h2>")
@@ -65,18 +65,46 @@ def about(facts: Mapping[str, Any]) -> str:
     ]
     if data:
         parts.append(f"corpus <b>{escape(data['name'])}</b>@<code>{escape(data['digest'][:12])}</code>")
-    known = f'<p class="bar">{escape(told)}</p>' if (told := known_by_heart(facts)) else ""
+    if listed := facts["list"]:
+        parts.append(
+            f"list <b>{escape(listed['file'])}</b>@<code>{escape(listed['digest'][:12])}</code>, "
+            f"{listed['lines']} lines"
+        )
+    parts.append(f"evaluated by run <code>{escape(facts['run'][:12])}</code>")
+    known = "".join(f'<p class="bar">{escape(told)}</p>' for told in known_by_heart(facts))
     return f"<p>{'; '.join(parts)}</p>{known}"
 
 
-def known_by_heart(facts: Mapping[str, Any]) -> str:
-    """The sentence that scores are of what was trained on, where they may be."""
-    if not facts["trained_on"]:
-        return ""
+def known_by_heart(facts: Mapping[str, Any]) -> Iterator[str]:
+    """That scores are of what was trained on, where they are; that nobody can say so, where nobody can."""
+    if facts["trained_on"]:
+        yield (
+            f"The bundle was trained on what this corpus is, or is made of ({', '.join(facts['trained_on'])}): "
+            "what it heard in training and what was held out are not told apart here."
+        )
+    if facts["trained_on_unknown"]:
+        more = "more of it" if facts["trained_on"] else "it"
+        yield f"Whether the bundle was trained on {more} is not known: {'; '.join(facts['trained_on_unknown'])}."
+
+
+def intervals(facts: Mapping[str, Any]) -> str:
+    """How means and intervals came about."""
+    settings = facts["settings"]
     return (
-        f"The bundle was trained on what this corpus is, or is made of ({', '.join(facts['trained_on'])}): "
-        "what it heard in training and what was held out are not told apart here."
+        "Mean over the scored utterances, each of equal weight; below it how many were scored, of how many, in how "
+        "many voices. In brackets the 95 % interval of the mean: percentiles of a bootstrap that draws whole voices "
+        f"({settings['resamples']} times, seed {settings['seed']}), because what one voice says is not independent; "
+        "where no speaker is known, a recording stands for one, and speech without a prompt for itself. Of fewer than "
+        "some 20 voices it is too narrow. It says nothing of other kinds of text and recording than these."
     )
+
+
+def settings(facts: Mapping[str, Any]) -> str:
+    """All that the manifest said, defaults included."""
+    import yaml
+
+    told = yaml.safe_dump({**facts["settings"], "metrics": facts["metrics"]}, sort_keys=False, allow_unicode=True)
+    return f"<details><summary>Every setting, defaults included</summary><pre>{escape(told)}</pre></details>"
 
 
 def shown(summary: Mapping[str, Any]) -> str:
@@ -86,6 +114,12 @@ def shown(summary: Mapping[str, Any]) -> str:
     unit = f" {summary['unit']}" if summary["unit"] else ""
     doubt = "" if summary["low"] is None else f" [{summary['low']:.3f}, {summary['high']:.3f}]"
     return f"{summary['mean']:.3f}{unit}{doubt}"
+
+
+def counted(summary: Mapping[str, Any]) -> str:
+    """`9 of 10, 4 voices`: how many a mean is of."""
+    voices = summary["voices"]
+    return f"{summary['scored']} of {summary['total']}, {voices} voice{'s' * (voices != 1)}"
 
 
 def metric_names(measured: Mapping[str, Any]) -> list[str]:
@@ -102,7 +136,7 @@ def summary_table(measured: Mapping[str, Any]) -> str:
         for system in measured.values():
             summary = system["metrics"][metric]
             better = summary["better"]
-            count = f'<br><span class="dim">{summary["scored"]} of {summary["total"]}</span>'
+            count = f'<br><span class="dim">{counted(summary)}</span>'
             cells += f'<td class="number">{escape(shown(summary))}{count}</td>'
         note = "" if better == "neither" else f' <span class="dim">{better} is better</span>'
         rows.append(f"<tr><td>{escape(metric)}{note}</td>{cells}</tr>")
@@ -195,9 +229,8 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     for system, measured in facts["systems"].items():
         yield f"{system}:"
         for metric, summary in measured["metrics"].items():
-            yield f"  {metric:<22} {shown(summary):<32} {summary['scored']} of {summary['total']} scored"
-    if told := known_by_heart(facts):
-        yield told
+            yield f"  {metric:<22} {shown(summary):<32} {counted(summary)}"
+    yield from known_by_heart(facts)
     ends = facts["systems"]["bundle"]["finish"]
     if facts["kind"] == "speech":
         yield f"ended: {', '.join(f'{count} {reason}' for reason, count in ends.items())}"

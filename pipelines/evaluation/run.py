@@ -8,9 +8,10 @@ from typing import Any
 from infra.digests import glance
 from infra.manifest import digest
 from infra.workflow.node import Job, Outcome, Refused
-from pipelines.evaluation import listing, making, overlap, report, scores
+from pipelines.evaluation import listing, making, report, scores
 from pipelines.evaluation.manifest import EvalManifest
 from pipelines.evaluation.metrics import Utterance, wer
+from pipelines.evaluation.overlap import overlap
 from pipelines.shards import Corpus, open_corpus
 
 MANIFEST = EvalManifest
@@ -62,7 +63,10 @@ def run(job: Job) -> Outcome:
     about = provenance(job, manifest, corpus)
     write_waves(systems, job.out / "wavs")
     timing = {name: scores.timing(utterances) for name, utterances in systems.items()}
-    facts = {**about, "trained_on": overlap.shared(job), "systems": measured, "timing": timing}
+    common = overlap(job)
+    heard = {"trained_on": common.found, "trained_on_unknown": common.unseen}
+    metrics = [entry.model_dump(mode="json") for entry in manifest.metrics]
+    facts = {**about, "run": job.run.id, **heard, "metrics": metrics, "systems": measured, "timing": timing}
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     (job.out / "scores.json").write_text(text, encoding="utf-8")
     (job.out / "report.html").write_text(report.page(facts, systems, players=manifest.players), encoding="utf-8")
@@ -98,8 +102,17 @@ def provenance(job: Job, manifest: EvalManifest, corpus: Corpus | None) -> dict[
         "kind": "reconstruction" if manifest.reconstruction is not None else "speech",
         "bundle": {"name": bundle.name, "run": bundle.run, "digest": bundle.digest},
         "data": None if corpus is None else {"name": corpus.name, "digest": corpus.digest},
+        "list": list_facts(manifest),
         "settings": manifest.model_dump(mode="json", exclude={"name", "purpose", "metrics"}, exclude_none=True),
     }
+
+
+def list_facts(manifest: EvalManifest) -> dict[str, Any] | None:
+    """The list whose lines are spoken, if there is one: with the digest of its lines and recordings."""
+    if manifest.speech is None or manifest.speech.list_file is None:
+        return None
+    path = Path(manifest.speech.list_file)
+    return {"file": str(path), "lines": len(listing.lines_of(path)), "digest": listing.content(path)}
 
 
 def write_waves(systems: Mapping[str, Sequence[Utterance]], folder: Path) -> None:

@@ -7,6 +7,7 @@ from itertools import chain, count
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.manifest import Entry, resolve
 from pipelines.evaluation.metrics import Column, Score, Utterance
@@ -18,10 +19,12 @@ class Summary:
 
     mean: float | None
     low: float | None
-    """With `high`: 95 % confidence interval of the mean, by the bootstrap over utterances."""
+    """With `high`: 95 % confidence interval of the mean, by the bootstrap over voices."""
     high: float | None
     total: int
     scored: int
+    voices: int
+    """How many voices the scored utterances have; one that is in nobody's voice counts as a voice of its own."""
     missing: int
     """Utterances that could not be made at all."""
     unscored: Mapping[str, int]
@@ -50,26 +53,47 @@ def finite(score: Score) -> Score:
 
 def summarize(column: Column, utterances: Sequence[Utterance], *, resamples: int, seed: int) -> Summary:
     """Mean over the scored utterances, each of equal weight."""
-    values = np.array([score for score in column.scores if not isinstance(score, str)], dtype=np.float64)
+    scored = [
+        (score, u.voice) for score, u in zip(column.scores, utterances, strict=True) if not isinstance(score, str)
+    ]
+    values = np.array([score for score, _ in scored], dtype=np.float64)
     reasons = Counter(score for score in column.scores if isinstance(score, str))
-    low, high = interval(values, resamples=resamples, seed=seed)
+    groups = numbered([voice for _, voice in scored])
+    low, high = interval(values, groups, resamples=resamples, seed=seed)
     return Summary(
         mean=float(values.mean()) if len(values) else None,
         low=low,
         high=high,
         total=len(utterances),
         scored=len(values),
+        voices=len(np.unique(groups)),
         missing=sum(utterance.wave_S is None for utterance in utterances),
         unscored=dict(sorted(reasons.items())),
     )
 
 
-def interval(values: np.ndarray[Any, np.dtype[np.float64]], *, resamples: int, seed: int) -> tuple[Any, Any]:
-    """Percentile bootstrap of the mean, 2.5 % to 97.5 %; nothing from fewer than two values."""
-    if len(values) < 2:
+def numbered(voices: Sequence[str | None]) -> NDArray[np.int64]:
+    """A number a voice, from 0 on; what is in nobody's voice is a voice of its own."""
+    known: dict[object, int] = {}
+    names = [(place,) if voice is None else voice for place, voice in enumerate(voices)]
+    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
+
+
+def interval(
+    values: NDArray[np.float64], groups: NDArray[np.int64], *, resamples: int, seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    """Percentile bootstrap of the mean, 2.5 % to 97.5 %, that draws whole groups: what one voice says is not
+    independent, and drawn one by one would make the interval too narrow (the blockwise bootstrap of Liu and Peng 2020).
+    Nothing from fewer than two groups.
+
+    Shapes: `values` and the number of the group of each, from 0 on, (utterances,).
+    """
+    sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
+    if len(sizes) < 2:
         return None, None
-    rows = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(values[rows].mean(axis=1), [2.5, 97.5])
+    random = np.random.default_rng(seed)
+    draws = (random.integers(len(sizes), size=len(sizes)) for _ in range(resamples))
+    low, high = np.percentile([sums[drawn].sum() / sizes[drawn].sum() for drawn in draws], [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -91,6 +115,7 @@ def table(
                     "key": u.key,
                     "text": u.text,
                     "language": u.language,
+                    "voice": u.voice,
                     "seconds": u.seconds,
                     "finish": u.finish,
                     "problem": u.problem,

@@ -21,6 +21,8 @@ class Utterance:
     key: str
     text: str | None = None
     language: str | None = None
+    voice: str | None = None
+    """Who speaks, or the recording where nobody says who: utterances of one voice are not independent."""
     wave_S: Wave | None = None
     """None: it could not be made; `problem` says why, and it counts as missing everywhere."""
     rate_hz: int = 48000
@@ -64,6 +66,8 @@ class Prompt:
     rate_hz: int
     text: str | None
     language: str | None
+    voice: str
+    """Who speaks, or the recording where nobody says who."""
     problem: str | None = None
     """Why there is no sound."""
 

@@ -10,10 +10,10 @@ from models.runtime.bundle import save_bundle
 from tests.small import small_bundle
 
 MANIFEST = "manifests/eval/speech.yaml"
-SCORES = """{"kind": "speech", "trained_on": ["corpus toy@01234567"],
+SCORES = """{"kind": "speech", "trained_on": ["corpus toy@01234567"], "trained_on_unknown": ["nobody looked"],
 "systems": {"bundle": {"finish": {"stop": 1, "length": 2}, "metrics": {
-"wer": {"mean": 0.75, "low": 0.5, "high": 1.0, "unit": "", "scored": 2, "total": 3},
-"dnsmos_overall": {"mean": null, "low": null, "high": null, "unit": "", "scored": 0, "total": 3}}}}}"""
+"wer": {"mean": 0.75, "low": 0.5, "high": 1.0, "unit": "", "scored": 2, "total": 3, "voices": 2},
+"dnsmos_overall": {"mean": null, "low": null, "high": null, "unit": "", "scored": 0, "total": 3, "voices": 0}}}}}"""
 
 
 def test_missing_bundle_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,9 @@ def test_numbers_are_printed_and_the_report_is_copied(
     assert asked["overrides"] == {"seed": "3"}
     told = capsys.readouterr().out
     assert "0.750 [0.500, 1.000]" in told
+    assert "2 of 3, 2 voices" in told
     assert "not scored" in told
+    assert "Whether the bundle was trained on more of it is not known: nobody looked." in told
     assert "The bundle was trained on what this corpus is, or is made of (corpus toy@01234567)" in told
     assert "ended: 1 stop, 2 length" in told
     assert told.splitlines()[-1] == str(tmp_path / "copy" / "report.html")

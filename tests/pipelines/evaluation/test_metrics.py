@@ -12,7 +12,7 @@ from infra.manifest import Entry
 from models.frozen import Heard, WeightsError
 from models.frozen.dnsmos import Dnsmos
 from pipelines.evaluation.metrics import Column, Utterance, dnsmos, mel, speaker, stoi, stops, utmos, wer
-from pipelines.evaluation.scores import interval, measure, summarize
+from pipelines.evaluation.scores import Summary, interval, measure, summarize
 from pipelines.row import Wave
 from tests.utmos_checkpoint import speechmos
 from tests.wavlm_sv_checkpoint import release
@@ -247,15 +247,41 @@ def test_dnsmos_prefers_clean_to_noise() -> None:
     assert columns["dnsmos_overall"][0] == Dnsmos(published=True).score(clean).overall, "as tables have it"
 
 
-def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_utterances() -> None:
-    few = np.array([0.0, 1.0] * 5)
-    many = np.array([0.0, 1.0] * 200)
-    low, high = interval(few, resamples=1000, seed=0)
-    assert low < 0.5 < high
-    narrow = interval(many, resamples=1000, seed=0)
-    assert narrow[1] - narrow[0] < (high - low) / 3
-    assert interval(few, resamples=1000, seed=0) == (low, high)
-    assert interval(np.array([1.0]), resamples=1000, seed=0) == (None, None)
+def test_bootstrap_interval_holds_the_mean_and_narrows_with_more_voices_only() -> None:
+    def width(voices: int, *, each: int) -> float:
+        """Of utterances that are as their voice is: 0 or 1."""
+        values = np.repeat(np.arange(voices) % 2.0, each)
+        low, high = interval(values, np.repeat(np.arange(voices), each), resamples=1000, seed=0)
+        assert low is not None
+        assert high is not None
+        assert low < 0.5 < high
+        return high - low
+
+    assert width(400, each=1) < width(10, each=1) / 3
+    assert width(10, each=40) == width(10, each=1), "what a voice says again tells nothing new"
+
+
+def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
+    random, truth, covered = np.random.default_rng(0), 0.0, 0
+    groups = np.repeat(np.arange(40), 5)
+    for seed in range(200):
+        values = truth + random.standard_normal(40)[groups] + 0.3 * random.standard_normal(200)
+        low, high = interval(values, groups, resamples=200, seed=seed)
+        assert low is not None
+        assert high is not None
+        covered += low < truth < high
+    assert 0.85 * 200 < covered < 0.99 * 200, "utterance by utterance it would be 60 %"
+
+
+def test_one_voice_has_no_interval_and_what_is_in_nobodys_voice_stands_for_itself() -> None:
+    def said_by(*voices: str | None) -> Summary:
+        column = Column("m", [float(number) for number in range(len(voices))], "lower", "how")
+        return summarize(column, [Utterance(key="k", voice=voice) for voice in voices], resamples=100, seed=0)
+
+    alone, nobody = said_by("a", "a", "a"), said_by(None, None, "a", "a")
+    assert (alone.mean, alone.low, alone.voices) == (1.0, None, 1)
+    assert (nobody.scored, nobody.voices) == (4, 3)
+    assert nobody.low is not None
 
 
 def test_all_scores_missing_is_no_number() -> None:

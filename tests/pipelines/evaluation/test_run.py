@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,9 +19,10 @@ from infra.objects import Folder
 from infra.workflow.node import Job, Made, Outcome, Refused
 from models.frozen import WeightsError
 from models.runtime.bundle import save_bundle
-from pipelines.evaluation import making, overlap, run
+from pipelines.evaluation import making, run
 from pipelines.evaluation.manifest import Choice, EvalManifest
 from pipelines.evaluation.metrics import Utterance
+from pipelines.evaluation.overlap import Overlap, overlap
 from pipelines.shards import Corpus, Rows, index_name
 from tests.small import small_bundle
 from tests.training.speech import build_corpus
@@ -112,6 +114,10 @@ def test_report_holds_its_sound_and_fetches_nothing(corpus: Path, bundle: Path, 
     assert "http" not in page
     assert "length" in page
     assert "mama memo" in page
+    assert "2 of 2, 2 voices" in page
+    assert "(100 times, seed 0)" in page
+    assert "num_steps: 2" in page, "every setting"
+    assert "Whether the bundle was trained on it is not known: bundle@dddddddd is not in the store" in page
 
 
 def test_numbers_and_files_are_told_to_the_run(corpus: Path, bundle: Path, tmp_path: Path) -> None:
@@ -178,6 +184,9 @@ def test_missing_prompt_of_a_list_is_counted_not_skipped(corpus: Path, bundle: P
     assert own["finish"] == {"missing": 1}
     assert own["metrics"]["stopped"]["missing"] == 1
     assert own["metrics"]["stopped"]["unscored"] == {"its prompt is missing": 1}
+    assert scores["systems"]["recordings"]["metrics"]["stopped"]["unscored"] == {"its prompt is missing": 1}
+    assert (scores["list"]["lines"], len(scores["list"]["digest"])) == (1, 64)
+    assert str(listing) in (tmp_path / "job" / "out" / "report.html").read_text()
 
 
 def test_what_is_not_finite_is_missing_and_spoils_no_mean(
@@ -250,14 +259,33 @@ def test_corpora_and_recordings_above_bundle_and_data_are_told(tmp_path: Path) -
     unheard = made("corpus", "unheard", recordings=others)
     student = made("train", "student", start_from=made("train", "teacher", data=heard), data=made("corpus", "more"))
 
-    def told(data: Made) -> list[str]:
-        return overlap.shared(cast(Job, SimpleNamespace(inputs={"bundle": student, "data": data})))
+    def told(data: Made, *, bundle: Made = student) -> Overlap:
+        return overlap(cast(Job, SimpleNamespace(inputs={"bundle": bundle, "data": data})))
 
-    assert told(heard) == ["corpus heard@heardhea", "recordings sounds@soundsso"]
-    assert told(again) == ["recordings sounds@soundsso"]
-    assert told(unheard) == []
-    elsewhere = Made(kind="corpus", name="e", out=tmp_path, digest="d", fingerprint="f", run="")
-    assert told(elsewhere) == []
+    assert told(heard) == Overlap(["corpus heard@heardhea", "recordings sounds@soundsso"], [])
+    assert told(again) == Overlap(["recordings sounds@soundsso"], [])
+    assert told(unheard) == Overlap([], [])
+    copied = replace(heard, out=tmp_path / "copied", run="")
+    whence = "heard@heardhea is not in the store, so that nothing says which recordings it is made of"
+    assert told(copied) == Overlap(["corpus heard@heardhea"], [whence])
+    released = Made(kind="train", name="r", out=tmp_path / "r", digest="released", fingerprint="f", run="")
+    what = "r@released is not in the store, so that nothing says what it was trained on"
+    assert told(heard, bundle=released) == Overlap([], [what])
+    assert told(copied, bundle=released) == Overlap([], [what, whence])
+    assert overlap(cast(Job, SimpleNamespace(inputs={"bundle": student}))).unseen
+
+
+def test_card_of_a_bundle_from_elsewhere_tells_what_it_was_trained_on(tmp_path: Path) -> None:
+    parents = {
+        role: {"name": name, "digest": name * 9, "run": ""} for role, name in (("data", "c"), ("start_from", "t"))
+    }
+    (tmp_path / "b" / "bundle").mkdir(parents=True)
+    (tmp_path / "b" / "bundle" / "stipple.json").write_text(json.dumps({"parents": parents}))
+    bundle = Made(kind="train", name="b", out=tmp_path / "b", digest="b" * 9, fingerprint="f", run="")
+    data = Made(kind="corpus", name="renamed", out=tmp_path / "c", digest="c" * 9, fingerprint="f", run="")
+    found = overlap(cast(Job, SimpleNamespace(inputs={"bundle": bundle, "data": data})))
+    assert found.found == ["corpus renamed@cccccccc"]
+    assert found.unseen[1].startswith("t@tttttttt is not in the store")
 
 
 def test_languages_that_nobody_hears_are_told_before_anything_is_spoken() -> None:
