@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipelines.judging import Row, row_of
 from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
-from pipelines.packing.writer import record_of
+from pipelines.packing.writer import record_bytes
 from pipelines.policy.redaction import REDACTED
 from pipelines.row import NAMES
 
@@ -90,7 +90,7 @@ class KeptSamples:
     def add(self, fate: Fate, row: Row, *, unit: str, rights: Row) -> None:
         """A row that is kept, with the rights that the catalog tells of its recording."""
         segment = {name: row[name] for name in NAMES}
-        size, sound = len(record_of(segment, tier=row["tier"])), fate.sounds[-1]
+        size, sound = record_bytes(segment, tier=row["tier"]), fate.sounds[-1]
         arrays = json.dumps([astuple(array) for array in fate.arrays]) if fate.arrays else ""
         told = (row["key"], row["tier"], unit, rights.get("license"), rights.get("source"), size)
         self.waiting.append(StoredLine(*told, *fate.place, sound.offset, sound.flac_bytes, arrays))

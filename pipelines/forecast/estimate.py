@@ -17,7 +17,7 @@ from pipelines.forecast.sampling import Lengths, order, strata, window
 from pipelines.judging import judged
 from pipelines.ledger import UnitResult, result_path, sound_path
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import padded, record_of
+from pipelines.packing.writer import padded, record_bytes
 from pipelines.policy.select import Seen
 from pipelines.policy.withheld import withholding
 from pipelines.row import Recording, as_row, segment_of
@@ -148,6 +148,6 @@ def kept_of(result: UnitResult, manifest: CorpusManifest) -> dict[str, float]:
         if row["status"] == "kept":
             tier = f"tier/{row['tier']}"
             found[tier] = found.get(tier, 0.0) + fate.seconds / 3600
-            record = len(record_of(as_row(segment_of(row)), tier=row["tier"]))
+            record = record_bytes(as_row(segment_of(row)), tier=row["tier"])
             found["bytes/shards"] += padded(fate.sounds[-1].flac_bytes) + padded(record)
     return found

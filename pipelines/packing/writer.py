@@ -63,6 +63,17 @@ def record_of(row: Mapping[str, Any], *, tier: str) -> bytes:
     return canonical({**row, "xvector": None, "tier": tier}).encode()
 
 
+def record_bytes(row: Mapping[str, Any], *, tier: str) -> int:
+    """Length of `record_of`: what has no value is counted by its name, which takes half the time."""
+    told, empty = {"tier": tier}, 0
+    for name, value in row.items():
+        if value is None or name == "xvector":
+            empty += len(f'"{name}":null,')
+        else:
+            told[name] = value
+    return empty + len(canonical(told).encode())
+
+
 def flac_of(wave_S: Wave, *, rate_hz: int) -> bytes:
     """The waveform as 16-bit FLAC; exact for a 16-bit source, clipped at full scale, the same bytes every time."""
     import soundfile

@@ -110,4 +110,4 @@ def verdicts(
         if copy := seen.copy_of(row):
             yield duplicate(copy)
         else:
-            yield seen.remembered(str(row["key"]), judge(segment_of(dict(row)), manifest))
+            yield seen.remembered(str(row["key"]), judge(segment_of(row), manifest))

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from pipelines.packing.parts import segment_columns
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import finish, flac_of, plan, write_shard
+from pipelines.packing.writer import finish, flac_of, plan, record_bytes, record_of, write_shard
 from pipelines.row import Segment, as_row, segment_key, segment_of
 from pipelines.shards import CorpusError, index_name, open_corpus
 from tests.pipelines.packable import Item
@@ -93,6 +93,22 @@ def test_sample_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
+def test_length_of_a_record_is_known_without_writing_it() -> None:
+    full = replace(
+        segment(1), text='"gr\u00fc\u00df", \u4f60\u597d\n', xvector=(0.5, -1e-7), words=("a", "b"), upsampled=False
+    )
+    for row in (as_row(segment(1)), as_row(full), {**as_row(full), "snr_db": 1e22, "hallucination": ()}):
+        assert record_bytes(row, tier="gold") == len(record_of(row, tier="gold"))
+
+
+def test_row_without_what_every_segment_has_is_no_segment() -> None:
+    row = as_row(segment(1))
+    told = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    assert segment_of({**row, "tier": "gold"}) == Segment(**told)
+    with pytest.raises(TypeError, match="without key, seconds"):
+        segment_of({name: value for name, value in row.items() if name not in ("key", "seconds")})
+
+
 def test_shards_are_plain_webdataset(tmp_path: Path) -> None:
     import webdataset
 
