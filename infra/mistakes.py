@@ -7,7 +7,7 @@ MISTAKES = {
     "infra.manifest.ManifestError": 2,
     "infra.workflow.node.Refused": 1,
     "infra.buckets.StorageError": 1,
-    "pipelines.packing.index.CorpusError": 1,
+    "pipelines.packing.layout.CorpusError": 1,
     "models.runtime.files.BundleError": 1,
     "models.runtime.prompt.RequestError": 1,
     "models.frozen.WeightsError": 1,

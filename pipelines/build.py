@@ -24,7 +24,9 @@ from pipelines.forecast.prediction import hold_against
 from pipelines.funnel import failed_share, top_reasons
 from pipelines.ledger import PACKED, final_units, share
 from pipelines.manifest import CorpusManifest, semantic
-from pipelines.packing.writer import Packable, cut, finish, write_shard
+from pipelines.packing.cutting import Packable, cut
+from pipelines.packing.finish import finish
+from pipelines.packing.writer import write_shard
 from pipelines.planned import PLAN, Planned, planned
 from pipelines.policy.tombstones import store_of
 from pipelines.progress import Progress

@@ -19,7 +19,7 @@ from pipelines.clip import Clip, Rejected, Transform, Unusable
 from pipelines.held import Held, quantized, settle, taken_over
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, is_final, load, save, sound_path
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import flac_of
+from pipelines.packing.members import flac_of
 from pipelines.recipe import TransformSpec, fingerprint_of, recipe
 from pipelines.reuse import Earlier, reusable
 from pipelines.row import Recording

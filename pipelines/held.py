@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.clip import Clip, Rejected, whole_samples
 from pipelines.ledger import Array, Sound
-from pipelines.packing.writer import npy_of
+from pipelines.packing.members import npy_of
 from pipelines.recipe import TransformSpec
 from pipelines.reuse import Earlier, Known
 from pipelines.row import Segment, Wave

@@ -12,11 +12,12 @@ from typing import Any
 from infra.digests import file_digest
 from infra.storage import read_json
 from pipelines.ledger import unreadable
+from pipelines.packing.layout import PACK, index_name, shard_path
 from pipelines.policy.licenses import terms_of
 from pipelines.policy.scored import schema_of
 from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.withdrawn import NEEDED, Withdrawn
-from pipelines.shards import PACK, CorpusError, index_name, read_card, shard_path
+from pipelines.shards import CorpusError, read_card
 
 KEY = re.compile(r"[0-9a-f]{26}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

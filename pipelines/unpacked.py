@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipelines.judging import Row, row_of
 from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
-from pipelines.packing.writer import record_bytes
+from pipelines.packing.members import record_bytes
 from pipelines.policy.redaction import REDACTED
 from pipelines.row import NAMES
 

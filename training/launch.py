@@ -51,7 +51,11 @@ CODE = (
     "models/runtime/files.py",
     "models/runtime/latents.py",
     "models/runtime/tensors.py",
+    "pipelines/packing/corpus_json.py",
     "pipelines/packing/index.py",
+    "pipelines/packing/layout.py",
+    "pipelines/packing/members.py",
+    "pipelines/packing/tar.py",
     "pipelines/policy/views.py",
     "pipelines/shards.py",
 )

@@ -18,7 +18,9 @@ MANIFEST = EvalManifest
 ROLES: Mapping[str, bool] = {"bundle": True, "data": False}
 """`data` is not needed where the manifest brings its own list of prompts, or none."""
 CODE = (
-    "pipelines/evaluation", "pipelines/hearing/texts.py", "pipelines/packing/index.py", "pipelines/shards.py", "models",
+    "pipelines/evaluation", "pipelines/clip.py", "pipelines/hearing/texts.py", "pipelines/packing/corpus_json.py",
+    "pipelines/packing/index.py", "pipelines/packing/layout.py", "pipelines/packing/members.py",
+    "pipelines/packing/tar.py", "pipelines/shards.py", "models",
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from pipelines.forecast.sampling import Lengths, order, strata, window
 from pipelines.judging import judged
 from pipelines.ledger import UnitResult, result_path, sound_path
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import padded, record_bytes
+from pipelines.packing.members import record_bytes
+from pipelines.packing.tar import padded
 from pipelines.policy.select import Seen
 from pipelines.policy.withheld import withholding
 from pipelines.row import Recording, as_row, segment_of

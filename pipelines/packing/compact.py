@@ -13,15 +13,20 @@ from infra.storage import write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import Funnel
 from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
 from pipelines.packing.index import Rows
+from pipelines.packing.layout import shard_path
+from pipelines.packing.members import SPK
 from pipelines.packing.parts import segment_columns
-from pipelines.packing.writer import BLOCK, SPK, finish, plan, write_shard
+from pipelines.packing.tar import BLOCK
+from pipelines.packing.writer import write_shard
 from pipelines.policy.redaction import Redactor, recordings_taken_down_in, redactor_of
 from pipelines.policy.scored import schema_of
 from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.views import corpus_and_selection, refuse_if_hidden_since
 from pipelines.policy.withdrawn import Withdrawn
-from pipelines.shards import Corpus, open_corpus, read_card, shard_path
+from pipelines.shards import Corpus, open_corpus, read_card
 
 
 @dataclass(frozen=True, slots=True)

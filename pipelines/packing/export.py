@@ -14,8 +14,9 @@ from typing import IO, Any
 from infra.manifest import canonical
 from infra.objects import Folder
 from infra.storage import replacing, write_json
-from pipelines.packing.writer import Tar
-from pipelines.shards import Corpus, CorpusError, shard_path
+from pipelines.packing.layout import shard_path
+from pipelines.packing.tar import Tar
+from pipelines.shards import Corpus, CorpusError
 
 Row = Mapping[str, Any]
 

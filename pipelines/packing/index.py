@@ -13,23 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.objects import Place
+from pipelines.packing.layout import PACK, CorpusError, index_name
 
-PACK = 1024
-"""Shards whose files lie in one folder, and whose rows lie in one file: about 20 kB of memory a shard to open it, and
-0.2 MB to write it."""
+PLACE = ("shard", "flac_offset", "flac_bytes", "json_offset", "json_bytes", "tier")
+"""Columns beside those of the segment: the number of the shard, where the members' bytes lie, the tier."""
 BATCH = 2**19
 """Rows that are read at a time, where all are gone over: some 200 MB, and tombstones are made ready for each."""
 REMEMBERED = 8
 """Row groups that are kept decoded: rows are often read in order."""
-
-
-class CorpusError(ValueError):
-    """A folder that is not a whole corpus. The message is a sentence for a person."""
-
-
-def index_name(pack: int) -> str:
-    """Name of the index of a pack, relative to the corpus."""
-    return f"index/pack-{pack:04d}.parquet"
 
 
 class Rows(Sequence[dict[str, Any]]):

@@ -8,8 +8,10 @@ from typing import Any
 
 from infra.manifest import canonical
 from infra.storage import replacing
+from pipelines.packing.corpus_json import index_digest
+from pipelines.packing.index import PLACE
+from pipelines.packing.layout import shard_path
 from pipelines.row import Segment
-from pipelines.shards import PLACE, index_digest, shard_path
 
 PARTS = "parts"
 """Folder of these files; it goes when the corpus is finished."""

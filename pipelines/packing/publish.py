@@ -16,7 +16,8 @@ from typing import Any
 from infra.digests import file_digest
 from infra.manifest import canonical
 from infra.objects import CHUNK, Folder, Place
-from pipelines.shards import PACK, CorpusError, index_name, read_card, shard_path
+from pipelines.packing.layout import PACK, index_name, shard_path
+from pipelines.shards import CorpusError, read_card
 
 TOLD = ("funnel.json", "ledger.parquet", "audit.html")
 """What goes along where it is there: it tells of the corpus, and is no part of it."""

@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 
 from infra.objects import Folder, Place, place_of
-from pipelines.packing.writer import strays_in
-from pipelines.shards import (
-    Corpus,
-    CorpusError,
-    corpus_digest,
-    index_digest,
-    open_corpus,
-    read_card,
-    shard_path,
-)
+from pipelines.packing.corpus_json import corpus_digest, index_digest
+from pipelines.packing.layout import shard_path, strays_in
+from pipelines.shards import Corpus, CorpusError, open_corpus, read_card
 
 CHUNK = 8 * 2**20
 

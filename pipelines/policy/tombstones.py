@@ -16,7 +16,7 @@ from infra.locks import owned
 from infra.manifest import canonical, digest
 from infra.objects import Place
 from infra.storage import write_atomic
-from pipelines.packing.index import CorpusError
+from pipelines.packing.layout import CorpusError
 
 FILE = "tombstones.jsonl"
 TAKEDOWN = "takedown"

@@ -35,7 +35,7 @@ from models.frozen.espeak import Espeak, Utterance
 from pipelines.chain import Chain
 from pipelines.clip import Clip
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import flac_of
+from pipelines.packing.members import flac_of
 from pipelines.planned import PLAN, planned
 from pipelines.readers import folder
 from pipelines.row import Recording, as_row, segment_of

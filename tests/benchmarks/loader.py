@@ -25,10 +25,10 @@ from pyarrow import parquet
 from infra.manifest import parse
 from models.runtime.bundle import save_bundle
 from models.runtime.latents import LatentEncoder
-from pipelines.packing.index import PACK, index_name
+from pipelines.packing.corpus_json import FORMAT, corpus_digest
+from pipelines.packing.finish import PACKED
+from pipelines.packing.layout import PACK, index_name, shard_name
 from pipelines.packing.parts import index_schema
-from pipelines.packing.writer import PACKED
-from pipelines.shards import FORMAT, corpus_digest, shard_name
 from training.data.batching import Plan, plan_of
 from training.data.stream import Source, open_sources
 from training.errand import Errand

@@ -27,11 +27,14 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from pipelines.packing.index import index_name
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
+from pipelines.packing.layout import index_name, shard_name, shard_path
+from pipelines.packing.members import flac_of
 from pipelines.packing.parts import index_schema
-from pipelines.packing.writer import finish, flac_of, plan, write_shard
+from pipelines.packing.writer import write_shard
 from pipelines.row import Segment, as_row, segment_key
-from pipelines.shards import Corpus, open_corpus, shard_name, shard_path
+from pipelines.shards import Corpus, open_corpus
 from tests.pipelines.packable import Item
 
 RATE_HZ, SECONDS, WAVES = 48_000, 5, 40
@@ -227,7 +230,7 @@ OPEN = """
 import sys, time, random, numpy, pyarrow, psutil, soundfile
 from pyarrow import parquet, compute
 from pipelines.shards import open_corpus
-from pipelines.packing.index import index_name
+from pipelines.packing.layout import index_name
 root, how = sys.argv[1:]
 me = psutil.Process()
 before = me.memory_info().rss

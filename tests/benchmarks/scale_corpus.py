@@ -78,7 +78,7 @@ def results(job: Any, units: Any, chain: Any) -> None:
     import numpy as np
 
     from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, save, sound_path
-    from pipelines.packing.writer import flac_of
+    from pipelines.packing.members import flac_of
     from pipelines.row import Segment, as_row, segment_key
     from pipelines.sealing import SoundFile
 

@@ -9,7 +9,10 @@ import numpy as np
 
 from infra.manifest import parse
 from pipelines.manifest import CorpusManifest
-from pipelines.packing.writer import finish, flac_of, plan, write_shard
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
+from pipelines.packing.members import flac_of
+from pipelines.packing.writer import write_shard
 from pipelines.policy.select import verdicts
 from pipelines.row import Segment, Wave, as_row, segment_key
 from tests.pipelines.packable import Item, write_ledger

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ledger import ledger_writer
-from pipelines.packing.writer import record_of
+from pipelines.packing.members import record_of
 
 
 @dataclass(frozen=True)
 class Item:
-    """A sample to be packed whose row is in memory; see `pipelines.packing.writer.Packable`."""
+    """A sample to be packed whose row is in memory; see `pipelines.packing.cutting.Packable`."""
 
     row: Mapping[str, Any]
     tier: str

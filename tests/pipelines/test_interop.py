@@ -15,8 +15,10 @@ import pytest
 import soundfile
 
 from infra.cli import main
+from pipelines.packing.cutting import plan
 from pipelines.packing.export import WRITERS, energon, jsonl, lhotse, lhotse_shar
-from pipelines.packing.writer import finish, plan, write_shard
+from pipelines.packing.finish import finish
+from pipelines.packing.writer import write_shard
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.row import as_row, segment_of
 from pipelines.shards import Corpus, open_corpus

@@ -11,11 +11,15 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
+from pipelines.packing.layout import index_name
+from pipelines.packing.members import flac_of, record_bytes, record_of
 from pipelines.packing.parts import segment_columns
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import finish, flac_of, plan, record_bytes, record_of, write_shard
+from pipelines.packing.writer import write_shard
 from pipelines.row import Segment, as_row, segment_key, segment_of
-from pipelines.shards import CorpusError, index_name, open_corpus
+from pipelines.shards import CorpusError, open_corpus
 from tests.pipelines.packable import Item
 
 SHARD = "shards/pack-0000/shard-000000.tar"
@@ -205,7 +209,7 @@ def test_rows_and_columns_of_many_shards_are_those_that_were_written(tmp_path: P
 
 
 def test_corpus_of_many_packs_is_one_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("packing.index", "shards", "packing.writer"):
+    for module in ("packing.index", "packing.layout", "packing.finish"):
         monkeypatch.setattr(f"pipelines.{module}.PACK", 2)
     made = items(tmp_path, 5)
     build(tmp_path / "toy", made, soft_bytes=40_000)

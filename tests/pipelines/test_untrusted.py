@@ -27,7 +27,9 @@ from models.frozen.tensors import read_tensors
 from models.runtime.files import BundleError, read_stats
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.export import jsonl
-from pipelines.shards import CorpusError, index_name, members_in, open_corpus
+from pipelines.packing.layout import index_name
+from pipelines.packing.tar import members_in
+from pipelines.shards import CorpusError, open_corpus
 from tests.pipelines.test_shards import SHARD, build, items
 from tests.processes import PATIENCE_SECONDS
 

@@ -11,7 +11,10 @@ import soxr
 from numpy.typing import NDArray
 
 from models.runtime.latents import LatentEncoder
-from pipelines.packing.writer import finish, flac_of, npy_of, plan, write_shard
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
+from pipelines.packing.members import flac_of, npy_of
+from pipelines.packing.writer import write_shard
 from pipelines.row import Segment, as_row, segment_key
 from tests.pipelines.packable import Item
 

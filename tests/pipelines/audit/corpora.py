@@ -9,7 +9,9 @@ import numpy as np
 
 from pipelines.funnel import Funnel
 from pipelines.ledger import RecordingFact
-from pipelines.packing.writer import finish, flac_of, write_shard
+from pipelines.packing.finish import finish
+from pipelines.packing.members import flac_of
+from pipelines.packing.writer import write_shard
 from pipelines.row import Segment, Wave, as_row
 from tests.pipelines.packable import Item, write_ledger
 

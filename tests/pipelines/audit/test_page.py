@@ -11,7 +11,7 @@ import pytest
 
 from infra.cli import main
 from pipelines.audit import sheets, write_audit
-from pipelines.packing.writer import flac_of
+from pipelines.packing.members import flac_of
 from tests.pipelines.audit.corpora import build, fate, segment, tone, twelve
 
 

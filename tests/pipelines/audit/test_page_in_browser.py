@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.acceptance import SAMPLE, judge, read_verdicts
 from pipelines.audit import write_audit
-from pipelines.packing.writer import flac_of
+from pipelines.packing.members import flac_of
 from pipelines.shards import open_corpus
 from tests.pipelines.audit.corpora import build, fate, segment, tone
 

@@ -23,7 +23,8 @@ from pipelines.evaluation import making, run
 from pipelines.evaluation.manifest import Choice, EvalManifest
 from pipelines.evaluation.metrics import Utterance
 from pipelines.evaluation.overlap import Overlap, overlap
-from pipelines.shards import Corpus, Rows, index_name
+from pipelines.packing.layout import index_name
+from pipelines.shards import Corpus, Rows
 from tests.small import small_bundle
 from tests.training.speech import build_corpus
 

@@ -10,8 +10,11 @@ from infra.cli import main
 from infra.workflow.node import Refused
 from pipelines.ledger import read_ledger
 from pipelines.packing.compact import compact
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
+from pipelines.packing.members import flac_of, npy_of
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import finish, flac_of, npy_of, plan, write_shard
+from pipelines.packing.writer import write_shard
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.selection import policy_facts, tally, write_selection
 from pipelines.policy.takedown import take_down, tombstone_for, touched

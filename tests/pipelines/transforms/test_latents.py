@@ -14,8 +14,11 @@ from models.runtime.bundle import Bundle, load_bundle, save_bundle
 from models.runtime.latents import encoder_digest
 from pipelines.clip import Clip, Rejected
 from pipelines.manifest import CorpusManifest
+from pipelines.packing.cutting import plan
+from pipelines.packing.finish import finish
+from pipelines.packing.members import flac_of, npy_of
 from pipelines.packing.verify import verify
-from pipelines.packing.writer import finish, flac_of, npy_of, plan, write_shard
+from pipelines.packing.writer import write_shard
 from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from pipelines.transforms import latents
