@@ -43,7 +43,7 @@ class FsmnVad:
 
     @cached_property
     def _model(self) -> Any:
-        return load(self.path, device=self.device, fix=FIX)
+        return load(self.path, kind="FsmnVAD", device=self.device, fix=FIX)
 
 
 def detector(checkpoint: Path | None, *, device: str = "cpu") -> FsmnVad:

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import logging
+import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -27,29 +29,40 @@ def folder_of(checkpoint: Path, *, what: str, fix: str) -> Path:
     return path
 
 
-def load(path: Path, *, device: str, fix: str) -> Any:
-    """FunASR's AutoModel of a folder. Loading sets torch's seed and number of threads.
+def load(path: Path, *, kind: str, device: str, fix: str) -> Any:
+    """FunASR's AutoModel of a folder, of a class that has `kind` in its name. Loading sets torch's seed and threads.
 
-    Raises: WeightsError where a tensor is missing, has another shape, or the folder is no FunASR model.
+    Without dither, whatever the folder says: the same sound gives the same result. Code that a folder brings along is
+    not run, and no name is taken for one of a hub.
+    Raises: WeightsError where a tensor or the statistics of the front end are missing or have another shape, or the
+        folder is no FunASR model, or one for something else.
     """
-    with quiet():
+    import yaml
+
+    with quiet(), without_log():
         from funasr import AutoModel
 
         try:
             model = AutoModel(
-                model=str(path),
+                model=str(path.resolve()),
                 device=device,
                 ncpu=1,
                 disable_update=True,
                 disable_pbar=True,
                 ignore_init_mismatch=False,
+                trust_remote_code=False,
+                frontend_conf={"dither": 0.0},
             )
-        except (RuntimeError, AssertionError, KeyError, OSError, EOFError, AttributeError, TypeError) as error:
+        except (
+            RuntimeError, AssertionError, LookupError, OSError, EOFError, AttributeError, TypeError, ValueError,
+            pickle.UnpicklingError, yaml.YAMLError,
+        ) as error:  # fmt: skip
             why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise WeightsError(f"{path} is no whole FunASR model ({why}); {fix}") from None
+    if kind not in type(model.model).__name__:
+        raise WeightsError(f"{path} holds a {type(model.model).__name__}, and no {kind}; {fix}")
     check_keys(model, fix=fix)
-    if model.kwargs.get("frontend") is not None:
-        model.kwargs["frontend"].dither = 0.0
+    check_statistics(model, fix=fix)
     return model
 
 
@@ -60,6 +73,8 @@ def check_keys(model: Any, *, fix: str) -> None:
     """
     import torch
 
+    if "init_param" not in model.kwargs:
+        raise WeightsError(f"{model.model_path} lacks its weights (model.pt), which would stay random; {fix}")
     stored = torch.load(model.kwargs["init_param"], map_location="cpu", weights_only=True)
     for level in ("state_dict", "model_state_dict", "model"):
         stored = stored.get(level, stored)
@@ -70,9 +85,38 @@ def check_keys(model: Any, *, fix: str) -> None:
         raise WeightsError(f"{model.kwargs['init_param']} lacks {len(missing)} tensors ({shown}); {fix}")
 
 
+def check_statistics(model: Any, *, fix: str) -> None:
+    """FunASR leaves a front end without its am.mvn as it is, and hears frames that nobody has normalized.
+
+    Raises: WeightsError
+    """
+    frontend = model.kwargs.get("frontend")
+    if frontend is None:
+        return
+    wanted = (2, frontend.output_size())
+    found = None if frontend.cmvn is None else tuple(frontend.cmvn.shape)
+    if found != wanted:
+        what = "no am.mvn" if found is None else f"an am.mvn of shape {found}, not {wanted}"
+        raise WeightsError(f"{model.model_path} has {what}: means and variances of its features; {fix}")
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without FunASR's prints on stdout and the warnings of what it imports."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def without_log() -> Iterator[None]:
+    """Without what FunASR logs while it loads, and with the root logger afterwards as it was: it sets one up."""
+    root, before = logging.getLogger(), logging.root.manager.disable
+    level, handlers = root.level, list(root.handlers)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        root.setLevel(level)
+        root.handlers[:] = handlers

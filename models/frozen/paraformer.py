@@ -43,7 +43,7 @@ class Paraformer:
 
     @cached_property
     def _model(self) -> Any:
-        return load(self.path, device=self.device, fix=FIX)
+        return load(self.path, kind="Paraformer", device=self.device, fix=FIX)
 
 
 def recognizer(checkpoint: Path | None, *, device: str = "cpu") -> Paraformer:

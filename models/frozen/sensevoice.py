@@ -53,7 +53,7 @@ class SenseVoice:
 
     @cached_property
     def _model(self) -> Any:
-        return load(self.path, device=self.device, fix=FIX)
+        return load(self.path, kind="SenseVoiceSmall", device=self.device, fix=FIX)
 
 
 def untagged(text: str, *, told: str | None) -> Heard:

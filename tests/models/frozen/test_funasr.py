@@ -1,5 +1,7 @@
 """Paraformer, SenseVoice and ct-punc load FunASR's layouts from a path, refuse wrong ones, answer each input."""
 
+import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,70 @@ def test_sensevoice_hears_one_text_a_waveform_without_its_tags(tiny_sensevoice: 
     assert model(NOISE[::-1], [None, "zh"]) == heard[1::-1], "a text depends on the clips before it"
 
 
+def test_sensevoice_hears_the_same_in_the_same_faint_sound_though_its_folder_asks_for_dither(
+    tiny_sensevoice: Path,
+) -> None:
+    faint = NOISE[1] * np.float32(1e-4)
+    assert len({item.text for item in SenseVoice(tiny_sensevoice)([faint] * 4)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("model.pt", b"version https://git-lfs.github.com/spec/v1", "is no whole FunASR model"),
+        ("model.pt", None, r"lacks its weights \(model\.pt\)"),
+        ("am.mvn", None, r"has no am\.mvn: means and variances"),
+        ("am.mvn", b"<html>", r"has an am\.mvn of shape \(2, 0\), not \(2, 560\)"),
+        ("config.yaml", b"model: [", "is no whole FunASR model"),
+        ("configuration.json", b"{", "is no whole FunASR model"),
+    ],
+)
+def test_a_folder_with_a_broken_file_is_a_sentence(
+    tiny_sensevoice: Path, tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    broken = shutil.copytree(tiny_sensevoice, tmp_path / "broken")
+    (broken / name).unlink() if content is None else (broken / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=said):
+        SenseVoice(broken)(NOISE[:1], [None])
+
+
+def test_a_folder_of_another_network_is_a_sentence(tiny_sensevoice: Path, tiny_ct_punc: Path) -> None:
+    with pytest.raises(WeightsError, match="holds a SenseVoiceSmall, and no Paraformer"):
+        Paraformer(tiny_sensevoice)(NOISE[:1])
+    with pytest.raises(WeightsError, match="holds a CTTransformer, and no SenseVoiceSmall"):
+        SenseVoice(tiny_ct_punc)(NOISE[:1])
+
+
+def test_code_that_a_folder_brings_along_is_not_run(tiny_ct_punc: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_ct_punc, tmp_path / "folder")
+    (tmp_path / "brought.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    with (folder / "config.yaml").open("a") as config:
+        config.write(f"trust_remote_code: true\nremote_code: {tmp_path / 'brought.py'}\n")
+    assert CtPunc(folder)("hello there")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_that_is_called_as_a_model_of_the_hub_is_that_folder(
+    tiny_ct_punc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_ct_punc, tmp_path / "ct-punc")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "funasr.download.download_model_from_hub.get_or_download_model_dir", lambda *_, **__: pytest.fail("it asked")
+    )
+    assert CtPunc(Path("ct-punc"))("hello there") == CtPunc(tiny_ct_punc)("hello there")
+
+
+def test_loading_leaves_the_log_as_it_was(
+    tiny_ct_punc: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    before = logging.getLogger().level
+    CtPunc(tiny_ct_punc)("hello there")
+    assert (logging.getLogger().handlers, logging.getLogger().level) == ([], before)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_tags_of_sensevoice_are_facts_and_not_words() -> None:
     heard = untagged("<|zh|><|NEUTRAL|><|Speech|><|woitn|>今 天 好", told=None)
     assert (heard.text, heard.language, heard.no_speech) == ("今天好", "zh", 0.0)
@@ -98,6 +164,15 @@ def test_ct_punc_adds_marks_and_capitals_and_keeps_every_letter(tiny_ct_punc: Pa
         assert marked != text
     assert punctuate("hello there") == punctuate("hello there")
     assert punctuate("") == ""
+
+
+@pytest.mark.parametrize("text", ["NASA hello there", "the café is there", "don’t hello", "ask Señora Núñez there"])
+def test_ct_punc_keeps_words_apart_and_their_capitals(tiny_ct_punc: Path, text: str) -> None:
+    marked = CtPunc(tiny_ct_punc)(text)
+    words = "".join(c for c in marked if c not in ",.?").split()
+    assert [word.lower() for word in words] == text.lower().split(), marked
+    kept = zip("".join(text.split()), "".join(words), strict=True)
+    assert all(there.isupper() or not said.isupper() for said, there in kept), marked
 
 
 def test_ct_punc_without_its_folder_is_a_sentence(tmp_path: Path) -> None:
