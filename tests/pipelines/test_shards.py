@@ -96,7 +96,6 @@ def test_sample_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert verify(tmp_path) == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
 def test_length_of_a_record_is_known_without_writing_it() -> None:
     full = replace(
         segment(1), text='"gr\u00fc\u00df", \u4f60\u597d\n', xvector=(0.5, -1e-7), words=("a", "b"), upsampled=False
@@ -113,6 +112,7 @@ def test_row_without_what_every_segment_has_is_no_segment() -> None:
         segment_of({name: value for name, value in row.items() if name not in ("key", "seconds")})
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
 def test_shards_are_plain_webdataset(tmp_path: Path) -> None:
     import webdataset
 
