@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from infra.manifest import digest, resolve
 from infra.storage import ROOT
 from infra.workflow.fingerprint import code_digest
 from pipelines.manifest import FIRST, CorpusManifest
-from pipelines.row import SCHEMA, Segment, score_owner
+from pipelines.row import OWNERS, SCHEMA, score_owner
 
 RECORD = "pipelines/row.py"
 """What every transform imports and what decides no result: SCHEMA stands for it."""
@@ -68,7 +68,7 @@ def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str,
         found[entry.name] = TransformSpec(
             name=entry.name,
             sets=tuple(getattr(module, "SETS", ())),
-            hides=tuple(name for name, owner in owners() if owner not in FIRST and name not in visible),
+            hides=tuple(name for name, owner in OWNERS.items() if owner not in (None, *FIRST) and name not in visible),
             changes_wave=bool(getattr(module, "CHANGES_WAVE", False)),
             whole_recordings=bool(getattr(module, "WHOLE_RECORDINGS", False)),
             settings=settings,
@@ -77,12 +77,6 @@ def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str,
             after={name: found[name].fingerprint for name in sorted(seen)},
         )
     return found
-
-
-@cache
-def owners() -> tuple[tuple[str, str], ...]:
-    """Fields of a segment that a transform sets, and which."""
-    return tuple((item.name, item.metadata["by"]) for item in fields(Segment) if "by" in item.metadata)
 
 
 def fingerprint_of(specs: Mapping[str, TransformSpec]) -> str:

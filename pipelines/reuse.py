@@ -6,7 +6,7 @@ differs (pipelines.recipe), and takes the values, the rejections and the changed
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from infra.storage import read_json, write_json
 from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, final_units, result_path
 from pipelines.manifest import FIRST
 from pipelines.recipe import TransformSpec, changes, fingerprint_of
-from pipelines.row import Segment, Wave, segment_of
+from pipelines.row import OWNERS, Segment, Wave, segment_of
 
 CUT_BY = (None, *FIRST)
 """Owners of the fields that a segment has when it is cut."""
@@ -34,7 +34,7 @@ class Known:
     @cached_property
     def base(self) -> Segment:
         """As it was cut, before any transform measured it."""
-        measured = [item.name for item in fields(Segment) if item.metadata.get("by") not in CUT_BY]
+        measured = [name for name, owner in OWNERS.items() if owner not in CUT_BY]
         nothing: dict[str, Any] = dict.fromkeys(measured)
         return replace(self.whole, **nothing)
 

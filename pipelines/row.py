@@ -1,6 +1,6 @@
 """The record of a recording, and of a segment: typed, versioned, flat.
 
-Scores are facts: a transform writes them once and nobody overwrites them. Verdicts live elsewhere (`select.py`).
+Scores are facts: a transform writes them once and nobody overwrites them. Verdicts live elsewhere (pipelines/policy).
 """
 
 import hashlib
@@ -54,12 +54,12 @@ class Recording:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-TOLD = tuple(item.name for item in fields(Recording))
+RECORDING_FIELDS = tuple(item.name for item in fields(Recording))
 
 
 def facts_of(recording: Recording) -> dict[str, Any]:
     """The recording as plain data, in the order of its fields; `dataclasses.asdict` takes ten times as long."""
-    return {name: getattr(recording, name) for name in TOLD}
+    return {name: getattr(recording, name) for name in RECORDING_FIELDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +81,23 @@ class Segment:
     rate_hz: int
     """Native rate of the recording: never upsampled."""
     channels: int
+    """Of the recording: the waveform of a segment has one."""
     seconds: float
     given_text: str | None = None
+    """As the corpus has it, like all that is given; None where no text is known to be of this interval."""
     given_language: str | None = None
     given_speaker: str | None = None
     given_emotion: str | None = None
     given_caption: str | None = None
     """How it sounds, in the words of the corpus."""
 
-    # one block a transform
+    # from here on what transforms measure: None until they have run, and where there is nothing to measure
     channel: int | None = by("probe")
     """The only channel that was taken, from 0, where channels cancel or one alone has the sound; None: their mean."""
     gain: float | None = by("probe")
     """What the samples were multiplied by, so that the highest is at full scale, where it was above; None: nothing."""
     speech_ratio: float | None = by("segment")
+    """Share of the frames (32 ms) in which speech is likely."""
     edge_active: bool | None = by("segment")
     """Speech in the first or last 40 ms: the cut may have hit a word."""
     turn: str | None = by("segment")
@@ -108,6 +111,7 @@ class Segment:
     music_ratio: float | None = by("separate")
     """Share of the clip in which there is music, beside the speech or instead of it."""
     singing_ratio: float | None = by("separate")
+    """Share of the clip in which somebody sings."""
     noise_ratio: float | None = by("separate")
     """Share of the clip in which other background is loud: less than 15 dB below the speech, or instead of it."""
     separated: str | None = by("separate")
@@ -142,6 +146,7 @@ class Segment:
     hypotheses: tuple[str, ...] | None = by("transcribe")
     """What each recognizer heard, in the order of the route."""
     hypotheses_by: tuple[str, ...] | None = by("transcribe")
+    """The names of these recognizers."""
     pairwise_cer: tuple[float, ...] | None = by("transcribe")
     """Character error rates, row after row: of every text (column) against every text (row), given text first."""
     pairwise_wer: tuple[float, ...] | None = by("transcribe")
@@ -149,6 +154,7 @@ class Segment:
     cer_mean: float | None = by("transcribe")
     """Mean of `pairwise_cer` without its diagonal; None for less than two texts."""
     wer_mean: float | None = by("transcribe")
+    """The same of `pairwise_wer`."""
     edge_cer: float | None = by("transcribe")
     """Of the first or last 12 characters of `text` against what others heard, the worse end, mean over the others."""
     length_ratio: float | None = by("transcribe")
@@ -172,6 +178,7 @@ class Segment:
     language_audio: str | None = by("language")
     """Likeliest language of the sound, where a network listened, however sure it is."""
     language_audio_probability: float | None = by("language")
+    """How sure the network is, 0 to 1; so of the texts below."""
     language_text: str | None = by("language")
     """Likeliest language of the given text, however sure the model is; None for very short ones."""
     language_text_probability: float | None = by("language")
@@ -189,6 +196,7 @@ class Segment:
     word_starts: tuple[float, ...] | None = by("align")
     """Seconds from the start of the segment."""
     word_ends: tuple[float, ...] | None = by("align")
+    """So too."""
     word_scores: tuple[float, ...] | None = by("align")
     """Of each word; one that the dictionary lacks is read by rough rules, and not counted in the two above."""
     uncovered_seconds: float | None = by("align")
@@ -200,15 +208,23 @@ class Segment:
     upsampled: bool | None = by("bandwidth")
     """The recording once had a lower rate than it has now."""
     upsampled_from_hz: int | None = by("bandwidth")
+    """That rate."""
     loudness_lufs: float | None = by("loudness")
+    """Integrated (ITU-R BS.1770); None for silence, and for less than 0.4 s."""
     peak: float | None = by("loudness")
+    """Of the absolute samples; 1 is full scale."""
     clipped_ratio: float | None = by("loudness")
+    """Share of the samples at full scale, or in flat tops at the clip's own peak."""
     snr_db: float | None = by("loudness")
+    """Speech over background, by the energies of frames of 20 ms; 80 at most."""
     mos_overall: float | None = by("mos")
+    """Mean opinion, 1 to 5, as DNSMOS P.835 predicts it; so the next two."""
     mos_signal: float | None = by("mos")
     mos_background: float | None = by("mos")
     mos_by: str | None = by("mos")
+    """Which network."""
     utmos: float | None = by("utmos")
+    """Mean opinion, 1 to 5, as UTMOS22 predicts it."""
     speaker: str | None = by("speaker")
     """The given speaker, else the voice of `turn`, else a cluster of voices inside the recording."""
     speaker_by: str | None = by("speaker")
@@ -219,6 +235,7 @@ class Segment:
     speaker_split_gain: float | None = by("speaker")
     """How far apart the voices on both sides of the best cut lie, less what one voice varies; 1 is too far for most."""
     xvector: tuple[float, ...] | None = by("speaker")
+    """The voice by that embedder, a unit vector: the mean over the windows."""
     pitch_hz: float | None = by("caption")
     """Median of the voiced frames."""
     caption: str | None = by("caption")
@@ -233,6 +250,7 @@ class Segment:
     latents_by: str | None = by("latents")
     """Digest of the encoder (models.runtime.latents) whose latents go with the sample, where its shard has them."""
     latent_frames: int | None = by("latents")
+    """How many these are, 25 a second."""
 
     def having(self, facts: Mapping[str, Any]) -> "Segment":
         """The same segment with other facts: `dataclasses.replace`, which goes over all fields, takes 20 times as long.
@@ -258,9 +276,13 @@ def segment_key(recording_sha256: str, *, start_sample: int, end_sample: int) ->
     return hashlib.sha256(text.encode()).hexdigest()[:26]
 
 
-NAMES = tuple(item.name for item in fields(Segment))
+OWNERS: Mapping[str, str | None] = {item.name: item.metadata.get("by") for item in fields(Segment)}
+"""Field -> the transform that sets it; None for what every segment has."""
+NAMES = tuple(OWNERS)
 BLANK = {item.name: None if item.default is MISSING else item.default for item in fields(Segment)}
+"""Field -> what it is where a row does not tell it."""
 REQUIRED = {item.name for item in fields(Segment) if item.default is MISSING}
+"""Fields that every row tells."""
 
 
 def as_row(segment: Segment) -> dict[str, Any]:
@@ -290,11 +312,11 @@ def segment_of(row: Mapping[str, Any]) -> Segment:
 
 
 def score_owner(score: str) -> str | None:
-    """The transform that sets the score (a field or property of Segment); None for what every segment has."""
-    if score == "chars_per_second":
-        return "transcribe"
-    for item in fields(Segment):
-        if item.name == score:
-            owner: str | None = item.metadata.get("by")
-            return owner
-    raise ValueError(f"no score {score!r} in a segment")
+    """The transform that sets the score (a field or property of Segment); None for what every segment has.
+
+    Raises: ValueError where a segment has no such score.
+    """
+    field_of_score = "text" if score == "chars_per_second" else score
+    if field_of_score not in OWNERS:
+        raise ValueError(f"no score {score!r} in a segment")
+    return OWNERS[field_of_score]
