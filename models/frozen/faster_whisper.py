@@ -24,7 +24,11 @@ LONGEST = 448
 
 
 class FasterWhisper:
-    """Greedy (one beam, temperature 0), every window of 30 s without memory of the last. Threads may share it."""
+    """Greedy (one beam, temperature 0), every window of 30 s without memory of the last, filled up with silence.
+
+    `WhisperModel.transcribe` takes five beams, and differs as `whisper.transcribe` does (see `Whisper`). Threads may
+    share it.
+    """
 
     RATE_HZ = 16000
 
@@ -68,7 +72,11 @@ class FasterWhisper:
         return [joined(heard) for heard in results]
 
     def languages(self, waves: Sequence[Wave]) -> list[Guess]:
-        """The likeliest language of the first 30 s of each waveform (16 kHz), with its probability among all."""
+        """The likeliest language of the first 30 s of each waveform (16 kHz), with its probability among all.
+
+        Raises: WeightsError where the network is for English only, or its conversion lost its languages.
+        """
+        assert self._tokens
         guesses = []
         for some in portions(list(waves), size=self.batch):
             found = self._model.model.detect_language(self._features([wave_S[:WINDOW] for wave_S in some]))
@@ -106,7 +114,7 @@ class FasterWhisper:
         for item, language in zip(found, languages, strict=True):
             tokens = item.sequences_ids[0]
             score = item.scores[0] * len(tokens) / (len(tokens) + 1)  # as Whisper: the end of the text counts too
-            text = words.decode(tokens).strip()
+            text = words.decode(tokens)
             told = USED.get(language, language)
             heard.append(Heard(text, told, log_probability=float(score), no_speech=float(item.no_speech_prob)))
         return heard
@@ -114,13 +122,12 @@ class FasterWhisper:
     @cached_property
     def _tokens(self) -> dict[str, int]:
         """Language -> its token, of the languages that the network was trained on."""
-        ids = set(json.loads((self.path / "config.json").read_text(encoding="utf-8")).get("lang_ids", []))
+        ids = set(self.read("config.json").get("lang_ids", []))
         every = {name: self._model.hf_tokenizer.token_to_id(f"<|{name}|>") for name in self._model.supported_languages}
         known = {name: token for name, token in every.items() if token in ids}
         if not self._model.model.is_multilingual or not known:
-            why = (
-                "is for English only" if not self._model.model.is_multilingual else "has no lang_ids in its config.json"
-            )
+            multilingual = self._model.model.is_multilingual
+            why = "has no lang_ids in its config.json" if multilingual else "is for English only"
             raise WeightsError(f"{self.path} {why}, and is asked for several languages; {FIX}")
         return known
 
@@ -128,8 +135,10 @@ class FasterWhisper:
     def _model(self) -> Any:
         from faster_whisper import WhisperModel
 
+        if "model" not in self.read("tokenizer.json"):
+            raise WeightsError(f"{self.path / 'tokenizer.json'} holds no tokenizer; {FIX}")
         try:
-            return WhisperModel(
+            model = WhisperModel(
                 str(self.path),
                 device=self.device,
                 device_index=self.index,
@@ -139,12 +148,25 @@ class FasterWhisper:
             )
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise WeightsError(f"{self.path} is no converted Whisper ({first_line(error)}); {FIX}") from None
+        bands, wanted = len(model.feature_extractor.mel_filters), model.model.n_mels
+        if bands != wanted:
+            why = f"hears {wanted} mel bands, and its preprocessor_config.json, or the lack of it, makes {bands}"
+            raise WeightsError(f"{self.path} {why}: put the one of the released network there")
+        return model
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The table in a JSON file of the folder."""
+        try:
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise WeightsError(f"{self.path / name} is no JSON ({first_line(error)}); {FIX}") from None
+        return dict(found) if isinstance(found, dict) else {}
 
 
 def joined(windows: Sequence[Heard]) -> Heard:
-    """One text of the windows of a waveform."""
+    """One text of the windows of a waveform, whose texts begin with a space where there is to be one."""
     return Heard(
-        text=" ".join(window.text for window in windows if window.text),
+        text="".join(window.text for window in windows).strip(),
         language=windows[0].language,
         log_probability=sum(window.log_probability or 0.0 for window in windows) / len(windows),
         no_speech=max(window.no_speech or 0.0 for window in windows),

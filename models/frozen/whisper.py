@@ -1,5 +1,6 @@
 """Whisper: speech to text in a hundred languages, and which one it is; from an official checkpoint on this machine."""
 
+import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -20,6 +21,10 @@ FIX = "put an official checkpoint there (large-v3.pt of github.com/openai/whispe
 
 class Whisper:
     """Greedy (temperature 0), every window of 30 s without memory of the last: the same text for the same sound.
+
+    A window is what `whisper.decode` is given in the README of its authors, filled up with silence; the longer way,
+    `whisper.transcribe`, fills up with zeros of the spectrogram, begins windows where the last sentence ended, and
+    tries higher temperatures where a text is improbable or repeats itself. Here it is kept, with what tells of it.
 
     On a GPU, windows that are in one language are decoded together, `batch` at a time. On a CPU one by one: a batch
     gains little there, and the last digits of a score would depend on its neighbors. Not to be shared between threads:
@@ -53,6 +58,8 @@ class Whisper:
 
         Log probability is the mean over windows; no speech is that of the window that has most of it.
         """
+        import whisper
+
         found = self._languages(waves, languages)
         windows = [
             (item, start) for item, wave_S in enumerate(waves) for start in range(0, max(1, len(wave_S)), WINDOW)
@@ -63,12 +70,21 @@ class Whisper:
             for some in portions(same, size=self.batch):
                 mels = self._mels([waves[item][start : start + WINDOW] for item, start in some])
                 decoded.update(zip(some, self._decode(mels, language), strict=True))
-        return [joined([decoded[window] for window in windows if window[0] == item]) for item in range(len(waves))]
+        network = self._network
+        words = whisper.tokenizer.get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
+        return [
+            joined([decoded[window] for window in windows if window[0] == item], words) for item in range(len(waves))
+        ]
 
     def languages(self, waves: Sequence[Wave]) -> list[Guess]:
-        """The likeliest language of the first 30 s of each waveform (16 kHz), with its probability among all."""
+        """The likeliest language of the first 30 s of each waveform (16 kHz), with its probability among all.
+
+        Raises: WeightsError where the network is for English only.
+        """
         import whisper
 
+        if not self._network.is_multilingual:
+            raise WeightsError(f"{self.path} is for English only, and tells no language; {FIX}")
         guesses = []
         for some in portions(list(waves), size=self.batch):
             _, found = whisper.detect_language(self._network, self._mels([wave_S[:WINDOW] for wave_S in some]))
@@ -80,12 +96,11 @@ class Whisper:
         """What is asked for where the network knows it, else what it hears; as the network calls it."""
         import whisper
 
-        languages = [OWN.get(language or "", language) for language in languages]
-
-        known = whisper.tokenizer.LANGUAGES if self._network.is_multilingual else {"en": "english"}
-        unknown = [number for number, language in enumerate(languages) if language not in known]
         if not self._network.is_multilingual:
             return ["en"] * len(waves)
+        languages = [OWN.get(language or "", language) for language in languages]
+        known = list(whisper.tokenizer.LANGUAGES)[: self._network.num_languages]  # Cantonese since large-v3
+        unknown = [number for number, language in enumerate(languages) if language not in known]
         guesses = dict(zip(unknown, self.languages([waves[number] for number in unknown]), strict=True))
         heard = [guesses[at].language if at in guesses else str(name) for at, name in enumerate(languages)]
         return [OWN.get(language, language) for language in heard]
@@ -116,7 +131,7 @@ class Whisper:
             stored = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
             network = whisper.model.Whisper(whisper.model.ModelDimensions(**stored["dims"]))
             network.load_state_dict(stored["model_state_dict"])
-        except (RuntimeError, KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise WeightsError(f"{self.path} is no official Whisper checkpoint ({first_line(error)}); {FIX}") from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # whisper leaves its vocabulary's file open
@@ -129,9 +144,9 @@ def portions(items: Sequence[Any], *, size: int) -> Iterator[Sequence[Any]]:
     return (items[at : at + size] for at in range(0, len(items), size))
 
 
-def joined(windows: Sequence[Any]) -> Heard:
-    """One text of the windows of a waveform."""
-    text = " ".join(window.text.strip() for window in windows if window.text.strip())
+def joined(windows: Sequence[Any], words: Any) -> Heard:
+    """One text of the windows of a waveform: their tokens know whether there is a space between two of them."""
+    text = "".join(words.decode(window.tokens) for window in windows).strip()
     score = sum(float(window.avg_logprob) for window in windows) / len(windows)
     silence = max(float(window.no_speech_prob) for window in windows)
     language = windows[0].language

@@ -66,7 +66,7 @@ def test_a_long_waveform_is_heard_in_windows(tiny: Path) -> None:
     long = np.concatenate([np.resize(NOISE[0], WINDOW), NOISE[1]])
     parts = model([long[:WINDOW], long[WINDOW:]], ["de", "de"])
     whole = model([long], ["de"])[0]
-    assert whole.text == " ".join(part.text for part in parts if part.text)
+    assert "".join(whole.text.split()) == "".join("".join(part.text.split()) for part in parts)
     assert whole.no_speech == pytest.approx(max(part.no_speech or 0 for part in parts))
 
 
@@ -92,8 +92,10 @@ def test_a_missing_or_wrong_whisper_checkpoint_is_a_sentence(tiny: Path, tmp_pat
     stored = torch.load(tiny, weights_only=True)
     del stored["model_state_dict"]["decoder.ln.bias"]
     torch.save(stored, tmp_path / "half.pt")
-    with pytest.raises(WeightsError, match="is no official Whisper checkpoint"):
-        recognizer(tmp_path / "half.pt")(NOISE[:1], ["en"])
+    torch.save({"dims": tmp_path}, tmp_path / "pickled.pt")
+    for name in ("half.pt", "pickled.pt"):
+        with pytest.raises(WeightsError, match="is no official Whisper checkpoint"):
+            recognizer(tmp_path / name)(NOISE[:1], ["en"])
 
 
 def test_the_converted_whisper_hears_one_text_a_waveform_alone_or_in_batches(converted: Path) -> None:
@@ -130,3 +132,49 @@ def test_a_conversion_that_lost_its_languages_is_refused(converted: Path, tmp_pa
     (tmp_path / "config.json").write_text(json.dumps({**config, "lang_ids": []}))
     with pytest.raises(WeightsError, match=r"has no lang_ids in its config\.json"):
         FasterWhisper(tmp_path)(NOISE[:1], ["en"])
+    with pytest.raises(WeightsError, match=r"has no lang_ids in its config\.json"):
+        FasterWhisper(tmp_path).languages(NOISE[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("preprocessor_config.json", '{"feature_size": 128}', "hears 80 mel bands, .* makes 128"),
+        ("tokenizer.json", "version https://git-lfs", r"tokenizer\.json is no JSON"),
+        ("tokenizer.json", "{}", r"tokenizer\.json holds no tokenizer"),
+        ("config.json", "{", r"config\.json is no JSON"),
+    ],
+)
+def test_a_broken_file_of_a_conversion_is_a_sentence(
+    converted: Path, tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    for file in converted.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).write_text(content)
+    with pytest.raises(WeightsError, match=said):
+        FasterWhisper(tmp_path)(NOISE[:1], ["en"])
+
+
+def test_a_network_that_does_not_know_cantonese_says_what_it_hears(tiny: Path, tmp_path: Path) -> None:
+    model = Whisper(tiny)
+    assert model(NOISE[:1], ["yue"])[0] == model(NOISE[:1], [None])[0]
+    english = Whisper(write_whisper(tmp_path / "tiny.en.pt", vocabulary=51864))
+    assert english(NOISE[:1], ["de"])[0].language == "en"
+    with pytest.raises(WeightsError, match="is for English only, and tells no language"):
+        english.languages(NOISE[:1])
+
+
+def test_two_windows_are_joined_as_whisper_joins_them(tiny: Path, converted: Path) -> None:
+    import whisper
+
+    long = np.resize(NOISE[0], 2 * WINDOW)
+    long[WINDOW:] *= np.float32(0.3)
+    options = {"temperature": 0.0, "condition_on_previous_text": False, "without_timestamps": True, "language": "zh"}
+    ours, other = Whisper(tiny), FasterWhisper(converted)
+    theirs = whisper.transcribe(ours._network, long, fp16=False, no_speech_threshold=None, **options)
+    assert ours([long], ["zh"])[0].text == theirs["text"].strip()
+    said, _ = other._model.transcribe(
+        long, beam_size=1, no_speech_threshold=None, log_prob_threshold=None, compression_ratio_threshold=None,
+        **options,
+    )  # fmt: skip
+    assert other([long], ["zh"])[0].text == "".join(part.text for part in said).strip()
