@@ -105,10 +105,38 @@ def load(kind: type[M], path: str | Path, overrides: Mapping[str, str] | None = 
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(str(path), [f"cannot be read: {error}"]) from None
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ManifestError(str(path), [f"not YAML: {' '.join(str(error).split())}"]) from None
+        data = read_yaml(text)
+    except ValueError as error:
+        raise ManifestError(str(path), [f"not YAML: {error}"]) from None
     return parse(kind, data if data is not None else {}, where=str(path), overrides=overrides)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                told = f"the key {key.value!r} stands twice in one table"
+                raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(text: str) -> object:
+    """Plain data.
+
+    Raises: ValueError, a sentence: also for a day such as 2026-99-99, and for tables as deep as Python's stack.
+    """
+    try:
+        return Loader(text).get_single_data()
+    except RecursionError:
+        raise ValueError("tables or lists lie in one another too deeply") from None
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the last of `!!timestamp x`
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def parse(kind: type[M], data: object, *, where: str, overrides: Mapping[str, str] | None = None) -> M:
@@ -117,11 +145,10 @@ def parse(kind: type[M], data: object, *, where: str, overrides: Mapping[str, st
         raise ManifestError(where, [f"a manifest is a table of keys, but is {type(data).__name__}"])
     for dotted, value in (overrides or {}).items():
         try:
-            read = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ManifestError(
-                where, [f"--set {dotted}={value}: the value is not YAML; quote it, or close it"]
-            ) from None
+            read = read_yaml(value)
+        except ValueError as error:
+            told = f"--set {dotted}={value}: the value is not YAML; quote it, or close it ({error})"
+            raise ManifestError(where, [told]) from None
         put(data, dotted, read, where=where)
     try:
         return kind.model_validate(data)
@@ -145,7 +172,7 @@ def numbered(items: list[Any], part: str, dotted: str, where: str) -> int:
 
     Raises: ManifestError.
     """
-    if not part.isdecimal() or int(part) >= len(items):
+    if not (part.isdecimal() and len(part) < 10 and int(part) < len(items)):
         raise ManifestError(where, [f"--set {dotted}: {part!r} is no place in a list of {len(items)}: count from 0"])
     return int(part)
 

@@ -28,6 +28,8 @@ def sentence_of(error: BaseException) -> tuple[str, int] | None:
         code = MISTAKES.get(f"{kind.__module__}.{kind.__qualname__}")
         if code is not None:
             return str(error), code
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return f"{short(ascii(error.object))}: a name that is not UTF-8; give the file another one", 1
     if isinstance(error, OSError):
         told = os_error_sentence(error)
         return (told, 1) if told else None
@@ -51,6 +53,12 @@ def os_error_sentence(error: OSError) -> str | None:
         return f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
     if error.errno == errno.ENOTDIR:
         return f"a file is where a folder should be{where}: name another place"
+    if error.errno == errno.EISDIR:
+        return f"a folder is where a file should be{where}: name another place"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"a name is too long for this system{short(where)}: name a shorter one"
+    if error.errno == errno.ELOOP:
+        return f"a link leads back to itself{where}: name what it should lead to"
     if error.errno == errno.EIO:
         return f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}; look after it"
     if error.errno == errno.EADDRINUSE:
@@ -58,3 +66,8 @@ def os_error_sentence(error: OSError) -> str | None:
     if error.errno == errno.EMFILE:
         return "too many open files: raise the limit (ulimit -n 4096) and run the same command again"
     return None
+
+
+def short(text: str) -> str:
+    """A text that nobody reads to its end, by its ends."""
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"

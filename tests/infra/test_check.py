@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra import check
-from infra.manifest import Manifest, ManifestError, parse
+from infra.manifest import Manifest, ManifestError, load, parse
 from infra.workflow.manifest import WorkflowManifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,9 @@ def test_all_mistakes_of_all_files_come_at_once(tmp_path: Path, capsys: pytest.C
         ("parts.2.x=1", "--set parts.2.x: '2' is no place in a list of 2: count from 0"),
         ("parts.x=1", "--set parts.x: 'x' is no place in a list of 2"),
         ("name.x=1", "--set name.x: 'name' is a value, not a table"),
+        ("name=2026-99-99", "--set name=2026-99-99: the value is not YAML; quote it, or close it (month must be in"),
+        ("name={a: 1, a: 2}", "--set name={a: 1, a: 2}: the value is not YAML; quote it, or close it (the key 'a'"),
+        (f"parts.{'9' * 5000}=1", "--set parts.999"),
     ],
 )
 def test_what_cannot_be_set_is_a_sentence(words: str, told: str) -> None:
@@ -66,3 +69,22 @@ def test_a_file_outside_the_known_folders_is_asked_about(tmp_path: Path) -> None
     (tmp_path / "a.yaml").write_text("{}")
     with pytest.raises(ManifestError, match="what is it?"):
         check.check(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("steps: 5\nseed: 1\nsteps: 500\n", "not YAML: the key 'steps' stands twice in one table"),
+        ("data: {held_out: 1, held_out: 2}\n", "not YAML: the key 'held_out' stands twice in one table"),
+        ("day: 2026-99-99\n", "not YAML: month must be in 1..12"),
+        ("when: !!timestamp x\n", "not YAML: "),
+        (f"seed: {'9' * 5000}\n", "not YAML: Exceeds the limit"),
+        (f"deep: {'[' * 3000}{']' * 3000}\n", "not YAML: tables or lists lie in one another too deeply"),
+    ],
+)
+def test_a_file_that_yaml_cannot_read_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        load(Manifest, tmp_path / "m.yaml")
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith(told)

@@ -140,6 +140,30 @@ def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
     assert done.stderr == f"stipple: port {port} is in use: stop what listens there, or name another with --port\n"
 
 
+def test_places_that_no_file_can_have_are_sentences(tmp_path: Path) -> None:
+    for word, told in (
+        ("x" * 300, "a name is too long for this system (xxx"),
+        (tmp_path, "a folder is where a file should be"),
+    ):
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - which one is what the sentence tells
+            Path(word).write_text("")
+        known = sentence_of(caught.value)
+        assert known is not None
+        assert known[1] == 1
+        assert known[0].startswith(told)
+        assert len(known[0]) < 300
+    with pytest.raises(UnicodeEncodeError) as unreadable:
+        "\udcff.wav".encode()
+    assert sentence_of(unreadable.value) == (r"'\udcff.wav': a name that is not UTF-8; give the file another one", 1)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        (tmp_path / "loop").read_text()
+    assert sentence_of(caught.value) == (
+        f"a link leads back to itself ({tmp_path / 'loop'}): name what it should lead to",
+        1,
+    )
+
+
 def test_what_a_worker_raised_is_told_as_if_raised_here() -> None:
     class TaskError(Exception):
         cause = Refused("an empty folder; give another")
