@@ -30,7 +30,8 @@ class Ancestor:
 
 
 def find(store: Store, reference: str) -> Slot:
-    """The slot that a person means: a path, a node's name (its newest artifact), `name@digest`, a run or a fingerprint.
+    """The slot that a person means: a path, the name of a node or of a corpus (its newest artifact), `name@digest`,
+    a run or a fingerprint.
 
     Raises: Refused, a sentence that lists what there is.
     """
@@ -39,15 +40,26 @@ def find(store: Store, reference: str) -> Slot:
         return slot_of_path(store, path.resolve())
     name, _, wanted = reference.partition("@")
     whole = [(slot, record) for slot in store.slots() if (record := slot.commit_record()) is not None]
-    for slot, record in whole:
-        if record["name"] == name and str(record["digest"]).startswith(wanted):
-            return slot
+    for names in (names_of_node, names_of_corpus):
+        for slot, record in whole:
+            if name in names(record) and str(record["digest"]).startswith(wanted):
+                return slot
     for slot, record in whole:
         if len(name) >= 6 and (str(record["run"]).startswith(name) or str(record["fingerprint"]).startswith(name)):
             return slot
     known = sorted({str(record["name"]) for _, record in whole})
     there = f"there are: {', '.join(known)}" if known else "nothing is made there yet"
     raise Refused(f"no {reference!r} in {store.root}; {there}")
+
+
+def names_of_node(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a workflow calls it."""
+    return (str(record["name"]),)
+
+
+def names_of_corpus(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a corpus calls itself: its card, its pages and `stats` say `name@digest` by it."""
+    return (str(record["manifest"].get("name", "")),) if record["kind"] == "corpus" else ()
 
 
 def slot_of_path(store: Store, path: Path) -> Slot:

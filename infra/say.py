@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="bundle",
         required=True,
         metavar="BUNDLE",
-        help="a bundle, the folder of a training artifact, or a hub id (owner/model) in the hub's local cache",
+        help="a bundle, the folder or name of the stage that made it, or a hub id (owner/model) in its local cache",
     )
     where.add_argument("--download", action="store_true", help="download a hub id that is not in the cache")
     where.add_argument("--revision", metavar="R", help="revision of a hub id")
@@ -123,6 +123,9 @@ def loaded(args: argparse.Namespace) -> "Bundle":
 
     Raises: BundleError, RequestError.
     """
+    from infra.workflow.elsewhere import bundle_named
+    from infra.workflow.single import STORE
+    from infra.workflow.store import Store
     from models.runtime.bundle import CARD, check_files, find_bundle, load_bundle
     from models.runtime.configuration import read_config
     from models.runtime.files import read_card
@@ -130,7 +133,7 @@ def loaded(args: argparse.Namespace) -> "Bundle":
     from models.runtime.speaking import sampler_of
 
     usable(args.device)
-    found = find_bundle(args.bundle, download=args.download, revision=args.revision)
+    found = find_bundle(bundle_named(args.bundle, Store(STORE)), download=args.download, revision=args.revision)
     check_files(found, read_card(found, CARD))
     sampler_of(read_config(found), method=args.solver, num_steps=args.num_steps, guidance_scale=args.guidance_scale)
     size = sum(file.stat().st_size for file in found.glob("*.safetensors")) / 1e6

@@ -1,5 +1,6 @@
 """Where what a person names lies: a corpus by its folder or its name in the store, recordings by folder or catalog."""
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,11 +17,14 @@ CATALOG = ROOT / "manifests" / "recordings" / "folder.yaml"
 
 
 def corpus_at(word: str) -> Path:
-    """The folder of a corpus or a view: a path, the folder above it, or the (newest) one of that name in the store.
+    """The folder of a corpus or a view: a path, the folder above it, the (newest) one of that name in the store, or
+    what `name@digest` or a run means there.
 
     Raises: CorpusError
     """
+    from infra.ancestry import find
     from infra.workflow.manifest import NAME
+    from infra.workflow.node import Refused
     from infra.workflow.single import STORE
     from infra.workflow.store import Store
     from pipelines.policy.views import CARD, SELECTIONS
@@ -35,11 +39,13 @@ def corpus_at(word: str) -> Path:
     node = word.replace("-", "_")
     slots = Store(STORE).slots(node) if NAME.fullmatch(node) else []
     found = [slot.out for slot in slots if (slot.out / "corpus.json").is_file()]
-    if not found:
-        raise CorpusError(
-            f"{word}: neither a folder, nor a corpus that was built here; `stipple corpus build` makes one"
-        )
-    return found[0]
+    if found:
+        return found[0]
+    with contextlib.suppress(Refused):
+        place = find(Store(STORE), word).out
+        if (place / "corpus.json").is_file():
+            return place
+    raise CorpusError(f"{word}: neither a folder, nor a corpus that was built here; `stipple corpus build` makes one")
 
 
 def node_name(manifest: "CorpusManifest") -> str:

@@ -30,14 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             default=[],
             required=verb != "plan",
             metavar="CORPUS",
-            help="folder of a corpus, or its URL; data_NAME=CORPUS for another one of the mixture",
+            help="a corpus: its folder, name or URL; data_NAME=CORPUS for another one of the mixture",
         )
         sub.add_argument("--storage", type=Path, metavar="MANIFEST", help="how the object store of the URL is reached")
         sub.add_argument(
             "--cluster", type=Path, metavar="MANIFEST", help="a manifest in manifests/clusters/; laptop.yaml by default"
         )
         sub.add_argument(
-            "--from", dest="start_from", type=Path, metavar="BUNDLE", help="a bundle, or the stage that made it"
+            "--from",
+            dest="start_from",
+            type=Path,
+            metavar="BUNDLE",
+            help="a bundle, or the name of a stage",
         )
         add_set(sub)
         if verb == "run":
@@ -49,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     told = "run some steps of a stage again, and hold them against what was written"
     sub = verbs.add_parser("replay", help=told, description=told)
-    sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
+    sub.add_argument("stage", type=Path, help="a stage in the store: its name, or its folder (with state.json)")
     sub.add_argument("--steps", required=True, metavar="A..B", help="from the A-th to the B-th update, counted from 1")
     told = "write the bundle of a stage, finished or not, as an official directory"
     sub = verbs.add_parser("export", help=told, description=told)
-    sub.add_argument("stage", type=Path, help="folder of a stage in the store (the one with state.json)")
+    sub.add_argument("stage", type=Path, help="a stage in the store: its name, or its folder (with state.json)")
     sub.add_argument("to", type=Path, help="an empty or absent folder")
     sub.add_argument("--whole", action="store_true", help="keep what only training needs (discriminator, flow)")
 
@@ -134,17 +138,21 @@ def plan(args: argparse.Namespace) -> int:
     """Print what would be done; nothing is started."""
     from infra.cluster import ClusterManifest
     from infra.manifest import load
-    from infra.workflow.single import CLUSTER
+    from infra.workflow.elsewhere import place_named
+    from infra.workflow.single import CLUSTER, STORE
+    from infra.workflow.store import Store
     from infra.workflow.summary import shown
     from training.manifest import StageManifest
     from training.plan import lines
 
     manifest = load(StageManifest, args.manifest, settings_of(args.set))
     named = args.cluster or CLUSTER
+    store = Store(STORE)
+    corpora = corpora_of(args.data)
     for line in lines(
         manifest,
-        data=corpora_of(args.data),
-        start_from=args.start_from,
+        data={role: place if "://" in str(place) else place_named(place, store) for role, place in corpora.items()},
+        start_from=args.start_from and place_named(args.start_from, store),
         storage=storage_of(args),
         cluster=load(ClusterManifest, named),
         named=shown(named),
@@ -168,16 +176,29 @@ def replay(args: argparse.Namespace) -> int:
     first, dots, last = args.steps.partition("..")
     if not (dots and first.isdigit() and last.isdigit()):
         raise ManifestError("command line", [f"--steps {args.steps}: write A..B, like 100..120"])
-    found = again(args.stage, first=int(first), last=int(last), say=lambda line: print(line, file=sys.stderr))
+    stage = stage_at(args.stage)
+    found = again(stage, first=int(first), last=int(last), say=lambda line: print(line, file=sys.stderr))
     print(f"steps {args.steps}: equal" if found is None else f"steps {args.steps}: {found}")
-    if found is not None and (changed := changed_since(args.stage)):
+    if found is not None and (changed := changed_since(stage)):
         print(f"{changed_files(changed)} since the stage ran, which may be why", file=sys.stderr)
     return 0 if found is None else 1
+
+
+def stage_at(word: Path) -> Path:
+    """The folder of a stage: a path, or what a name of the store means.
+
+    Raises: Refused
+    """
+    from infra.workflow.elsewhere import place_named
+    from infra.workflow.single import STORE
+    from infra.workflow.store import Store
+
+    return word if word.exists() else place_named(word, Store(STORE)).parent
 
 
 def export(args: argparse.Namespace) -> int:
     """Write the bundle, and print its folder."""
     from training.export import export as write
 
-    print(write(args.stage, to=args.to, whole=args.whole))
+    print(write(stage_at(args.stage), to=args.to, whole=args.whole))
     return 0

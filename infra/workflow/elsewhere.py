@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.ancestry import slot_of_path
+from infra.ancestry import find, slot_of_path
 from infra.digests import tree_digest
 from infra.objects import place_of, point
 from infra.storage import part_of, read_json
@@ -19,20 +19,16 @@ ELSEWHERE = "_elsewhere"
 
 
 def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None, bare: bool = False) -> Made:
-    """The artifact that a path lies in. A corpus from elsewhere is known by the digest that it says itself, as in a
-    store: no shard is read, and what is taken down of it later does not make another one of it. A bundle from elsewhere
-    is known by the digest of its files. So is any folder or file that is none of them, where it may be `bare`.
+    """The artifact that a path lies in, or that a name of the store means. A corpus from elsewhere is known by the
+    digest that it says itself, as in a store: no shard is read, and what is taken down of it later does not make
+    another one of it. A bundle from elsewhere is known by the digest of its files. So is any folder or file that is
+    none of them, where it may be `bare`.
 
     Raises: Refused where there is none of them.
     """
     if "://" in str(place):
         return published_at(str(place), store, storage=storage)
-    path = Path(place)
-    if not path.exists():
-        raise Refused(
-            f"{path}: no such file or folder; give the folder of an artifact, or the path of one of its files"
-        )
-    path = path.resolve()
+    path = place_named(place, store).resolve()
     try:
         made = slot_of_path(store, path).made()
     except Refused:
@@ -56,6 +52,28 @@ def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = 
         out = store.root / ELSEWHERE / digest[:16]  # jobs look for `bundle` in an artifact: give them one that has it
         link_to(path, at=out / "bundle")
     return Made(kind="train", name=path.name, out=out, digest=digest, fingerprint=digest, run="")
+
+
+def place_named(word: str | Path, store: Store) -> Path:
+    """The path, where it is there; else what a name, `name@digest`, run or fingerprint of the store means: its folder.
+
+    Raises: Refused
+    """
+    path = Path(word)
+    if path.exists():
+        return path
+    try:
+        return find(store, str(word)).out
+    except Refused as error:
+        raise Refused(f"{path}: no such file or folder, and {error}") from None
+
+
+def bundle_named(word: str | Path, store: Store) -> str | Path:
+    """The same of a bundle, where it is no hub id (`owner/model`) and no path below a folder.
+
+    Raises: Refused
+    """
+    return word if "/" in str(word) else place_named(word, store)
 
 
 def link_to(path: Path, *, at: Path) -> None:

@@ -16,8 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     one = actions.add_parser("run", help="run one evaluation", description="Run one evaluation and print its numbers.")
     one.add_argument("manifest", type=Path, help="a manifest in manifests/eval/")
-    one.add_argument("--of", required=True, type=Path, metavar="BUNDLE", help="a bundle, or a training artifact")
-    one.add_argument("--data", type=Path, metavar="CORPUS", help="a corpus: inputs and prompts come from it")
+    one.add_argument(
+        "--of",
+        required=True,
+        type=Path,
+        metavar="BUNDLE",
+        help="a bundle, or the name of a stage",
+    )
+    one.add_argument("--data", type=Path, metavar="CORPUS", help="inputs and prompts come from it")
     one.add_argument("--out", type=Path, metavar="DIR", help="copy report, scores and wavs here (an absent folder)")
     add_set(one)
     one.add_argument("--force", action="store_true", help="measure again; the old artifact is kept")
@@ -31,14 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the table of means to stdout, and where the report lies."""
     from infra.locks import new_folder
+    from infra.workflow.elsewhere import bundle_named
     from infra.workflow.node import Refused
-    from infra.workflow.single import single
+    from infra.workflow.single import STORE, single
+    from infra.workflow.store import Store
     from models.runtime.bundle import find_bundle
     from pipelines.evaluation.report import lines
 
     if args.out is not None and args.out.exists():
         raise Refused(f"{args.out} exists; name a folder that does not, so that nothing is written over")
-    inputs = {"bundle": find_bundle(args.of)}
+    inputs = {"bundle": find_bundle(bundle_named(args.of, Store(STORE)))}
     if args.data is not None:
         inputs["data"] = args.data
     made = single("eval", args.manifest, inputs=inputs, overrides=settings_of(args.set), force=args.force)

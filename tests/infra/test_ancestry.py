@@ -10,6 +10,7 @@ import pytest
 
 from infra.ancestry import ancestors, find, tree_lines
 from infra.comparison import compared
+from infra.workflow.elsewhere import bundle_named, place_named
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 
@@ -48,6 +49,22 @@ def test_an_artifact_is_found_by_name_digest_run_and_path(toys: Path, stipple_ru
     assert all(find(store, way).folder == slot.folder for way in ways)
     with pytest.raises(Refused, match="no 'four' in .*; there are: one, three, two"):
         find(store, "four")
+
+
+def test_what_is_made_is_named_where_its_folder_could_be(toys: Path, stipple_run: Run) -> None:
+    stipple_run()
+    store = Store(toys / "store")
+    slot = find(store, "two")
+    commit = json.loads((slot.folder / "COMMIT.json").read_text())
+    (slot.folder / "COMMIT.json").write_text(
+        json.dumps(commit | {"kind": "corpus", "manifest": {"name": "read-speech"}})
+    )
+    named = ("two", "read-speech", f"read-speech@{commit['digest'][:6]}", commit["run"][:8])
+    assert {place_named(word, store) for word in named} == {slot.out}
+    assert place_named(toys, store) == toys
+    assert bundle_named("owner/model", store) == "owner/model"
+    with pytest.raises(Refused, match=r"four: no such file or folder, and no 'four' in .*; there are: one, three, two"):
+        place_named("four", store)
 
 
 def test_two_artifacts_are_compared_down_to_what_their_inputs_differ_in(toys: Path, stipple_run: Run) -> None:

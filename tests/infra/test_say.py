@@ -226,7 +226,7 @@ MISTAKES = {
     "live and text": (["a", "--live", "--from", "ARTIFACT"], "--live speaks what comes from stdin"),
     "guidance": (["a", "--from", "ARTIFACT", "--guidance-scale", "-1"], "guidance must be a number of at least 0"),
     "prompt that is no sound": (["a", "--from", "ARTIFACT", "--prompt-audio", __file__], "cannot be read as sound"),
-    "missing bundle": (["hello", "--from", "nowhere"], "there is no bundle at nowhere"),
+    "missing bundle": (["hello", "--from", "nowhere"], "nowhere: no such file or folder, and no 'nowhere' in "),
     "no text": (["  ", "--from", "ARTIFACT"], "there is no text to speak"),
     "prompt text alone": (["a", "--from", "ARTIFACT", "--prompt-text", "hm"], "give both"),
     "prompt not there": (["a", "--from", "ARTIFACT", "--prompt-audio", "gone.wav"], "no prompt audio at gone.wav"),
