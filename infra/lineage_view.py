@@ -12,14 +12,20 @@ from infra.workflow.node import Refused
 from infra.workflow.store import Slot, Store
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 250, 66, 46, 44
-FILL = {"recordings": "#e8f1fa", "corpus": "#e6f4ea", "train": "#fdf0e1", "eval": "#f3e8fa"}
+KINDS = ("recordings", "corpus", "train", "eval")
+"""Those that have a color of their own."""
 
 STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; margin: 24px; color: #222; background: #fff }
-svg { max-width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif }
-svg .name { font-weight: 600; font-size: 14px }
-svg .small { fill: #555 } svg path { fill: none; stroke: #888; stroke-width: 1.3 }
-pre { background: #f6f6f6; padding: 12px; overflow-x: auto; font-size: 12px }
+:root { color-scheme: light dark; --ink: #222; --soft: #555; --paper: #fff; --panel: #f6f6f6; --line: #888;
+  --recordings: #e8f1fa; --corpus: #e6f4ea; --train: #fdf0e1; --eval: #f3e8fa; --other: #eee }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8ee; --soft: #b4b8c4; --paper: #14161d; --panel: #1d2029;
+  --recordings: #1d3043; --corpus: #1d3626; --train: #43301a; --eval: #36244a; --other: #2d303c } }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 24px; color: var(--ink); background: var(--paper) }
+.graph { overflow-x: auto } svg { display: block } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
+svg .name { font-weight: 600; font-size: 14px } svg rect { stroke: var(--line); stroke-opacity: .5 }
+svg .small { fill: var(--soft) } svg path { fill: none; stroke: var(--line); stroke-width: 1.3 }
+svg .tip { fill: var(--line); stroke: none }
+pre { background: var(--panel); padding: 12px; overflow-x: auto; font-size: 12px }
 h1 { font-size: 20px } h2 { font-size: 15px }
 """
 
@@ -42,8 +48,9 @@ def write_view(path: Path, title: str, boxes: Collection[Box], slots: Collection
     ends = [slot for slot in slots if (slot.commit_record() or {}).get("name") not in used]
     trees = "".join(tree_of(store, slot) for slot in ends)
     page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}: lineage</title>"
-        f"<style>{STYLE}</style><h1>{html.escape(title)}: what was made of what</h1>{drawing(boxes)}"
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=width=device-width>"
+        f"<title>{html.escape(title)}: lineage</title><style>{STYLE}</style>"
+        f"<h1>{html.escape(title)}: what was made of what</h1><div class=graph>{drawing(boxes)}</div>"
         f"<h2>Back to source files and licenses</h2>{trees}</html>"
     )
     write_atomic(path, page)
@@ -87,10 +94,11 @@ def drawing(boxes: Collection[Box]) -> str:
     shapes = [shape(box, *place[box.name]) for box in boxes]
     marker = (
         '<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" style="fill:#888;stroke:none"/></marker></defs>'
+        '<path d="M0,0 L8,4 L0,8 z" class="tip"/></marker></defs>'
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'role="img" aria-label="which artifact was made of which; the same in words below">'
         f"{marker}{''.join(lines)}{''.join(shapes)}</svg>"
     )
 
@@ -119,14 +127,19 @@ def arrows(box: Box, place: Mapping[str, tuple[int, int]], *, lane: int) -> list
 
 def shape(box: Box, x: int, y: int) -> str:
     """A box with its lines of text."""
-    fill = FILL.get(box.kind, "#eee")
+    fill = box.kind if box.kind in KINDS else "other"
     texts = [f'<text class="name" x="{x + 12}" y="{y + 22}">{html.escape(box.name)}</text>']
     texts += [
-        f'<text class="small" x="{x + 12}" y="{y + 40 + 16 * number}">{html.escape(line[:40])}</text>'
+        f'<text class="small" x="{x + 12}" y="{y + 40 + 16 * number}">{html.escape(cut(line))}</text>'
         for number, line in enumerate(box.lines[:2])
     ]
-    rect = f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{fill}" stroke="#bbb"/>'
+    rect = f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="var(--{fill})"/>'
     return f"<g><title>{html.escape(box.tip)}</title>{rect}{''.join(texts)}</g>"
+
+
+def cut(line: str, *, most: int = 36) -> str:
+    """What fits into a box; its tip has the whole."""
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def box_of(name: str, kind: str, inputs: Mapping[str, str], slot: Slot | None, note: str) -> Box:

@@ -59,6 +59,7 @@ function show() {
     return tick;
   }));
   const clip = SAMPLE[current], word = verdicts.get(clip.key);
+  const buttons = () => [...view.querySelectorAll("button")], focused = buttons().indexOf(document.activeElement);
   const look = element("button", "look");
   look.dataset.clip = clip.key;
   look.setAttribute("aria-label", "play");
@@ -78,6 +79,7 @@ function show() {
     element("p", "name", `${current + 1} of ${SAMPLE.length}: ${clip.place}`), acts);
   stop();
   dress(view);
+  if (focused >= 0) buttons()[focused].focus({ preventScroll: true }); // who judges by Tab and Enter stays there
 }
 
 function go(number) {
@@ -133,6 +135,7 @@ function build() {
     if (picker.files[0]) picker.files[0].text().then((content) => { note.textContent = take(content); });
   });
   box.placeholder = "Verdicts as text: to copy from here, or to paste here and take.";
+  box.setAttribute("aria-label", "verdicts as text");
   box.rows = 4;
   const more = element("details"), inside = element("summary", "", "Save or load verdicts");
   file.append(save, picker, load, note);
@@ -143,6 +146,7 @@ function build() {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  if (event.key === " " && /BUTTON|SUMMARY/.test(event.target.tagName)) return; // what has the focus is pressed by it
   const box = stage.getBoundingClientRect();
   if (!SAMPLE.length || box.bottom < 0 || box.top > window.innerHeight) return; // not in sight
   const act = { g: () => judge("good"), b: () => judge("bad"), ArrowLeft: () => go(current - 1),

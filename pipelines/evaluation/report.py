@@ -12,15 +12,19 @@ from pipelines.evaluation.metrics import Utterance
 from pipelines.row import Wave
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --dim: #888; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --dim: #6b6b6b; }
+@media (prefers-color-scheme: dark) { :root { --dim: #9a9a9a; } }
+body { font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; max-width: 72rem; margin: 2rem auto;
+  padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
 .dim { color: var(--dim); font-size: .9em; } .scroll { overflow-x: auto; }
-td:first-child { min-width: 14rem; }
-audio { width: 15rem; height: 2rem; } code { font-size: .9em; word-break: break-all; }
+td { min-width: 5rem; } td:first-child { min-width: 10rem; } td.wide { min-width: 14rem; }
+li, code, td.wide { overflow-wrap: anywhere; } code { font-size: .9em; }
+audio { width: 13rem; height: 2rem; }
+@media (max-width: 40rem) { td, th { padding: .35rem .3rem; } td.number { white-space: normal; } }
 .bar { background: var(--soft); padding: .6rem .9rem; border-left: 3px solid var(--line); }
 """
 
@@ -195,24 +199,29 @@ def utterance_table(system: Mapping[str, Any], utterances: Sequence[Utterance], 
         cells = [
             f"{escape(row['text'] or '(text unknown)')}<br><span class='dim'>{escape(row['language'] or '?')} "
             f"<code>{escape(row['key'])}</code></span>",
-            player(utterance.wave_S, utterance.rate_hz, heard=heard),
+            player(utterance.wave_S, utterance.rate_hz, heard=heard, label=f"sound of {row['key']}"),
         ]
         if compared:
-            cells.append(player(utterance.against_S, utterance.against_rate_hz, heard=heard))
+            label = f"what {row['key']} is held against"
+            cells.append(player(utterance.against_S, utterance.against_rate_hz, heard=heard, label=label))
         cells.append(escape(row["problem"] or row["finish"] or "-"))
-        cells += [value(row["scores"][metric], note=row["notes"].get(metric, "")) for metric in metrics]
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    return f"<table><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
+        told = "".join(f"<td>{cell}</td>" for cell in cells)
+        told += "".join(value(row["scores"][metric], note=row["notes"].get(metric, "")) for metric in metrics)
+        rows.append(f"<tr>{told}</tr>")
+    names = "".join(f"<th>{escape(head).replace('_', '_<wbr>')}</th>" for head in heads)
+    return f"<table><tr>{names}</tr>{''.join(rows)}</table>"
 
 
 def value(score: float | str, *, note: str = "") -> str:
-    """A score with what led to it, or a dash that tells why on hover."""
+    """The cell of a score with what led to it, or of a dash that tells why on hover."""
     if not isinstance(score, float | int):
-        return f'<span class="dim" title="{escape(score)}">-</span>'
-    return f"{score:.3f}" + (f"<br><span class='dim'>{escape(note)}</span>" if note else "")
+        return f'<td><span class="dim" title="{escape(score)}">-</span></td>'
+    if not note:
+        return f"<td>{score:.3f}</td>"
+    return f"<td class='wide'>{score:.3f}<br><span class='dim'>{escape(note)}</span></td>"
 
 
-def player(wave_S: Wave | None, rate_hz: int, *, heard: bool) -> str:
+def player(wave_S: Wave | None, rate_hz: int, *, heard: bool, label: str) -> str:
     """The sound inside the page, as FLAC; a dash where there is none, or none is wanted."""
     if wave_S is None or not heard:
         return "-"
@@ -221,7 +230,7 @@ def player(wave_S: Wave | None, rate_hz: int, *, heard: bool) -> str:
     held = io.BytesIO()
     soundfile.write(held, np.clip(wave_S, -1, 1), rate_hz, format="FLAC", subtype="PCM_16")
     data = base64.b64encode(held.getvalue()).decode()
-    return f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio>'
+    return f'<audio controls preload="none" aria-label="{escape(label)}" src="data:audio/flac;base64,{data}"></audio>'
 
 
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
