@@ -1,8 +1,9 @@
 """The lists of Seed-TTS-Eval: `utt|prompt_text|prompt_wav|infer_text` a line, the wav relative to the list."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os.path import isfile  # unlike Path's: a text where a name should be is no file, however long
 from pathlib import Path
 
@@ -22,6 +23,10 @@ TOLD = 5
 """Mistakes of a list that one message tells."""
 
 
+Voice = Callable[[], Prompt]
+"""A prompt, read by every call: those of a whole list would fill the memory."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A line of a list."""
@@ -34,32 +39,35 @@ class Pair:
     """The recording, as the list names it: what stands for its voice, since lists name no speakers."""
 
 
-def listed(wanted: Speech) -> Iterator[tuple[str, Line, Prompt | None]]:
-    """The pairs of a list. A prompt that is missing, or is no sound, makes a missing utterance, which is counted.
+def listed(wanted: Speech) -> Iterator[tuple[str, Line, Voice | None]]:
+    """The pairs of a list: key, line, prompt.
+
+    A prompt that is missing, or is no sound, makes a missing utterance, which is counted.
 
     Raises: Refused for a list that cannot be read, or has lines that are no pairs.
     """
     assert wanted.list_file is not None
     for pair in pairs(Path(wanted.list_file), with_text=wanted.mode == "continuation"):
-        prompt = None if wanted.mode == "no_prompt" else prompt_of(pair, language=wanted.list_language)
-        yield pair.utt, Line(text=pair.text, language=wanted.list_language), prompt
+        voice = None if wanted.mode == "no_prompt" else partial(prompt_of, pair, language=wanted.list_language)
+        yield pair.utt, Line(text=pair.text, language=wanted.list_language), voice
 
 
 def prompt_of(pair: Pair, *, language: str | None) -> Prompt:
     """The recording of a line, or why there is none."""
     from models.runtime.prompt import RequestError, read_sound
 
-    key, voice = f"prompt-{pair.utt}", pair.named
+    made = partial(Prompt, key=f"prompt-{pair.utt}", text=pair.prompt_text, language=language, voice=pair.named)
+    silent = partial(made, wave_S=None, rate_hz=16000)
     if not isfile(pair.wav):
-        return Prompt(key, None, 16000, pair.prompt_text, language, voice, problem="its prompt is missing")
+        return silent(problem="its prompt is missing")
     try:
         wave_S, rate_hz, _ = read_sound(pair.wav)
         if not np.isfinite(wave_S).all():
             raise RequestError(f"{pair.wav} has samples that are not numbers")
     except RequestError as error:
         why = str(error).replace(str(pair.wav), "the file")  # one reason for all, on every machine
-        return Prompt(key, None, 16000, pair.prompt_text, language, voice, problem=f"its prompt cannot be used: {why}")
-    return Prompt(key, wave_S, rate_hz, pair.prompt_text, language, voice)
+        return silent(problem=f"its prompt cannot be used: {why}")
+    return made(wave_S=wave_S, rate_hz=rate_hz)
 
 
 def pairs(path: Path, *, with_text: bool) -> list[Pair]:

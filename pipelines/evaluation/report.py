@@ -4,10 +4,12 @@ import base64
 import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from infra.log import counted
 from pipelines.evaluation.metrics import Utterance
 from pipelines.row import Wave
 
@@ -120,10 +122,9 @@ def shown(summary: Mapping[str, Any]) -> str:
     return f"{summary['mean']:.3f}{unit}{doubt}"
 
 
-def counted(summary: Mapping[str, Any]) -> str:
+def how_many(summary: Mapping[str, Any]) -> str:
     """`9 of 10, 4 voices`: how many a mean is of."""
-    voices = summary["voices"]
-    return f"{summary['scored']} of {summary['total']}, {voices} voice{'s' * (voices != 1)}"
+    return f"{summary['scored']} of {summary['total']}, {counted(summary['voices'], 'voice')}"
 
 
 def metric_names(measured: Mapping[str, Any]) -> list[str]:
@@ -140,7 +141,7 @@ def summary_table(measured: Mapping[str, Any]) -> str:
         for system in measured.values():
             summary = system["metrics"][metric]
             better = summary["better"]
-            count = f'<br><span class="dim">{counted(summary)}</span>'
+            count = f'<br><span class="dim">{how_many(summary)}</span>'
             cells += f'<td class="number">{escape(shown(summary))}{count}</td>'
         note = "" if better == "neither" else f' <span class="dim">{better} is better</span>'
         rows.append(f"<tr><td>{escape(metric)}{note}</td>{cells}</tr>")
@@ -172,8 +173,8 @@ def finishes(facts: Mapping[str, Any]) -> Iterator[str]:
     spent = facts["timing"]["bundle"]
     if spent["real_time_factor"] is not None:
         yield (
-            f"<p>{spent['audio_seconds']:.1f} s of sound in {spent['making_seconds']:.1f} s on the machine that ran "
-            f"this: real-time factor {spent['real_time_factor']:.2f}.</p>"
+            f"<p>{spent['audio_seconds']:.1f} s of sound in {spent['making_seconds']:.1f} s where it was "
+            f"made: real-time factor {spent['real_time_factor']:.2f}.</p>"
         )
 
 
@@ -191,19 +192,20 @@ def hows(measured: Mapping[str, Any]) -> str:
 def utterance_table(system: Mapping[str, Any], utterances: Sequence[Utterance], *, players: int) -> str:
     """One row an utterance; the first ones can be heard, beside what they are held against."""
     metrics = list(system["metrics"])
-    compared = any(utterance.against_S is not None for utterance in utterances)
+    heard = [utterances[number] for number in range(min(players, len(utterances)))]
+    compared = any(utterance.against_S is not None for utterance in heard)
     heads = ["what", "sound", *(["held against"] if compared else []), "ended", *metrics]
     rows = []
-    for number, (row, utterance) in enumerate(zip(system["utterances"], utterances, strict=True)):
-        heard = number < players
+    for row, utterance in zip_longest(system["utterances"], heard):
         cells = [
             f"{escape(row['text'] or '(text unknown)')}<br><span class='dim'>{escape(row['language'] or '?')} "
             f"<code>{escape(row['key'])}</code></span>",
-            player(utterance.wave_S, utterance.rate_hz, heard=heard, label=f"sound of {row['key']}"),
+            "-" if utterance is None else player(utterance.wave_S, utterance.rate_hz, label=f"sound of {row['key']}"),
         ]
         if compared:
             label = f"what {row['key']} is held against"
-            cells.append(player(utterance.against_S, utterance.against_rate_hz, heard=heard, label=label))
+            held = None if utterance is None else player(utterance.against_S, utterance.against_rate_hz, label=label)
+            cells.append(held or "-")
         cells.append(escape(row["problem"] or row["finish"] or "-"))
         told = "".join(f"<td>{cell}</td>" for cell in cells)
         told += "".join(value(row["scores"][metric], note=row["notes"].get(metric, "")) for metric in metrics)
@@ -221,9 +223,9 @@ def value(score: float | str, *, note: str = "") -> str:
     return f"<td class='wide'>{score:.3f}<br><span class='dim'>{escape(note)}</span></td>"
 
 
-def player(wave_S: Wave | None, rate_hz: int, *, heard: bool, label: str) -> str:
-    """The sound inside the page, as FLAC; a dash where there is none, or none is wanted."""
-    if wave_S is None or not heard:
+def player(wave_S: Wave | None, rate_hz: int, *, label: str) -> str:
+    """The sound inside the page, as FLAC; a dash where there is none."""
+    if wave_S is None:
         return "-"
     import soundfile
 
@@ -238,7 +240,7 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     for system, measured in facts["systems"].items():
         yield f"{system}:"
         for metric, summary in measured["metrics"].items():
-            yield f"  {metric:<22} {shown(summary):<32} {counted(summary)}"
+            yield f"  {metric:<22} {shown(summary):<32} {how_many(summary)}"
     yield from known_by_heart(facts)
     ends = facts["systems"]["bundle"]["finish"]
     if facts["kind"] == "speech":

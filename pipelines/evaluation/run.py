@@ -8,10 +8,12 @@ from typing import Any
 from infra.digests import glance
 from infra.manifest import digest
 from infra.workflow.node import Job, Outcome, Refused
-from pipelines.evaluation import listing, making, report, scores
+from pipelines.evaluation import kept, listing, report, scores
 from pipelines.evaluation.manifest import EvalManifest
 from pipelines.evaluation.metrics import Utterance, wer
 from pipelines.evaluation.overlap import overlap
+from pipelines.evaluation.reconstruction import reconstructions
+from pipelines.evaluation.speech import speech
 from pipelines.shards import Corpus, open_corpus
 
 MANIFEST = EvalManifest
@@ -54,12 +56,13 @@ def run(job: Job) -> Outcome:
     bundle = load_bundle(find_bundle(job.inputs["bundle"].out))
     bundle = place(bundle, device=manifest.device, precision=manifest.precision)
     corpus = open_corpus(job.inputs["data"].out) if "data" in job.inputs else None
+    shelf = kept.shelf_of(job)
     if manifest.reconstruction is not None:
         if corpus is None:
             raise Refused("a reconstruction needs recordings: give a corpus (role `data`)")
-        systems = making.reconstructions(bundle, corpus, manifest, say=job.say)
+        systems = reconstructions(bundle, corpus, manifest, shelf=shelf, say=job.say)
     else:
-        systems = making.speech(bundle, corpus, manifest, folder=job.work / "spoken", say=job.say)
+        systems = speech(bundle, corpus, manifest, shelf=shelf, say=job.say)
     job.say(f"scoring by {', '.join(entry.name for entry in manifest.metrics)}")
     measured = scores.table(systems, manifest.metrics, resamples=manifest.resamples, seed=manifest.seed)
     about = provenance(job, manifest, corpus)
@@ -81,10 +84,10 @@ def run(job: Job) -> Outcome:
 
 def unheard(manifest: EvalManifest) -> Iterator[str]:
     """A warning for each language that is spoken and no recognizer hears: before hours of speech are made."""
-    speech = manifest.speech
-    if speech is None:
+    wanted = manifest.speech
+    if wanted is None:
         return
-    said = {speech.list_language} if speech.list_file else {line.language for line in speech.lines}
+    said = {wanted.list_language} if wanted.list_file else {line.language for line in wanted.lines}
     for entry in manifest.metrics:
         if isinstance(entry.settings, wer.Config):
             for language in sorted(set(map(wer.code_of, said))):

@@ -51,11 +51,10 @@ def finite(score: Score) -> Score:
     return score if isinstance(score, str) or np.isfinite(score) else "no number came out"
 
 
-def summarize(column: Column, utterances: Sequence[Utterance], *, resamples: int, seed: int) -> Summary:
-    """Mean over the scored utterances, each of equal weight."""
-    scored = [
-        (score, u.voice) for score, u in zip(column.scores, utterances, strict=True) if not isinstance(score, str)
-    ]
+def summarize(column: Column, *, voices: Sequence[str | None], missing: int, resamples: int, seed: int) -> Summary:
+    """Mean over the scored utterances, each of equal weight. `voices`: of every utterance; `missing`: of how many there
+    is no sound."""
+    scored = [(score, voice) for score, voice in zip(column.scores, voices, strict=True) if not isinstance(score, str)]
     values = np.array([score for score, _ in scored], dtype=np.float64)
     reasons = Counter(score for score in column.scores if isinstance(score, str))
     groups = numbered([voice for _, voice in scored])
@@ -64,10 +63,10 @@ def summarize(column: Column, utterances: Sequence[Utterance], *, resamples: int
         mean=float(values.mean()) if len(values) else None,
         low=low,
         high=high,
-        total=len(utterances),
+        total=len(voices),
         scored=len(values),
         voices=len(np.unique(groups)),
-        missing=sum(utterance.wave_S is None for utterance in utterances),
+        missing=missing,
         unscored=dict(sorted(reasons.items())),
     )
 
@@ -104,28 +103,31 @@ def table(
     out: dict[str, Any] = {}
     for name, utterances in systems.items():
         columns = measure(metrics, utterances)
-        summaries = {c.name: summarize(c, utterances, resamples=resamples, seed=seed) for c in columns}
+        told = [facts_of(utterance) for utterance in utterances]
+        voices, missing = [facts["voice"] for facts in told], sum(facts["seconds"] is None for facts in told)
+        summaries = [summarize(c, voices=voices, missing=missing, resamples=resamples, seed=seed) for c in columns]
         out[name] = {
             "metrics": {
-                c.name: {**asdict(summaries[c.name]), "better": c.better, "unit": c.unit, "how": c.how} for c in columns
+                c.name: {**asdict(summary), "better": c.better, "unit": c.unit, "how": c.how}
+                for c, summary in zip(columns, summaries, strict=True)
             },
-            "finish": dict(Counter(u.finish or ("missing" if u.wave_S is None else "none") for u in utterances)),
+            "finish": dict(Counter(f["finish"] or ("missing" if f["seconds"] is None else "none") for f in told)),
             "utterances": [
                 {
-                    "key": u.key,
-                    "text": u.text,
-                    "language": u.language,
-                    "voice": u.voice,
-                    "seconds": u.seconds,
-                    "finish": u.finish,
-                    "problem": u.problem,
+                    **facts,
                     "scores": {c.name: c.scores[number] for c in columns},
                     "notes": {c.name: c.notes[number] for c in columns if c.notes},
                 }
-                for number, u in enumerate(utterances)
+                for number, facts in enumerate(told)
             ],
         }
     return out
+
+
+def facts_of(utterance: Utterance) -> dict[str, Any]:
+    """All that is known of an utterance beside its sound and its scores."""
+    names = ("key", "text", "language", "voice", "seconds", "finish", "problem")
+    return {name: getattr(utterance, name) for name in names}
 
 
 def timing(utterances: Sequence[Utterance]) -> dict[str, float | None]:

@@ -4,10 +4,12 @@ It gives every utterance a value, or a sentence that says why there is none: not
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from infra.manifest import resolve
 from pipelines.clip import resampled
@@ -29,6 +31,8 @@ class Utterance:
     against_S: Wave | None = None
     """The input of a reconstruction, or the prompt whose voice the speech should have."""
     against_rate_hz: int = 48000
+    against_text: str | None = None
+    """What is said in it."""
     aligned: bool = False
     """Does every sample of `against` belong to the same moment of `wave`? True of reconstructions only."""
     finish: str | None = None
@@ -57,7 +61,14 @@ class Utterance:
         return self.views[name, to_hz]
 
 
-@dataclass(frozen=True)
+def checked(utterance: Utterance) -> Utterance:
+    """The utterance; without its sound, and with the reason, where that is not finite: one such value spoils a mean."""
+    if utterance.wave_S is None or np.isfinite(utterance.wave_S).all():
+        return utterance
+    return replace(utterance, wave_S=None, finish=None, problem="what came out has samples that are not numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """A voice to speak in."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from infra.manifest import Manifest
-from pipelines.evaluation.metrics import Column, Utterance
+from pipelines.evaluation.metrics import Column, Score, Utterance
 
 
 class Config(Manifest):
@@ -11,24 +11,28 @@ class Config(Manifest):
 
 
 def measure(utterances: Sequence[Utterance], cfg: Config) -> list[Column]:
-    stopped = [
-        (u.problem or "missing")
-        if u.wave_S is None
-        else "no stop head was asked"
-        if u.finish is None
-        else float(u.finish == "stop")
-        for u in utterances
-    ]
-    seconds = [u.seconds if u.seconds is not None else u.problem or "missing" for u in utterances]
-    rates = [rate(u) for u in utterances]
+    told = [(stopped(utterance), seconds(utterance), rate(utterance)) for utterance in utterances]
+    ends, lengths, rates = ([row[column] for row in told] for column in range(3))
     return [
-        Column("stopped", stopped, "higher", "share that the stop head ended; the rest was cut at the stated maximum"),
-        Column("seconds", seconds, "neither", "duration of what was made", unit="s"),
+        Column("stopped", ends, "higher", "share that the stop head ended; the rest was cut at the stated maximum"),
+        Column("seconds", lengths, "neither", "duration of what was made", unit="s"),
         Column("characters_per_second", rates, "neither", "written characters (spaces left out) a second of speech"),
     ]
 
 
-def rate(utterance: Utterance) -> float | str:
+def stopped(utterance: Utterance) -> Score:
+    """1 where the stop head ended it."""
+    if utterance.wave_S is None:
+        return utterance.problem or "missing"
+    return "no stop head was asked" if utterance.finish is None else float(utterance.finish == "stop")
+
+
+def seconds(utterance: Utterance) -> Score:
+    """Duration."""
+    return utterance.problem or "missing" if utterance.seconds is None else utterance.seconds
+
+
+def rate(utterance: Utterance) -> Score:
     """Speaking rate, from the whole duration."""
     if not utterance.seconds:
         return utterance.problem or "missing"

@@ -73,8 +73,10 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
     scores: list[Score] = [""] * len(utterances)
     notes = [""] * len(utterances)
     heard_by: dict[str, list[int]] = {name: [] for name in ears}
-    languages = [code_of(utterance.language) for utterance in utterances]
-    for number, (utterance, language) in enumerate(zip(utterances, languages, strict=True)):
+    texts, languages = list[str](), list[str]()
+    for number, utterance in enumerate(utterances):
+        texts.append(utterance.text or "")
+        languages.append(language := code_of(utterance.language))
         name = route_of(routes, language)
         if utterance.wave_S is None or not len(utterance.wave_S):
             scores[number] = utterance.problem or "missing or empty"
@@ -90,7 +92,7 @@ def column(ears: Mapping[str, Recognizer], routes: Mapping[str, str], utterances
             waves = [wave_S for number in some if (wave_S := utterances[number].at(ears[name].RATE_HZ)) is not None]
             heard = ears[name](waves, [languages[number] for number in some])
             for number, found in zip(some, heard, strict=True):
-                scores[number] = error_rate(found.text, utterances[number].text or "", language=languages[number])
+                scores[number] = error_rate(found.text, texts[number], language=languages[number])
                 notes[number] = found.text
     return Column("wer", scores, "lower", how, notes=notes, by="_".join(ears))
 

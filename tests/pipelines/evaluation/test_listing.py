@@ -54,7 +54,7 @@ def test_prompts_that_are_no_sound_are_problems_of_their_utterances_alone(tmp_pa
     (tmp_path / "nan.wav").write_bytes(wav(spoiled=True))
     long = "a text where the name should be " * 20
     lines = f"u1|t|p.wav|a\nu2|t|bad.wav|a\nu3|t|nan.wav|a\nu4|t|gone.wav|a\nu5|t|{long}|a\n"
-    whole, bad, spoiled, gone, swapped = [prompt for _, _, prompt in listed(speech(tmp_path, lines)) if prompt]
+    whole, bad, spoiled, gone, swapped = [read() for _, _, read in listed(speech(tmp_path, lines)) if read]
     assert whole.problem is None
     assert whole.wave_S is not None
     assert "its prompt cannot be used: the file cannot be read as sound" in str(bad.problem)

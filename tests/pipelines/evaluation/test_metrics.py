@@ -52,6 +52,11 @@ class Ears:
 ROUTES = {"en": "ears"}
 
 
+def summary_of(column: Column, utterances: Sequence[Utterance]) -> Summary:
+    missing = sum(utterance.wave_S is None for utterance in utterances)
+    return summarize(column, voices=[u.voice for u in utterances], missing=missing, resamples=100, seed=0)
+
+
 def said(number: int, text: str, language: str = "en") -> Utterance:
     return Utterance(
         key=str(number), text=text, language=language, wave_S=np.full(9, number, np.float32), rate_hz=16000
@@ -63,7 +68,7 @@ def test_word_error_rate_is_the_mean_over_utterances_not_the_pooled_rate() -> No
     column = wer.column({"ears": Ears({"0": "a c", "1": ""})}, ROUTES, utterances)
     assert column.scores == [0.5, 1.0]
     assert column.notes == ["a c", ""]
-    assert summarize(column, utterances, resamples=100, seed=0).mean == pytest.approx(0.75), "pooled would be 2/3"
+    assert summary_of(column, utterances).mean == pytest.approx(0.75), "pooled would be 2/3"
 
 
 def test_missing_and_unknown_are_counted_with_their_reason_and_leave_the_mean_alone() -> None:
@@ -74,7 +79,7 @@ def test_missing_and_unknown_are_counted_with_their_reason_and_leave_the_mean_al
         Utterance(key="4", wave_S=np.zeros(9, np.float32), rate_hz=16000),
     ]
     column = wer.column({"ears": Ears({"0": "a b", "3": "anything"})}, ROUTES, utterances)
-    summary = summarize(column, utterances, resamples=100, seed=0)
+    summary = summary_of(column, utterances)
     assert (summary.mean, summary.total, summary.scored, summary.missing) == (0.0, 5, 1, 1)
     assert summary.unscored == {
         "its prompt is missing": 1,
@@ -276,7 +281,7 @@ def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_one_voice_has_no_interval_and_what_is_in_nobodys_voice_stands_for_itself() -> None:
     def said_by(*voices: str | None) -> Summary:
         column = Column("m", [float(number) for number in range(len(voices))], "lower", "how")
-        return summarize(column, [Utterance(key="k", voice=voice) for voice in voices], resamples=100, seed=0)
+        return summarize(column, voices=voices, missing=0, resamples=100, seed=0)
 
     alone, nobody = said_by("a", "a", "a"), said_by(None, None, "a", "a")
     assert (alone.mean, alone.low, alone.voices) == (1.0, None, 1)
@@ -286,4 +291,4 @@ def test_one_voice_has_no_interval_and_what_is_in_nobodys_voice_stands_for_itsel
 
 def test_all_scores_missing_is_no_number() -> None:
     column = Column("m", ["why"], "lower", "how")
-    assert summarize(column, [Utterance(key="a")], resamples=100, seed=0).mean is None
+    assert summary_of(column, [Utterance(key="a")]).mean is None
