@@ -27,6 +27,7 @@ td { min-width: 5rem; } td:first-child { min-width: 10rem; } td.wide { min-width
 li, code, td.wide { overflow-wrap: anywhere; } code { font-size: .9em; }
 audio { width: 13rem; height: 2rem; }
 @media (max-width: 40rem) { td, th { padding: .35rem .3rem; } td.number { white-space: normal; } }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .bar { background: var(--soft); padding: .6rem .9rem; border-left: 3px solid var(--line); }
 """
 

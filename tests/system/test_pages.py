@@ -12,7 +12,7 @@ from infra.workflow.store import Store
 from pipelines.audit import write_audit
 from pipelines.evaluation.metrics import Utterance
 from pipelines.evaluation.report import page
-from pipelines.packing.writer import flac_of
+from pipelines.packing.members import flac_of
 from tests.browser import CHROMIUM, came_to
 from tests.pipelines.audit.corpora import build, fate, segment, tone
 
@@ -45,11 +45,22 @@ def audit(folder: Path) -> str:
 
 def report(folder: Path) -> str:
     wave_S = np.zeros(1600, np.float32)
-    summary = {"mean": 1.5, "low": 1.25, "high": 1.75, "unit": "s", "better": "lower", "scored": 1, "total": 1}
+    summary = {
+        "mean": 1.5,
+        "low": 1.25,
+        "high": 1.75,
+        "unit": "s",
+        "better": "lower",
+        "scored": 1,
+        "total": 1,
+        "voices": 1,
+    }
     metrics = {name: summary | {"unscored": {}, "how": f"by {LONG}={name}"} for name in ("word_error_rate", "seconds")}
     row = {"key": LONG, "text": LONG, "language": "en", "problem": "", "finish": "stop"}
     row |= {"scores": dict.fromkeys(metrics, 1.5), "notes": {"word_error_rate": LONG}}
     facts: dict[str, Any] = {"name": "speech", "purpose": LONG, "kind": "speech", "trained_on": [LONG], "data": None}
+    facts |= {"trained_on_unknown": [LONG], "run": "e" * 32, "list": {"file": LONG, "digest": "d" * 64, "lines": 1}}
+    facts |= {"settings": {"resamples": 100, "seed": 0, "list_file": LONG}, "metrics": [{"name": LONG}]}
     facts["bundle"] = {"name": LONG, "run": "r" * 32, "digest": "d" * 64}
     facts["systems"] = {"bundle": {"metrics": metrics, "utterances": [row], "finish": {"stop": 1}}}
     facts["timing"] = {"bundle": {"real_time_factor": 0.5, "audio_seconds": 1.0, "making_seconds": 0.5}}
