@@ -166,15 +166,10 @@ def refuse_request(args: argparse.Namespace, text: str) -> None:
     Raises: RequestError.
     """
     from models.runtime.long import MAX_CHARACTERS
-    from models.runtime.prompt import RequestError, checked_sound
+    from models.runtime.prompt import checked_sound
     from models.runtime.request import Request, check_text
-    from models.text.language import language_tag
     from models.text.sentences import split
 
-    try:
-        language_tag(args.language)
-    except ValueError as error:
-        raise RequestError(str(error)) from None
     pieces = 1
     if not (args.whole or args.live):
         check_text(text, limit=MAX_CHARACTERS)

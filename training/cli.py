@@ -69,9 +69,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace, *, resume: bool = False) -> int:
-    """Train, and print where the bundle lies and what the losses came to."""
+    """Train, which says what the losses came to, and print where the bundle lies."""
     from infra.workflow.single import CLUSTER, single
-    from training.report import first_to_last
 
     made = single(
         "train",
@@ -83,7 +82,6 @@ def run(args: argparse.Namespace, *, resume: bool = False) -> int:
         force=getattr(args, "force", False),
         resume=resume,
     )
-    print(first_to_last(made.summary))
     print(made.out / "bundle")
     return 0
 

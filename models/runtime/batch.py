@@ -121,7 +121,7 @@ class Batch:
     def words(self, request: Request) -> Iterator[list[int]]:
         """Token ids before each patch.
 
-        Raises: RequestError for a language that is not known, or a library that is missing.
+        Raises: RequestError for a library that is missing.
         """
         text = request.text.strip()
         try:

@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 
 from models.runtime.draws import Draws
 from models.runtime.prompt import RequestError, Sound
+from models.text.language import language_tag
 from models.text.tokens import INTERLEAVED_TEMPLATE, TEMPLATES
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -80,6 +81,7 @@ class Request:
         """Raises: RequestError, a sentence."""
         check_types(self)
         check_text(self.text)
+        check_language(self.language)
         if self.prompt_text is not None:
             check_text(self.prompt_text, what="the prompt text", empty=True)
             if self.prompt_audio is None and self.transcript:
@@ -149,6 +151,14 @@ def check_text(text: str, *, what: str = "the text", empty: bool = False, limit:
             raise RequestError(f"{what} has {HALF % ord(sign)}, at position {place}; join the two halves")
         if unicodedata.category(sign) == "Cc" and sign not in "\n\r\t":
             raise RequestError(f"{what} has the control character U+{ord(sign):04X} at position {place}; take it out")
+
+
+def check_language(language: str | None) -> None:
+    """Raises: RequestError for what names no language."""
+    try:
+        language_tag(language)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
 
 
 def check_mode(request: Request) -> None:

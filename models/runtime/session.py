@@ -92,7 +92,7 @@ class Session:
         prompt, rest = [start], []
         if voice.latent_1FD is not None:
             patches = voice.patches(self.bundle.config.patch_size) + 1
-            text = self.with_tag(request.transcript + "\n")
+            text = tagged(request.transcript + "\n", request.language)
             order = tokens.alternate(
                 tokens.encode(tokenizer, text),
                 [*[self.special.audio_span] * patches, self.special.audio_end],
@@ -101,7 +101,7 @@ class Session:
             )
             *prompt, rest = chunked([*start, *order], at=self.special.audio_span)
         else:
-            self.words += self.reader.push(self.with_tag("-")[:-1])
+            self.words += self.reader.push(tagged("-", request.language)[:-1])
         check_positions(self.bundle, sum(map(len, prompt)) + len(prompt) + len(rest) + 1)
         opening = Opening(voice, request.speaker_scale, prompt, most=request.max_patches + SILENCE)
         static = static_speaking(self.bundle.slots, parts, sampler, [opening])
@@ -110,13 +110,6 @@ class Session:
             speaking.sample([self.draws])  # the prompt's last patch made anew: heard, but not spoken
             speaking.advance([[*rest, *start]])
         return speaking
-
-    def with_tag(self, text: str) -> str:
-        """Raises: RequestError for a language that is not known."""
-        try:
-            return tagged(text, self.request.language)
-        except ValueError as error:
-            raise RequestError(str(error)) from None
 
     @torch.no_grad()
     def silent_patches(self, count: int) -> Sequence[Tensor]:

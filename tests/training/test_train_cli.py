@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from infra.workflow.node import Made
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,13 @@ def test_mistakes_are_sentences(
     assert main(["train", *(places.get(word, word) for word in words)]) == code
     assert told.replace("OUT", places["OUT"]) in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["stage"]
+
+
+def test_run_prints_its_bundle_and_leaves_the_losses_to_the_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {name: {"mel": 1.0} for name in ("first", "last", "validation_first", "validation")} | {"over": 1}
+    made = Made("train", "soar", tmp_path / "out", digest="d", fingerprint="f", run="r", summary=told)
+    monkeypatch.setattr("infra.workflow.single.single", lambda *_, **__: made)
+    assert main(["train", "run", "manifests/train/tiny/soar.yaml", "--data", "corpus"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'bundle'}\n"

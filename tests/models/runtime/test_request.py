@@ -14,6 +14,7 @@ from models.runtime.bundle import Bundle, BundleError
 from models.runtime.generate import Draws, generate
 from models.runtime.long import generate_long
 from models.runtime.prompt import RequestError, prompt_wave
+from models.runtime.request import Request
 from models.runtime.session import Session
 from models.runtime.stream import generate_stream
 from tests.models.runtime.voices import voice
@@ -102,6 +103,12 @@ def test_wrong_type_is_a_sentence_of_long_texts_and_sessions_too(small: Bundle, 
     own = {key: value for key, value in options.items() if key != "text"}
     with pytest.raises(RequestError, match=words):
         Session(small, **{"max_patches": 3, **own}).push(None)  # type: ignore[arg-type]
+
+
+def test_language_is_checked_without_a_model() -> None:
+    with pytest.raises(RequestError, match="'no such language!' is not a language that is known here; give a code"):
+        Request(text="hello", language="no such language!")
+    assert Request(text="hello", language="auto_detect").language == "auto_detect"
 
 
 def test_numbers_of_numpy_and_an_empty_prompt_text_are_taken(small: Bundle) -> None:
