@@ -17,15 +17,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infra.log import clock, hush, say
 from infra.manifest import Manifest
+from infra.mistakes import last_line
 from infra.scratch import scratch
 from infra.storage import ROOT
+from infra.workflow.node import Refused
 
 INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray where the driver itself is a submitted job: its runtime environment is then already there."""
+
+TOKEN = "RAY_AUTH_MODE"
+"""Where it is not set, Ray sends a token to the cluster of this machine once a local Ray has left one there."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,7 +48,7 @@ SHIPPED = ("infra", "models", "pipelines", "training", "manifests")
 
 
 class ClusterManifest(Manifest):
-    """Where it runs: this machine alone (`local`), the cluster this process belongs to (`auto`), or an address."""
+    """Where it runs: this machine alone (`local`), or the cluster that it belongs to (`auto`, or HOST:PORT)."""
 
     address: str = "local"
     cpus: int | None = Field(default=None, ge=1)
@@ -59,6 +64,18 @@ class ClusterManifest(Manifest):
     `stipple train plan` reads it, and the price."""
     price_per_worker_hour: float | None = Field(default=None, ge=0)
     """In any currency."""
+
+    @field_validator("address")
+    @classmethod
+    def joined_from_within(cls, address: str) -> str:
+        """Ray Client carries neither Ray Data nor Ray Train."""
+        if "://" in address:
+            raise ValueError(
+                f"{address}: builds and stages cannot be run from outside of a cluster; run on a machine of it with "
+                "`address: auto`, or submit the command: ray job submit --address http://HEAD:8265 --working-dir . -- "
+                "stipple run ..."
+            )
+        return address
 
 
 class Cluster:
@@ -115,12 +132,49 @@ class Cluster:
 
 
 def begin(manifest: ClusterManifest) -> Path | None:
-    """Start or join Ray; the folder of a session that is ours."""
+    """Start or join Ray; the folder of a session that is ours.
+
+    Raises: Refused where there is no cluster to join, or it and this process do not understand each other.
+    """
     import ray
 
+    unasked = TOKEN not in os.environ
     with scratch("code") as folder, kept_from_children(signal.SIGHUP):
-        context = ray.init(**options(manifest, scratch=folder))
-    return Path(context.address_info["session_dir"]) if manifest.address == "local" else None
+        try:
+            context = ray.init(**options(manifest, scratch=folder))
+        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+            if manifest.address == "local":
+                raise
+            raise Refused(
+                f"no Ray cluster can be joined at address: {manifest.address} ({last_line(error)}); run this on a "
+                "machine of the cluster, or submit it there as a job, with the token that the cluster was started with"
+            ) from None
+    if manifest.address == "local":
+        return Path(context.address_info["session_dir"])
+    if unasked and os.environ.get(TOKEN) == "token":
+        refuse_foreign_token()
+    return None
+
+
+def refuse_foreign_token() -> None:
+    """Ray has chosen by itself to send a token; a cluster that was started without one then answers no actor.
+
+    Raises: Refused where that is so.
+    """
+    import ray
+
+    class Probe:
+        def here(self) -> bool:
+            return True
+
+    try:
+        ray.get(ray.remote(num_cpus=0)(Probe).remote().here.remote())
+    except ray.exceptions.ActorDiedError:
+        ray.shutdown()
+        raise Refused(
+            f"this process sends a token (~/.ray/auth_token) and the Ray cluster was started without: set "
+            f"{TOKEN}=disabled, or start every machine of the cluster with {TOKEN}=token and the same RAY_AUTH_TOKEN"
+        ) from None
 
 
 def in_a_thread_that_stays(call: Callable[[], T], *, until: threading.Event) -> T:

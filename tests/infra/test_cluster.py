@@ -6,6 +6,8 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from pydantic import ValidationError
@@ -13,8 +15,10 @@ from pydantic import ValidationError
 from infra.cluster import (
     INSIDE_A_JOB,
     SHIPPED,
+    TOKEN,
     Cluster,
     ClusterManifest,
+    begin,
     kept_from_children,
     options,
     package,
@@ -22,6 +26,7 @@ from infra.cluster import (
     sweep,
 )
 from infra.storage import ROOT
+from infra.workflow.node import Refused
 
 
 def test_a_local_cluster_is_quiet_and_small(tmp_path: Path) -> None:
@@ -36,7 +41,7 @@ def test_a_joined_cluster_gets_the_code_unless_it_already_has_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(INSIDE_A_JOB, raising=False)
-    told = options(ClusterManifest(address="ray://head:10001"), scratch=tmp_path)
+    told = options(ClusterManifest(address="head:6379"), scratch=tmp_path)
     with zipfile.ZipFile(told["runtime_env"]["working_dir"]) as packed:
         shipped = packed.namelist()
     assert {"infra/cluster.py", "pipelines/build.py", "training/loop.py", "models/runtime/generate.py"} <= set(shipped)
@@ -72,6 +77,49 @@ def test_sockets_have_short_names_wherever_temporary_files_lie(monkeypatch: pyte
 def test_a_cluster_of_no_cpus_is_refused() -> None:
     with pytest.raises(ValidationError):
         ClusterManifest(cpus=0)
+
+
+def test_a_cluster_is_joined_from_within() -> None:
+    """Ray Data and Ray Train end in a traceback under Ray Client."""
+    with pytest.raises(ValidationError, match="ray job submit"):
+        ClusterManifest(address="ray://head:10001")
+
+
+def test_a_cluster_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def nobody(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", nobody)
+    with pytest.raises(
+        Refused, match=r"no Ray cluster can be joined at address: auto \(ConnectionError: Could not find"
+    ):
+        begin(ClusterManifest(address="auto"))
+    with pytest.raises(ConnectionError):
+        begin(ClusterManifest())
+
+
+def test_a_token_that_the_cluster_does_not_know_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its actors die before they begin; a build called that a unit that kills workers."""
+    import ray
+
+    def init(**_: object) -> None:
+        os.environ[TOKEN] = "token"  # what Ray does where ~/.ray/auth_token is, and nobody has set it
+
+    def dead(_: object) -> None:
+        raise ray.exceptions.ActorDiedError
+
+    left: list[bool] = []
+    monkeypatch.setenv(TOKEN, "")
+    monkeypatch.delenv(TOKEN)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _: SimpleNamespace(remote=lambda: MagicMock()))
+    monkeypatch.setattr(ray, "get", dead)
+    monkeypatch.setattr(ray, "shutdown", lambda: left.append(True))
+    with pytest.raises(Refused, match="RAY_AUTH_MODE=disabled"):
+        begin(ClusterManifest(address="auto"))
+    assert left
 
 
 def test_children_started_meanwhile_outlive_a_closed_terminal() -> None:
