@@ -28,6 +28,7 @@ from training.leaks import Leak
 from training.loop import Halted, Worker
 from training.manifest import StageManifest
 from training.manifest import identity as identity
+from training.network import torch_config
 from training.roles import misfits as misfits
 from training.start import stop_unless_fit
 from training.steplog import LOSSES, read_log
@@ -203,7 +204,6 @@ def fit(errand: Errand, *, name: str) -> None:
     """
     settle()
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig
 
     manifest = errand.manifest
     gpus = manifest.device == "cuda"
@@ -216,7 +216,7 @@ def fit(errand: Errand, *, name: str) -> None:
             resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})},
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=torch_config(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
             name=f"{name}-{errand.token[:8]}",
             storage_path=str(Path(errand.work) / "ray"),
