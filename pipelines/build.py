@@ -29,7 +29,7 @@ from pipelines.packing.finish import finish
 from pipelines.packing.writer import write_shard
 from pipelines.planned import PLAN, Planned, planned
 from pipelines.policy.tombstones import store_of
-from pipelines.progress import Progress
+from pipelines.progress import Progress, waiting_told
 from pipelines.recipe import TransformSpec
 from pipelines.reporting import show, summary_of, tell_numbers, tell_truth
 from pipelines.reuse import earlier_results, note_chain, reasons_to_run, unseen
@@ -38,7 +38,7 @@ from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
 from pipelines.units import TwoOfOneName, prepared
 from pipelines.unpacked import KeptSamples
-from pipelines.workers import ray_statuses
+from pipelines.workers import ray_statuses, room
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
@@ -144,12 +144,14 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Planned) -
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
     progress = Progress(job.say, {units.name(number): int(units.sizes[number]) for number in todo})
-    for status in ray_statuses(manifest, units, todo, work=job.work, earlier=earlier):
-        if "stop" in status:
-            raise Refused(status["stop"])
-        progress.add(status)
-        if progress.failed >= EARLY and progress.failed > manifest.errors.max_failed_share * total:
-            raise Refused(over_budget(progress.failed, total, manifest, "the ledger of the units done so far says why"))
+    with waiting_told(progress, room=lambda: room(manifest.worker)):
+        for status in ray_statuses(manifest, units, todo, work=job.work, earlier=earlier):
+            if "stop" in status:
+                raise Refused(status["stop"])
+            progress.add(status)
+            if progress.failed >= EARLY and progress.failed > manifest.errors.max_failed_share * total:
+                why = "the ledger of the units done so far says why"
+                raise Refused(over_budget(progress.failed, total, manifest, why))
     sync_folder(job.work / "units")
 
 

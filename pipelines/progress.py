@@ -1,7 +1,9 @@
 """What a person sees while units are worked on: audio hours done, and when the rest will be."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from infra.log import clock
@@ -51,3 +53,33 @@ class Progress:
         total = sum(self.cpu_seconds.values())
         ranked = sorted(self.cpu_seconds.items(), key=lambda item: -item[1])[:3]
         return "; " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ranked) if total > 0 else ""
+
+
+@contextmanager
+def waiting_told(progress: Progress, *, room: Callable[[], int], every_seconds: float = 60.0) -> Iterator[None]:
+    """While it lasts: where no unit ends for a while, and then for twice as long, say so, and for how many workers
+    (`room`) the cluster has room; at once where it has for none. Nothing ends because of it: machines may be coming."""
+    done = threading.Event()
+
+    def watch() -> None:
+        quiet, units, due = 0.0, 0, every_seconds
+        if not room():
+            progress.say("the cluster has room for no worker; waiting for a machine")
+        while not done.wait(every_seconds):
+            quiet, due = (quiet + every_seconds, due) if progress.units == units else (0.0, every_seconds)
+            units = progress.units
+            if quiet >= due:
+                due *= 2
+                workers = room()
+                there = (
+                    f"for {workers} worker{'s' * (workers != 1)}" if workers else "for no worker: waiting for a machine"
+                )
+                progress.say(f"no unit has ended for {clock(quiet)}; the cluster has room {there}")
+
+    watcher = threading.Thread(target=watch, daemon=True, name="waiting")
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()

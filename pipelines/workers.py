@@ -4,19 +4,22 @@ Ray is the scheduler, not the carrier: what travels are paths and counts.
 """
 
 import json
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.log import hush
-from infra.mistakes import os_error_sentence
+from infra.mistakes import last_line, os_error_sentence
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
 from pipelines.chain import Chain
 from pipelines.ledger import UnitResult, load, result_path
 from pipelines.manifest import CorpusManifest, Worker
 from pipelines.planned import PLAN, Line, Planned, read_unit
+from pipelines.reading.containers import Unreadable, parse_uri
 from pipelines.shards import CorpusError
 from pipelines.units import Unit
 
@@ -28,8 +31,13 @@ begins. After so many, the pool starts anew."""
 class UnitWorker:
     """What each actor of Ray Data is: a chain, made once, and its units, one after another."""
 
-    def __init__(self, manifest: CorpusManifest, work: Path) -> None:
+    host = ""
+    """The name of this machine where it is another one than the job's own."""
+
+    def __init__(self, manifest: CorpusManifest, work: Path, home: str | None = None) -> None:
+        """`home`: Ray's name of the machine that the job was started on; None takes this one for it."""
         self.work, self.stop = work, ""
+        self.host = host_away_from(home)
         try:
             self.chain = Chain(manifest)
         except WeightsError as error:
@@ -37,20 +45,35 @@ class UnitWorker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """A batch of one unit, by its place in the plan -> one small row of status."""
-        unit = read_unit(self.work / PLAN, Line(int(batch["start"][0]), int(batch["bytes"][0])))
-        earlier = str(batch["earlier"][0])
-        status: dict[str, Any] = {"unit": unit.id}
+        place, earlier = Line(int(batch["start"][0]), int(batch["bytes"][0])), str(batch["earlier"][0])
+        status: dict[str, Any] = {}
         if not self.stop:
             try:
-                result = self.result_of(unit, earlier=Path(earlier) if earlier else None)
-                status |= status_of(result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint)))
+                status = self.status(place, earlier=Path(earlier) if earlier else None)
             except WeightsError as error:
                 self.stop = str(error)
             except OSError as error:  # of the disk that results go to: what a recording raises is a row
-                self.stop = os_error_sentence(error) or ""
+                self.stop = self.sentence(error)
                 if not self.stop:
                     raise
         return {"status": [json.dumps({"stop": self.stop} if self.stop else status)]}
+
+    def status(self, place: Line, *, earlier: Path | None) -> dict[str, Any]:
+        """Do the unit that lies there, and say what the one who watches wants to know. On another machine than the
+        job's own, a unit with a recording that cannot be read is not begun: its file may only be out of sight here."""
+        unit = read_unit(self.work / PLAN, place)
+        if self.host and earlier is None and (unseen := unreadable(unit)):
+            return {"unseen": unseen, "host": self.host, "place": place}
+        result = self.result_of(unit, earlier=earlier)
+        result = result or load(result_path(self.work, unit=unit.id, chain=self.chain.fingerprint))
+        return {"unit": unit.id, **status_of(result)}
+
+    def sentence(self, error: OSError) -> str:
+        """What the disk says, for a person, with the name of another machine; empty for errors that are our own."""
+        if self.host and not self.work.is_dir():
+            return f"{self.host} does not see {self.work}: the store must be a folder that all machines see"
+        told = os_error_sentence(error)
+        return f"{self.host}: {told}" if told and self.host else told or ""
 
     def result_of(self, unit: Unit, *, earlier: Path | None) -> UnitResult | None:
         """See `Chain.run_unit`. What was to be taken over may be gone: its version was set aside, or what failed in it
@@ -61,6 +84,27 @@ class UnitWorker:
             if earlier is None or earlier.exists():
                 raise
             return self.chain.run_unit(unit, self.work)
+
+
+def host_away_from(home: str | None) -> str:
+    """The name of this machine where it is another one than `home`; empty at home."""
+    if home is None:
+        return ""
+    import ray
+
+    return "" if ray.get_runtime_context().get_node_id() == home else os.uname().nodename
+
+
+def unreadable(unit: Unit) -> str | None:
+    """A file of the unit that cannot be read on this machine, if there is any."""
+    for uri in dict.fromkeys(recording.uri for recording in unit.recordings if recording.uri):
+        try:
+            path = parse_uri(uri).path
+        except Unreadable:
+            continue
+        if not os.access(path, os.R_OK):
+            return str(path)
+    return None
 
 
 def status_of(result: UnitResult) -> dict[str, Any]:
@@ -79,23 +123,40 @@ def ray_statuses(
     """The units of these numbers, of the plan in `work`, through a pool of actors, as they end. An actor that dies is
     started again, and takes the unit again.
 
-    Raises: Refused where a unit kills more workers than is allowed.
+    Raises: Refused where a unit kills more workers than is allowed, or a machine does not see a recording.
     """
+    import ray
+
+    home = ray.get_runtime_context().get_node_id()
     for start in range(0, len(numbers), AT_ONCE):
         rows = list[dict[str, Any]]()
         for number in numbers[start : start + AT_ONCE]:
             place = units.line(number)._asdict()
             rows.append({**place, "earlier": str(earlier.get(units.name(number), ""))})
-        yield from pool_statuses(manifest, rows, work=work)
+        gone = list[dict[str, Any]]()
+        for status in pool_statuses(manifest, rows, work=work, home=home):
+            if "unseen" not in status:
+                yield status
+            elif os.access(status["unseen"], os.R_OK):
+                raise Refused(
+                    f"{status['host']} cannot read {status['unseen']}, which can be read where the job was started: "
+                    "recordings must lie where all machines see them"
+                )
+            else:
+                gone.append({**Line(*status["place"])._asdict(), "earlier": ""})
+        if gone:
+            yield from pool_statuses(manifest, gone, work=work, home=None)
 
 
-def pool_statuses(manifest: CorpusManifest, rows: list[dict[str, Any]], *, work: Path) -> Iterator[dict[str, Any]]:
-    """One pool, and what it is given."""
+def pool_statuses(
+    manifest: CorpusManifest, rows: list[dict[str, Any]], *, work: Path, home: str | None
+) -> Iterator[dict[str, Any]]:
+    """One pool, and what it is given. Without a `home`, a recording that cannot be read is a row on any machine."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
     from ray.util.annotations import RayDeprecationWarning
 
-    size = max(1, min(manifest.workers or room(ray.cluster_resources(), manifest.worker), len(rows)))
+    size = max(1, min(manifest.workers or room(manifest.worker), len(rows)))
     deaths = manifest.errors.max_worker_deaths
     hush("ray.data")
     context = DataContext.get_current().copy()
@@ -109,7 +170,7 @@ def pool_statuses(manifest: CorpusManifest, rows: list[dict[str, Any]], *, work:
             warnings.simplefilter("ignore", RayDeprecationWarning)
             data = data.map_batches(
                 UnitWorker,
-                fn_constructor_kwargs={"manifest": manifest, "work": work},
+                fn_constructor_kwargs={"manifest": manifest, "work": work, "home": home},
                 batch_size=1,
                 compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
                 **resources(manifest.worker),
@@ -119,6 +180,12 @@ def pool_statuses(manifest: CorpusManifest, rows: list[dict[str, Any]], *, work:
         try:
             for row in data.iter_rows():
                 yield json.loads(row["status"])
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            node = re.search(r"\[Node ([^]]+)\]", str(error))
+            raise Refused(
+                f"the code could not be unpacked on {node[1] if node else 'a machine'} ({last_line(error)}); make room "
+                "where its Ray keeps its files (/tmp, or the --temp-dir of `ray start`), and run again"
+            ) from None
         except ray.exceptions.RayActorError as error:
             if "creation task" in str(error):  # Ray has no other mark of it
                 raise Refused(f"a worker could not start: {str(error).strip().splitlines()[-1]}") from None
@@ -134,7 +201,10 @@ def resources(worker: Worker) -> dict[str, float]:
     return {name: amount for name, amount in asked.items() if amount}
 
 
-def room(there: Mapping[str, float], worker: Worker) -> int:
-    """How many workers the cluster has room for."""
+def room(worker: Worker) -> int:
+    """How many workers the machines of the cluster have room for, each of them alone."""
+    import ray
+
     asked = {"CPU": worker.cpus, "GPU": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
-    return int(min(there.get(name, 0.0) // amount for name, amount in asked.items() if amount))
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(one.get(name, 0.0) // amount for name, amount in asked.items() if amount)) for one in there)

@@ -250,8 +250,8 @@ def test_empty_catalog_is_a_sentence(tmp_path: Path, cluster: Cluster) -> None:
 class Deadly(workers.UnitWorker):
     """A worker that a certain recording kills, as a broken codec would."""
 
-    def __init__(self, manifest: CorpusManifest, work: Path) -> None:
-        super().__init__(manifest, work)
+    def __init__(self, manifest: CorpusManifest, work: Path, home: str | None) -> None:
+        super().__init__(manifest, work, home)
         decode = self.chain.probe
 
         def probe(recordings: Sequence[Recording]) -> list[Decoded | Unusable]:
