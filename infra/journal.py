@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.storage import read_json, write_json
+from infra.storage import named, read_json, write_json
 
 DRIVER = "driver"
 
@@ -49,14 +49,16 @@ class JournalWriter:
         self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(self.handle).st_size
         if size and os.pread(self.handle, 1, size - 1) != b"\n":
-            os.write(self.handle, b"\n")  # a writer was killed in the middle of a line: let the next one begin afresh
+            with named(self.path):
+                os.write(self.handle, b"\n")  # a writer was killed in the middle of a line: let the next begin afresh
 
     def record(self, what: str, value: Mapping[str, Any]) -> None:
         """Append one record of type `what`."""
         line = json.dumps({"t": what, "ms": time.time_ns() // 1_000_000, **value}, default=str, separators=(",", ":"))
         whole = (b"\n" if self.torn else b"") + line.encode() + b"\n"
         self.torn = True
-        self.torn = os.write(self.handle, whole) < len(whole)
+        with named(self.path):
+            self.torn = os.write(self.handle, whole) < len(whole)
         if self.torn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
@@ -66,7 +68,8 @@ class JournalWriter:
 
     def sync(self) -> None:
         """Through a power cut. Milliseconds: call it at checkpoints, not at steps."""
-        os.fsync(self.handle)
+        with named(self.path):
+            os.fsync(self.handle)
 
     def close(self) -> None:
         """No more from this writer."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from infra.storage import empty_folder, named
 from infra.workflow.node import Refused
 
 
@@ -19,7 +20,7 @@ def owned(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterat
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+", encoding="utf-8") as file:
+        with path.open("a+b", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -27,13 +28,12 @@ def owned(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterat
                     yield False
                     return
                 file.seek(0)
-                waiting(file.read().strip() or "another process")
+                waiting(file.read().decode(errors="replace").strip() or "another process")
                 fcntl.flock(file, fcntl.LOCK_EX)
             if lies_at(path, file):
-                file.seek(0)
-                file.truncate()
-                file.write(f"process {os.getpid()} on {os.uname().nodename}")
-                file.flush()
+                with named(path):
+                    file.truncate(0)
+                    file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
                 yield True
                 return
 
@@ -64,11 +64,13 @@ def alone_in(folder: Path, *, reading: bool = False, wait: bool = True) -> Itera
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
-    """Make `folder`, and hold it while it is filled: of two who fill the same one at once, one does.
+    """Make `folder`, and hold it while it is filled: of two who fill the same one at once, one does. Where it cannot be
+    filled, it is as it was before: the same command can be given again.
 
     Raises: Refused where there is something in it, or somebody else fills it.
     """
-    if folder.exists() and not folder.is_dir():
+    was_there = folder.exists()
+    if was_there and not folder.is_dir():
         raise Refused(f"{folder}: is no folder; give a new one")
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, wait=False) as ours:
@@ -76,4 +78,11 @@ def new_folder(folder: Path) -> Iterator[None]:
             raise Refused(f"{folder}: another process writes into it; give a new folder")
         if any(folder.iterdir()):
             raise Refused(f"{folder}: is not empty; give a new folder")
-        yield
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # why it cannot be filled is what has to be told
+                empty_folder(folder)
+                if not was_there:
+                    folder.rmdir()
+            raise

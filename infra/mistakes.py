@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 MISTAKES = {
     "infra.manifest.ManifestError": 2,
@@ -44,7 +45,11 @@ def last_line(error: BaseException) -> str:
 
 def os_error_sentence(error: OSError) -> str | None:
     """A sentence for what the machine refuses (full disk, rights, ports); None for errors that are our own."""
-    where = f" ({error.filename})" if error.filename else ""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # of a folder that is copied
+        _, target, why = error.args[0][0]
+        return f"{target} could not be written: {why}; make room there, and run the same command again"
+    name = error.filename2 or error.filename
+    where = f" ({name})" if name else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{where}: free some space and run the same command again"
     if error.errno == errno.EFBIG:
@@ -59,11 +64,11 @@ def os_error_sentence(error: OSError) -> str | None:
         return f"a name is too long for this system{short(where)}: name a shorter one"
     if error.errno == errno.ELOOP:
         return f"a link leads back to itself{where}: name what it should lead to"
-    if error.errno == errno.EIO:
+    if error.errno in (errno.EIO, errno.ESTALE):
         return f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}; look after it"
     if error.errno == errno.EADDRINUSE:
         return "the port is in use: stop what listens on it, or name another port"
-    if error.errno == errno.EMFILE:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many open files: raise the limit (ulimit -n 4096) and run the same command again"
     return None
 

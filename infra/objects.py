@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from infra.digests import file_digest
-from infra.storage import part_of, read_json, replacing, sync_folder, write_json
+from infra.storage import named, part_of, read_json, replacing, sync_folder, write_json
 
 if TYPE_CHECKING:
     from infra.buckets import Storage
@@ -112,7 +112,7 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(path)
         try:
-            with part.open("wb") as file:
+            with named(path), part.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

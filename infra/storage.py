@@ -26,13 +26,30 @@ def root_of(manifest: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an OSError say what it is about: a write, a flush and a sync that fail know only a number of their file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `path` into a folder that is not read before it is whole."""
+    with named(path):
+        path.write_bytes(data)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `path` whole or not at all, through a power cut: temporary file, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode() if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with named(path), os.fdopen(handle, "wb") as file:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
@@ -68,7 +85,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     part = part_of(path)
     try:
-        with part.open("wb") as file:
+        with named(path), part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -80,7 +97,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def write_json(path: Path, value: object) -> None:
     """`write_atomic` of readable JSON."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Readable JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -96,7 +118,8 @@ def sync_folder(folder: Path) -> None:
     """Make renames in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with named(folder):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -107,7 +130,8 @@ def sync_tree(folder: Path) -> None:
         if path.is_file() and not path.is_symlink():
             handle = os.open(path, os.O_RDONLY)
             try:
-                os.fsync(handle)
+                with named(path):
+                    os.fsync(handle)
             finally:
                 os.close(handle)
     sync_folder(folder)

@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,10 +40,15 @@ def keep(wave: "Tensor", rate_hz: int, out: Path) -> None:
 
 def wav_bytes(wave: "Tensor", rate_hz: int) -> bytes:
     """A 16-bit wav file."""
+    return wav_of(samples_16(wave), rate_hz)
+
+
+def wav_of(wave: "NDArray[Any]", rate_hz: int) -> bytes:
+    """The samples as a 16-bit wav file. In memory: what refuses to be written is then an OSError, as of every file."""
     import soundfile
 
     held = io.BytesIO()
-    soundfile.write(held, samples_16(wave), rate_hz, format="WAV", subtype="PCM_16")
+    soundfile.write(held, wave, rate_hz, format="WAV", subtype="PCM_16")
     return held.getvalue()
 
 

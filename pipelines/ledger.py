@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import canonical
-from infra.storage import part_of, replacing, write_atomic
+from infra.storage import named, part_of, replacing, write_atomic
 from pipelines.sealing import SoundFile
 from pipelines.shards import CorpusError
 
@@ -153,7 +153,8 @@ def share(source: Path, target: Path) -> None:
     try:
         os.link(source, part)
     except OSError:
-        part.write_bytes(source.read_bytes())
+        with named(target):
+            part.write_bytes(source.read_bytes())
     part.replace(target)
 
 

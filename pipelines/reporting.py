@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from infra.storage import write_json
+from infra.storage import write_bytes, write_json
 from infra.workflow.node import Job
 from pipelines.assemble import Assembly
 from pipelines.audit import write_audit
@@ -52,7 +52,7 @@ def show(job: Job, made: Assembly) -> None:
     sounds = UnitSounds(job.work, chain=made.chain.fingerprint)
     folder.mkdir(exist_ok=True)
     for row in rows[:: max(len(rows) // EXAMPLES, 1)][:EXAMPLES]:
-        (folder / f"{row['key']}.flac").write_bytes(sounds(row) or b"")
+        write_bytes(folder / f"{row['key']}.flac", sounds(row) or b"")
     job.run.artifact(write_audit(job.out, sound_of=sounds))
     job.run.artifact(write_card(job.out))
     job.run.artifact(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from infra.storage import part_of
+from infra.storage import named, part_of
 
 FLUSHED_BYTES = 2_000_000
 """Given to the disk at a time, while the next segments are worked on: so there is little to wait for in the end."""
@@ -44,7 +44,8 @@ class SoundFile:
 
     def put(self, data: bytes) -> int:
         """Append; returns where it lies."""
-        self.opened().write(data)
+        with named(self.path):
+            self.opened().write(data)
         self.size += len(data)
         if self.size - self.flushed >= FLUSHED_BYTES:
             self.begin()
@@ -64,7 +65,8 @@ class SoundFile:
 
     def flush(self, file: IO[bytes]) -> None:
         """Begin to bring it to the disk."""
-        file.flush()
+        with named(self.path):
+            file.flush()
         self.waiting.append(flushers().submit(os.fsync, file.fileno()))
 
     def seal(self, result: Path, told: bytes) -> None:
@@ -73,7 +75,7 @@ class SoundFile:
             self.begin()
         part = part_of(result)
         try:
-            with part.open("wb") as file:
+            with named(result), part.open("wb") as file:
                 file.write(told)
                 self.flush(file)
                 for flushed in self.waiting:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.storage import named
 from pipelines.judging import Row, row_of
 from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
 from pipelines.packing.members import record_bytes
@@ -117,7 +118,8 @@ class KeptSamples:
                 self.writers[digits] = pyarrow.ipc.new_stream(str(self.folder / f"{digits}.arrow"), self.schema)
             columns = zip(*rows, strict=True)
             arrays = [pyarrow.array(column, item.type) for column, item in zip(columns, self.schema, strict=True)]
-            self.writers[digits].write_batch(pyarrow.record_batch(arrays, schema=self.schema))
+            with named(self.folder / f"{digits}.arrow"):
+                self.writers[digits].write_batch(pyarrow.record_batch(arrays, schema=self.schema))
         self.waiting.clear()
 
     def __iter__(self) -> Iterator[KeptSample]:

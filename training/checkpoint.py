@@ -21,7 +21,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from infra.storage import sync_folder
+from infra.storage import named, sync_folder
 
 PREFIX = "step-"
 
@@ -83,7 +83,7 @@ class CheckpointWriter:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{self.rank}.tmp")
-        with draft.open("wb") as file:
+        with named(path), draft.open("wb") as file:
             hashing = HashingFile(file)
             torch.save(state, hashing)  # type: ignore[arg-type]  # only `write` is used
             file.flush()
@@ -97,7 +97,7 @@ class CheckpointWriter:
         facts = {"step": self.step, "world": self.world, "engine": self.engine, "files": self.files}
         self.root.mkdir(parents=True, exist_ok=True)
         draft = self.root / f"done-{self.rank}.json.tmp"
-        with draft.open("w", encoding="utf-8") as file:
+        with named(self.root), draft.open("w", encoding="utf-8") as file:
             json.dump(facts, file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """What a stage came to, for people: progress, first and last losses, curves, and the digest of the bundle."""
 
 import hashlib
+import io
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.log import clock
+from infra.storage import write_bytes
 from training.manifest import StageManifest
 from training.speed import BESIDE
 
@@ -117,7 +119,9 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
         axis.set_xlabel("step", fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    write_bytes(path, drawn.getvalue())
     pyplot.close(figure)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from infra.journal import JournalWriter
-from infra.storage import write_atomic
+from infra.storage import named, write_atomic
 from training.objectives import StepReport
 from training.speed import Speed
 from training.validate import LOSS, Held
@@ -25,7 +25,7 @@ class StepLog:
         self.every, self.speed = every, speed or Speed()
         kept = [line for line in read_log(path) if line["step"] <= first] if first else []
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.path, self.file = path, path.open("a", encoding="utf-8", buffering=1)
         self.journal = None if journal is None else JournalWriter(Path(journal), "worker-0")
 
     def write(
@@ -50,16 +50,22 @@ class StepLog:
             **{name: round(spent, 4) for name, spent in beside.items() if spent >= 1e-4},
             "audio_seconds": round(audio_seconds, 3),
         }
-        self.file.write(json.dumps(line) + "\n")
+        self.add(line)
         if self.journal is not None and report.step % self.every == 0:
             values = {f"loss/{name}": value for name, value in report.losses.items()}
             values |= {f"grad_norm/{name}": value for name, value in report.grad_norms.items()}
             values |= {f"lr/{name}": value for name, value in report.lr.items()}
             self.journal.metrics(values | self.speed.told(), step=report.step)
 
+    def add(self, line: Mapping[str, Any]) -> None:
+        """A line of losses.jsonl."""
+        with named(self.path):
+            self.file.write(json.dumps(line) + "\n")
+
     def close(self) -> None:
         """No more."""
-        self.file.close()
+        with named(self.path):
+            self.file.close()
         if self.journal is not None:
             self.journal.sync()
             self.journal.close()
@@ -67,7 +73,7 @@ class StepLog:
     def validation(self, step: int, found: Held) -> None:
         """Losses on the held-out samples; in the journal, of groups only what is minimized, of the largest ones."""
         line = {"step": step, "validation": found.terms, "by_corpus": found.by_corpus, "by_language": found.by_language}
-        self.file.write(json.dumps(line) + "\n")
+        self.add(line)
         if self.journal is not None:
             values = {f"validation/{name}": value for name, value in found.terms.items()}
             for kind, groups in (("corpus", found.by_corpus), ("language", found.by_language)):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from infra.storage import write_bytes
+from infra.wavs import wav_of
 from training.data.batching import Pick, Plan, Share, deal
 from training.data.collate import RATE_HZ, seconds_of_patches
 from training.data.draw import Draw
@@ -151,8 +153,6 @@ def write_samples(worker: "Worker", *, step: int) -> None:
     make = getattr(worker.objective, "samples", None)
     if make is None or worker.world.rank != 0:
         return
-    import soundfile
-
     plan = worker.plan
     picks = [Pick(part, int(number)) for part, source in enumerate(plan.sources) for number in source.held_out]
     picks = sorted(picks or plan.step(0), key=lambda pick: (plan.lengths(pick), pick))
@@ -162,4 +162,4 @@ def write_samples(worker: "Worker", *, step: int) -> None:
     with torch.no_grad():
         for name, wave_S in make(batch, Draw(worker.manifest.seed, STEP, batch.keys)).items():
             path = folder / f"step-{step:08d}-{name}.wav"
-            soundfile.write(path, wave_S.detach().float().cpu().reshape(-1).numpy(), RATE_HZ)
+            write_bytes(path, wav_of(wave_S.detach().float().cpu().reshape(-1).numpy(), RATE_HZ))

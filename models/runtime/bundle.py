@@ -9,6 +9,7 @@
 A bundle may be partial while it is being trained: an AudioVAE stage has no backbone yet.
 """
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -229,9 +230,12 @@ def save_bundle(bundle: Bundle, path: str | Path, *, card: Mapping[str, Any] | N
         if bundle.latent_mean_D is not None:
             assert bundle.latent_var_D is not None
             stats = {"mean": bundle.latent_mean_D.float().cpu(), "var": bundle.latent_var_D.float().cpu()}
-            torch.save(stats, folder / STATS)
+            told = io.BytesIO()  # torch tells nothing of a disk that refuses
+            torch.save(stats, told)
+            (folder / STATS).write_bytes(told.getvalue())
             sums[STATS] = tensors.checksums(stats)
         files.write_json(folder / CHECKSUMS, sums)
-        bundle.tokenizer.save_pretrained(str(folder))
+        with files.as_bundle_error(f"the bundle could not be written to {path}"):
+            bundle.tokenizer.save_pretrained(str(folder))
         facts = {**json.loads(json.dumps(bundle.card)), **(card or {}), "format": FORMAT, "files": names}
         files.write_json(folder / CARD, facts)

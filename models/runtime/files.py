@@ -176,6 +176,8 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
                     os.fsync(handle.fileno())
         folder.replace(path)
     except (OSError, SafetensorError) as error:
-        raise BundleError(f"the bundle could not be written to {path}: {error}") from None
+        raise BundleError(
+            f"the bundle could not be written to {path}: {error}; make room there, or name another place"
+        ) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from infra.digests import glance
 from infra.manifest import digest
+from infra.storage import write_bytes
+from infra.wavs import wav_of
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.evaluation import kept, listing, report, scores
 from pipelines.evaluation.manifest import EvalManifest
@@ -73,8 +75,8 @@ def run(job: Job) -> Outcome:
     metrics = [entry.model_dump(mode="json") for entry in manifest.metrics]
     facts = {**about, "run": job.run.id, **heard, "metrics": metrics, "systems": measured, "timing": timing}
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-    (job.out / "scores.json").write_text(text, encoding="utf-8")
-    (job.out / "report.html").write_text(report.page(facts, systems, players=manifest.players), encoding="utf-8")
+    write_bytes(job.out / "scores.json", text.encode())
+    write_bytes(job.out / "report.html", report.page(facts, systems, players=manifest.players).encode())
     means = flat_means(measured)
     job.run.metrics(means, step=0)
     for name in ("report.html", "scores.json"):
@@ -122,13 +124,11 @@ def list_facts(manifest: EvalManifest) -> dict[str, Any] | None:
 
 def write_waves(systems: Mapping[str, Sequence[Utterance]], folder: Path) -> None:
     """Everything that was made, as 16-bit wav: wavs/<system>/<key>.wav."""
-    import soundfile
-
     for name, utterances in systems.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for utterance in utterances:
             if utterance.wave_S is not None:
-                soundfile.write(folder / name / f"{utterance.key}.wav", utterance.wave_S, utterance.rate_hz)
+                write_bytes(folder / name / f"{utterance.key}.wav", wav_of(utterance.wave_S, utterance.rate_hz))
 
 
 def flat_means(measured: Mapping[str, Any]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.locks import alone_in
 from infra.manifest import Entry, digest
-from infra.storage import replacing, write_json
+from infra.storage import json_text, replacing, sync_folder
 from infra.workflow.node import Refused
 from pipelines.funnel import duration
 from pipelines.manifest import CorpusManifest
@@ -126,7 +126,8 @@ def policy_facts(policy: CorpusManifest | None, *, allow: Sequence[Use], where: 
 
 
 def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the view into the folder `out`, table first; returns its card.
+    """Write the view into the folder `out`; returns its card. Table and card are both on the disk before either has its
+    name: where they are not, what was there stays.
 
     Raises: Refused where nothing is left, or `out` holds something else.
     """
@@ -153,11 +154,14 @@ def write_selection(out: Path, root: Path, found: Tally, *, name: str, policy: M
     }
     out.mkdir(parents=True, exist_ok=True)
     with alone_in(out):
-        if not (out / CARD).is_file() and any(out.iterdir()):
+        if not (out / CARD).is_file() and not all(path.name.startswith((CARD, TABLE)) for path in out.iterdir()):
             raise Refused(f"{out}: is not empty, and not a selection; give a new folder")
-        with replacing(out / TABLE) as file:
+        with replacing(out / CARD) as told, replacing(out / TABLE) as file:
+            told.write(json_text(facts).encode())
+            told.flush()
+            os.fsync(told.fileno())
             parquet.write_table(chosen, file, compression="zstd")
-        write_json(out / CARD, facts)
+        sync_folder(out)
     return facts
 
 

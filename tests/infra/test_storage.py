@@ -4,15 +4,27 @@ import contextlib
 import errno
 import multiprocessing
 import resource
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from infra.digests import tree_digest
+from infra.journal import JournalWriter
 from infra.locks import new_folder, owned
 from infra.mistakes import os_error_sentence
-from infra.storage import read_json, replacing, require_free, root_of, write_atomic
+from infra.objects import Folder
+from infra.storage import (
+    read_json,
+    replacing,
+    require_free,
+    root_of,
+    sync_folder,
+    sync_tree,
+    write_atomic,
+    write_bytes,
+)
 from infra.workflow.node import Refused
 from tests.processes import exit_code
 
@@ -91,6 +103,14 @@ def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
     assert "Input/output error" in str(os_error_sentence(OSError(errno.EIO, "")))
     assert "a file is where a folder should be (a/b)" in str(os_error_sentence(OSError(errno.ENOTDIR, "", "a/b")))
     assert os_error_sentence(OSError(errno.ENOENT, "")) is None
+    assert "full (b.tar)" in str(os_error_sentence(OSError(errno.ENOSPC, "", "b.tar.1f.tmp", None, "b.tar")))
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "a.wav").write_text("1")
+    (tmp_path / "target" / "a.wav").symlink_to("/dev/full")
+    with pytest.raises(shutil.Error) as copied:
+        shutil.copytree(tmp_path / "source", tmp_path / "target", dirs_exist_ok=True)
+    assert f"{tmp_path}/target/a.wav could not be written" in str(os_error_sentence(copied.value))
     with pytest.raises(Refused, match="MB free, but the corpus needs"):
         require_free(tmp_path / "not" / "there", megabytes=10**9, what="the corpus")
 
@@ -100,3 +120,51 @@ def test_relative_paths_of_a_manifest_start_at_its_checkout(tmp_path: Path) -> N
     assert root_of(tmp_path / "manifests" / "workflows" / "w.yaml") == tmp_path / "manifests" / "workflows"
     (tmp_path / "pyproject.toml").write_text("")
     assert root_of(tmp_path / "manifests" / "workflows" / "w.yaml") == tmp_path
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # the system knows a number, and no name
+
+    writer = JournalWriter(tmp_path / "journal", "driver")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("1")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", refuse)
+        for path, write in (
+            (tmp_path / "whole", lambda path: write_atomic(path, "1")),
+            (tmp_path / "pieces", written_in_pieces),
+            (tmp_path / "tree", sync_folder),
+            (tmp_path / "tree" / "file", lambda path: sync_tree(path.parent)),
+            (writer.path, lambda path: writer.sync()),
+            (tmp_path / "created", lambda path: Folder(tmp_path).create("created", b"1")),
+        ):
+            with pytest.raises(OSError, match="No space left") as told:
+                write(path)
+            assert told.value.filename == str(path)
+    assert not any((tmp_path / name).exists() for name in ("whole", "pieces", "created"))
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as told:
+        write_bytes(tmp_path / "full", b"1")
+    assert told.value.filename == str(tmp_path / "full")
+
+
+def written_in_pieces(path: Path) -> None:
+    with replacing(path) as file:
+        file.write(b"1")
+
+
+def test_a_new_folder_that_cannot_be_filled_can_be_given_again(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        for _ in range(2):
+            with pytest.raises(OSError, match="full"):
+                half_filled(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"]
+
+
+def half_filled(folder: Path) -> None:
+    with new_folder(folder):
+        (folder / "deep").mkdir()
+        (folder / "deep" / "half.tar").write_text("1")
+        raise OSError(errno.ENOSPC, "full")

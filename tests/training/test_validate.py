@@ -147,3 +147,18 @@ def test_losses_of_groups_are_in_the_log_the_journal_and_the_picture(worker: Wor
         draw(shown, tmp_path / f"{name}.png", title="toy")
         sizes.append((tmp_path / f"{name}.png").stat().st_size)
     assert sizes[0] > sizes[1] + 5000
+
+
+def test_what_a_stage_shows_names_its_file_where_the_disk_is_full(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "l.png").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as told:
+        draw([{"step": 1, "losses": {"toy/guess": 1.0}}], tmp_path / "l.png", title="toy")
+    assert told.value.filename == str(tmp_path / "l.png")
+    log = StepLog(tmp_path / "l.jsonl", journal=None, first=0, every=1)
+    log.file.close()
+    log.file = Path("/dev/full").open("a", buffering=1)  # noqa: SIM115 - the log closes it
+    with pytest.raises(OSError, match="No space left") as told:
+        log.validation(0, found(worker))
+    assert told.value.filename == str(tmp_path / "l.jsonl")
+    with pytest.raises(OSError, match="No space left"):
+        log.close()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.storage import sync_tree
+from infra.storage import named, sync_tree
 
 
 def remember(place: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -19,7 +19,8 @@ def remember(place: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     part.mkdir(parents=True)
     try:
         for name, array in arrays.items():
-            np.save(part / f"{name}.npy", array, allow_pickle=False)
+            with named(part / f"{name}.npy"):
+                np.save(part / f"{name}.npy", array, allow_pickle=False)
         sync_tree(part)
         os.rename(part, place)
     except OSError:

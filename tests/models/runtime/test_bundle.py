@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -100,6 +101,28 @@ def test_failed_save_leaves_nothing_behind(small: Bundle, tmp_path: Path, monkey
     with pytest.raises(BundleError, match="No space left"):
         save_bundle(small, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_refuses_any_file_of_a_bundle_is_a_sentence(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each file is written by raises something else: torch, safetensors, tokenizers in Rust."""
+    make = Path.mkdir
+    save_bundle(small, tmp_path / "whole")
+    for name in sorted(path.relative_to(tmp_path / "whole").as_posix() for path in (tmp_path / "whole").rglob("*")):
+
+        def mkdir(self: Path, *args: Any, name: str = name, **facts: Any) -> None:
+            make(self, *args, **facts)
+            if self.name.startswith(".bundle.") and not (self / name).is_symlink():
+                (self / name).symlink_to("/dev/full")  # takes no byte
+
+        if name.endswith(".safetensors"):
+            continue  # written beside its place, and moved there
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.mkdir", mkdir)
+            with pytest.raises(BundleError, match=r"could not be written to .*/bundle: .*No space left"):
+                save_bundle(small, tmp_path / "bundle")
+        assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_vocoder_keys_that_a_file_lacks_take_the_official_defaults(broken: Path) -> None:

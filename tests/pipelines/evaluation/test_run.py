@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -194,3 +195,12 @@ def test_identity_knows_the_weights_and_not_where_they_lie(tmp_path: Path) -> No
     (tmp_path / "b").write_bytes(b"weights")
     (tmp_path / "c").write_bytes(b"others")
     assert known(tmp_path / "a") == known(tmp_path / "b") != known(tmp_path / "c")
+
+
+def test_waves_that_a_full_disk_does_not_take_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "a.wav").symlink_to("/dev/full")
+    made = Utterance(key="a", wave_S=np.zeros(100_000, np.float32), rate_hz=48000)
+    with pytest.raises(OSError, match="No space left") as told:
+        run.write_waves({"bundle": [made]}, tmp_path)
+    assert told.value.filename == str(tmp_path / "bundle" / "a.wav")

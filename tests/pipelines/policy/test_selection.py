@@ -1,6 +1,9 @@
 """Selections: a policy over a finished corpus, as a view that opens like a corpus."""
 
+import errno
 import shutil
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -132,3 +135,26 @@ def test_training_takes_a_view_for_a_corpus(corpus: Path, tmp_path: Path) -> Non
     (source,) = open_sources(data, folders={"data": tmp_path / "view"}, needs_text=False)
     read = {source.read(int(number)).key for number in source.numbers}
     assert read == {item.key for item in SEGMENTS[16:]}
+
+
+def test_a_view_that_a_full_disk_cuts_off_leaves_the_one_before_and_can_be_made_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = select(corpus, tmp_path / "old")
+    other = manifest_of(keep=["has_text"])
+    wanted = select(corpus, tmp_path / "whole", policy=other)
+    for out in ("new", "old"):
+        for number in (1, 2):
+            calls = count(1)
+
+            def refuse(handle: int, calls: Iterator[int] = calls, number: int = number) -> None:
+                if next(calls) == number:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+            with monkeypatch.context() as patch:
+                patch.setattr("os.fsync", refuse)
+                with pytest.raises(OSError, match="No space left"):
+                    select(corpus, tmp_path / out, policy=other)
+            if out == "old":
+                assert open_corpus(tmp_path / "old").digest == before["digest"]
+        assert select(corpus, tmp_path / out, policy=other) == wanted
