@@ -1,13 +1,13 @@
 """A segment on its way through the chain: every waveform that it has had, and what an earlier chain knows of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipelines.clip import Clip, Rejected, whole_samples
 from pipelines.ledger import Array, Sound
-from pipelines.packing.members import npy_of
+from pipelines.packing.members import flac_of, npy_of
 from pipelines.recipe import TransformSpec
 from pipelines.reuse import Earlier, Known
 from pipelines.row import Segment, Wave
@@ -83,6 +83,25 @@ def taken_over(held: Sequence[Held], spec: TransformSpec, earlier: Earlier | Non
             item.arrays |= {array.name: array for array in item.known.fate.arrays if array.by == spec.name}
             found[id(item)] = item.known.reason_by(spec.name)
     return found
+
+
+def placed(item: Held, *, put: Callable[[bytes], int]) -> tuple[Sound, ...]:
+    """Where the waveforms lie, encoded and `put` into the unit's sound; what is stored stays where it is."""
+    stored_by = {sound.by for sound in item.stored}
+    found = list(item.stored)
+    for by, wave_S in item.made:
+        if by not in stored_by:
+            flac = flac_of(wave_S, rate_hz=item.segment.rate_hz)
+            found.append(Sound(by, put(flac), len(flac)))
+    return tuple(found)
+
+
+def placed_arrays(item: Held, *, put: Callable[[bytes], int]) -> tuple[Array, ...]:
+    """Where the arrays lie, in order of their names, as `placed`."""
+    return tuple(
+        held if isinstance(held, Array) else Array(name, held[0], put(held[1]), len(held[1]))
+        for name, held in sorted(item.arrays.items())
+    )
 
 
 def quantized(wave_S: Wave) -> Wave:

@@ -1,9 +1,10 @@
 """What a unit has given so far, while its chain runs: fates, sound, counts and costs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from pipelines.attempts import Attempts
 from pipelines.clip import Decoded, Unusable
@@ -28,6 +29,11 @@ class Work:
         if self.earlier is not None and not self.sound.size:
             self.sound.put(self.earlier.sound.read_bytes())
         return self.sound.put(data)
+
+    @property
+    def final_sound(self) -> SoundFile | Path:
+        """Where the unit's sound lies: in the earlier file where no waveform is new."""
+        return self.sound if self.earlier is None or self.sound.size else self.earlier.sound
 
     def fate(self, fate: Fate) -> None:
         """Note what became of something, under the transform that decided it."""
@@ -61,11 +67,12 @@ class Work:
         """The transform was run on so much audio."""
         self.result.audio_seconds[name] = self.result.audio_seconds.get(name, 0.0) + seconds
 
-    def timed(self, name: str, call: Callable[[], Any], *, on_gpu: bool = False) -> Any:
-        """What `call` returns, its time added to the costs of `name`."""
+    @contextmanager
+    def timed(self, name: str, *, on_gpu: bool = False) -> Iterator[None]:
+        """Add the time of what is done inside to the costs of `name`."""
         wall, cpu = time.monotonic(), time.process_time()
         try:
-            return call()
+            yield
         finally:
             result, spent = self.result, time.monotonic() - wall
             result.wall_seconds[name] = result.wall_seconds.get(name, 0.0) + spent
