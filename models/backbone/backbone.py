@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import layout
-from models.backbone.attention import KeyValues, Mask, chunk_mask
+from models.backbone.attention import Mask, chunk_mask
 from models.backbone.config import ModelConfig
 from models.backbone.dit import DiT, Modulation
 from models.backbone.flow import Sampler, guided
+from models.backbone.history import KeyValues
 from models.backbone.linear import Linear
 from models.backbone.llm import LanguageModel
 from models.backbone.semantic_encoder import SemanticEncoder

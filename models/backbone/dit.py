@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone.attention import Attention, FeedForward, KeyValues, Mask, Past, Rotary, rotary
+from models.backbone.attention import Attention, FeedForward, Mask, Rotary, rotary
 from models.backbone.config import DiTConfig
+from models.backbone.history import KeyValues, Past
 from models.backbone.linear import Linear, project_seldom
 from models.fusing import fusable
 

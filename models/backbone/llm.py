@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone.attention import KeyValues
+from models.backbone.history import KeyValues
 from models.backbone.layout import causal_within
 from models.backbone.linear import Linear
 from models.backbone.state import LanguageState

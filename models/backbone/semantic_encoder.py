@@ -5,8 +5,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.backbone.attention import Attention, FeedForward, KeyValues, Past, norm_layer
+from models.backbone.attention import Attention, FeedForward, norm_layer
 from models.backbone.config import SemanticEncoderConfig
+from models.backbone.history import KeyValues, Past
 from models.backbone.layout import causal_within
 from models.backbone.linear import Linear
 from models.backbone.state import SemanticState

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.backbone.attention import KeyValues, chunk_mask, seen_columns, side_by_side
+from models.backbone.attention import chunk_mask
 from models.backbone.dit import Modulation
 from models.backbone.flow import Sampler
+from models.backbone.history import KeyValues, seen_columns, side_by_side
 
 
 @dataclass

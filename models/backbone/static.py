@@ -80,7 +80,7 @@ class StaticHistory:
 
 
 class StaticKeyValues:
-    """Those of one layer, in the place of models.backbone.attention.KeyValues; the network advances the length."""
+    """Those of one layer, in the place of models.backbone.history.KeyValues; the network advances the length."""
 
     def __init__(self, history: StaticHistory, number: int) -> None:
         self.history = history
