@@ -70,15 +70,14 @@ def main(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace, *, resume: bool = False) -> int:
     """Train, which says what the losses came to, and print where the bundle lies."""
-    from infra.workflow.single import CLUSTER, single
+    from infra.workflow.single import CLUSTER, Where, single
 
     made = single(
         "train",
         args.manifest,
         inputs=inputs_of(args),
-        storage=storage_of(args),
         overrides=settings_of(args.set),
-        cluster=args.cluster or CLUSTER,
+        where=Where(cluster=args.cluster or CLUSTER, storage=storage_of(args)),
         force=getattr(args, "force", False),
         resume=resume,
     )

@@ -2,14 +2,14 @@
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
 from infra.manifest import Manifest, ManifestError, did_you_mean, load
-from infra.workflow.manifest import NodeManifest, WorkflowManifest
+from infra.workflow.manifest import WorkflowManifest
 from infra.workflow.node import KINDS, Kind, Made
 
 WORKFLOW_KEYS = ("store", "tracking", "cluster")
@@ -76,30 +76,76 @@ def build(
     nodes: dict[str, Node] = {}
     wrong: list[str] = []
     for name in in_order(workflow):
-        node = workflow.nodes[name]
-        if node.kind not in kinds:
-            hint = did_you_mean(node.kind, kinds)
-            wrong.append(f"nodes.{name}.kind: no kind {node.kind!r}{hint}; there are: {', '.join(kinds)}")
+        written = workflow.nodes[name]
+        settings = {key: as_yaml(value) for key, value in written.set.items()} | dict((overrides or {}).get(name, {}))
+        try:
+            module = module_of(written.kind, kinds)
+        except ManifestError as error:
+            wrong += [f"nodes.{name}.{mistake}" for mistake in error.problems]
             continue
-        module = cast(Kind, importlib.import_module(kinds[node.kind]))
-        outside = dict((given or {}).get(name, {}))
-        wrong += [f"nodes.{name}.{mistake}" for mistake in roles_wrong(node, module, outside)]
-        path = root / node.manifest
-        settings = {key: as_yaml(value) for key, value in node.set.items()} | dict((overrides or {}).get(name, {}))
+        outside = (given or {}).get(name, {})
+        wrong += [
+            f"nodes.{name}.{mistake}"
+            for mistake in roles_wrong(written.kind, module, roles=[*written.inputs, *outside])
+        ]
+        path = root / written.manifest
         try:
             manifest = load(module.MANIFEST, path, settings)
         except ManifestError as error:
-            wrong += [f"nodes.{name}.manifest: {node.manifest}: {problem}" for problem in error.problems]
+            wrong += [f"nodes.{name}.manifest: {written.manifest}: {mistake}" for mistake in error.problems]
             continue
-        nodes[name] = Node(name, node.kind, module, manifest, path, node.inputs, outside)
-    for name, made in nodes.items():
-        fits = getattr(made.module, "misfits", None)
-        if fits is not None and all(source in nodes for source in made.inputs.values()):
-            told = {role: nodes[source].manifest for role, source in made.inputs.items()} | dict.fromkeys(made.given)
-            wrong += [f"nodes.{name}: {mistake}" for mistake in fits(made.manifest, told)]
+        nodes[name] = Node(name, written.kind, module, manifest, path, written.inputs, outside)
+    for name, node in nodes.items():
+        if all(source in nodes for source in node.inputs.values()):
+            wrong += [f"nodes.{name}: {mistake}" for mistake in misfits_of(node, nodes)]
     if wrong:
         raise ManifestError(f"workflow {workflow.name}", wrong)
     return nodes
+
+
+def node_alone(
+    name: str,
+    kind: str,
+    path: Path,
+    *,
+    given: Mapping[str, Made],
+    overrides: Mapping[str, str],
+    kinds: Mapping[str, str] = KINDS,
+) -> Node:
+    """A node that no workflow names: all its inputs are given.
+
+    Raises: ManifestError, with every mistake, in the words of its own manifest.
+    """
+    module = module_of(kind, kinds)
+    wrong = roles_wrong(kind, module, roles=given)
+    try:
+        node = Node(name, kind, module, load(module.MANIFEST, path, overrides), path, {}, given)
+    except ManifestError as error:
+        raise ManifestError(error.where, [*wrong, *error.problems]) from None
+    if wrong := [*wrong, *misfits_of(node, {})]:
+        raise ManifestError(str(path), wrong)
+    return node
+
+
+def module_of(kind: str, kinds: Mapping[str, str]) -> Kind:
+    """The module that does a kind of node.
+
+    Raises: ManifestError.
+    """
+    if kind not in kinds:
+        known = f"{did_you_mean(kind, kinds)}; there are: {', '.join(kinds)}"
+        raise ManifestError("kind", [f"kind: no kind {kind!r}{known}"])
+    return cast(Kind, importlib.import_module(kinds[kind]))
+
+
+def misfits_of(node: Node, nodes: Mapping[str, Node]) -> list[str]:
+    """What of a node's inputs contradicts its manifest; `nodes` has all that it takes anything from."""
+    fits = getattr(node.module, "misfits", None)
+    if fits is None:
+        return []
+    made_by = {role: nodes[source].manifest for role, source in node.inputs.items()}
+    found: list[str] = fits(node.manifest, made_by | dict.fromkeys(node.given))
+    return found
 
 
 def as_yaml(value: Any) -> str:
@@ -107,17 +153,17 @@ def as_yaml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def roles_wrong(node: NodeManifest, module: Kind, given: Mapping[str, Made]) -> list[str]:
-    """What is wrong with the roles of a node's inputs."""
-    roles = module.ROLES
-    known = ", ".join(roles) or "none"
+def roles_wrong(kind: str, module: Kind, *, roles: Collection[str]) -> list[str]:
+    """What is wrong with the roles of the inputs that a node has."""
+    taken = module.ROLES
+    known = ", ".join(taken) or "none"
     wrong = [
-        f"inputs.{role}: a {node.kind} takes no {role!r}{did_you_mean(role, roles)}; its inputs are: {known}"
-        for role in (*node.inputs, *given)
-        if not any(fnmatchcase(role, pattern) for pattern in roles)
+        f"inputs.{role}: a {kind} takes no {role!r}{did_you_mean(role, taken)}; its inputs are: {known}"
+        for role in roles
+        if not any(fnmatchcase(role, pattern) for pattern in taken)
     ]
-    missing = [role for role, required in roles.items() if required and role not in node.inputs and role not in given]
-    return wrong + [f"inputs.{role}: a {node.kind} needs it" for role in missing]
+    missing = [role for role, required in taken.items() if required and role not in roles]
+    return wrong + [f"inputs.{role}: a {kind} needs it" for role in missing]
 
 
 def in_order(workflow: WorkflowManifest) -> list[str]:

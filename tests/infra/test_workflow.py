@@ -17,7 +17,6 @@ from infra.workflow import run as workflow_run
 from infra.workflow.elsewhere import artifact_at
 from infra.workflow.fingerprint import Change, Parts, fingerprint_of
 from infra.workflow.graph import roles_wrong
-from infra.workflow.manifest import NodeManifest
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
 from tests.infra.runs import total, visits
@@ -218,8 +217,7 @@ def test_mistakes_of_a_workflow_come_together_with_suggestions(toys: Path, stipp
 
 def test_a_role_may_stand_for_all_that_begin_so() -> None:
     kind = SimpleNamespace(ROLES={"data": True, "data_*": False})
-    node = NodeManifest(kind="train", manifest=Path("m.yaml"), inputs={"data": "a", "data_emilia": "b", "dat_x": "c"})
-    assert roles_wrong(node, cast(Any, kind), {}) == [
+    assert roles_wrong("train", cast(Any, kind), roles=["data", "data_emilia", "dat_x"]) == [
         "inputs.dat_x: a train takes no 'dat_x'; did you mean 'data_*'?; its inputs are: data, data_*"
     ]
 
@@ -237,33 +235,41 @@ def test_unknown_nodes_and_circles_are_named(toys: Path, stipple_run: Run) -> No
         stipple_run()
 
 
-def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run) -> None:
-    from infra.workflow.single import single
+def test_a_single_job_is_kept_in_the_same_store(toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.workflow.single import Where, single
 
     kinds = {"toy": "toy_kind"}
-    where = {"store": toys / "store", "cluster": toys / "cluster.yaml", "kinds": kinds}
+    where = Where(store=toys / "store", cluster=toys / "cluster.yaml", kinds=kinds)
     stipple_run()
     one = Store(toys / "store").slots("one")[0]
-    made = single("toy", toys / "toy.yaml", inputs={"left": one.out / "total.txt"}, overrides={"number": "9"}, **where)
+    made = single(
+        "toy", toys / "toy.yaml", inputs={"left": one.out / "total.txt"}, overrides={"number": "9"}, where=where
+    )
     assert (made.out / "total.txt").read_text() == "11"
-    again = single("toy", toys / "toy.yaml", inputs={"left": one.folder}, overrides={"number": "9"}, **where)
+    again = single("toy", toys / "toy.yaml", inputs={"left": one.folder}, overrides={"number": "9"}, where=where)
     assert again == made
     with pytest.raises(Refused, match="the toy does not want to"):
-        single("toy", toys / "toy.yaml", overrides={"fail": "refuse", "number": "1"}, **where)
+        single("toy", toys / "toy.yaml", overrides={"fail": "refuse", "number": "1"}, where=where)
     with pytest.raises(Refused, match="no such file or folder"):
-        single("toy", toys / "toy.yaml", inputs={"left": "nowhere"}, **where)
+        single("toy", toys / "toy.yaml", inputs={"left": "nowhere"}, where=where)
     with pytest.raises(ManifestError) as caught:
-        single("toy", toys / "toy.yaml", overrides={"stps": "9"}, **where)
+        single("toy", toys / "toy.yaml", overrides={"stps": "9"}, where=where)
     assert str(caught.value) == f"{toys}/toy.yaml: 1 problem\n  stps: no such key; did you mean 'steps'?"
+    with monkeypatch.context() as patched:
+        patched.setattr("toy_kind.misfits", lambda manifest, inputs: [f"none for {sorted(inputs)}"], raising=False)
+        with pytest.raises(ManifestError) as caught:
+            single("toy", toys / "toy.yaml", inputs={"left": one.folder, "lft": one.folder}, where=where)
+    assert caught.value.problems[0].startswith("inputs.lft: a toy takes no 'lft'; did you mean 'left'?")
+    assert caught.value.problems[1:] == ["none for ['left', 'lft']"], "no word of a workflow"
     (toys / "any").mkdir()
     (toys / "any" / "large.bin").symlink_to("/nowhere")  # read, it would be missed
     with pytest.raises(Refused, match=r"any: neither in an artifact of the store .*, nor a corpus .*, nor a bundle"):
-        single("toy", toys / "toy.yaml", inputs={"left": toys / "any"}, **where)
+        single("toy", toys / "toy.yaml", inputs={"left": toys / "any"}, where=where)
     with pytest.raises(Refused, match=r"left unfinished with these values \(number: 1 -> 2\); to begin, use run"):
-        single("toy", toys / "toy.yaml", overrides={"number": "2"}, resume=True, **where)
-    assert single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where).name == "toy"
+        single("toy", toys / "toy.yaml", overrides={"number": "2"}, resume=True, where=where)
+    assert single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, where=where).name == "toy"
     with pytest.raises(Refused, match=r"left unfinished with these values \(made "):
-        single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, **where)
+        single("toy", toys / "toy.yaml", overrides={"number": "1"}, resume=True, where=where)
 
 
 def test_a_corpus_from_elsewhere_is_known_by_its_own_digest(tmp_path: Path) -> None:
