@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,13 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 130 stopped by the person."""
     os.environ.update(waiting(os.environ))  # noqa: TID251 - read once, when torch is loaded
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = words[0] if words and words[0] in COMMANDS else None
-    parser = build_parser(only=chosen)
-    args = parser.parse_args(words)
-    if args.command is None:
-        parser.print_help()
-        return 2
-    try:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know all letters, and a name be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:  # around the imports, too: they take the first second, in which many change their mind
+        parser = build_parser(only=words[0] if words and words[0] in COMMANDS else None)
+        args = parser.parse_args(words)
+        if args.command is None:
+            parser.print_help()
+            return 2
         return int(importlib.import_module(COMMANDS[args.command][0]).main(args))
     except KeyboardInterrupt as stopped:
         return tell("; ".join(["stopped", *map(str, stopped.args)]), code=130)

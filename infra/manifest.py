@@ -154,6 +154,8 @@ def parse(kind: type[M], data: object, *, where: str, overrides: Mapping[str, st
         return kind.model_validate(data)
     except ValidationError as error:
         raise ManifestError(where, sentences(error, kind)) from None
+    except OverflowError as error:
+        raise ManifestError(where, [f"a number is larger than any that can be meant: {error}"]) from None
 
 
 def put(data: dict[str, Any], dotted: str, value: object, *, where: str) -> None:

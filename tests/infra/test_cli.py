@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import itertools
+import os
 import resource
 import shlex
 import subprocess
@@ -162,6 +163,23 @@ def test_places_that_no_file_can_have_are_sentences(tmp_path: Path) -> None:
         f"a link leads back to itself ({tmp_path / 'loop'}): name what it should lead to",
         1,
     )
+
+
+def test_a_terminal_of_few_letters_shows_the_others_by_their_numbers() -> None:
+    code = "import sys; from infra import cli, check; check.main = lambda args: print('caf\\u00e9 \\udcff') or 0; "
+    words = [sys.executable, "-c", code + "sys.exit(cli.main(['check']))"]
+    done = subprocess.run(
+        words, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True
+    )
+    assert done.stdout == b"caf\\xe9 \\udcff\n"
+
+
+def test_who_stops_a_command_while_it_loads_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert cli.main(["check"]) == 130
 
 
 def test_what_a_worker_raised_is_told_as_if_raised_here() -> None:
