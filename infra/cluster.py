@@ -231,6 +231,15 @@ def options(manifest: ClusterManifest, *, scratch: Path) -> dict[str, Any]:
     return chosen
 
 
+def room(**asked: float) -> int:
+    """How many workers that need these resources of Ray the machines have room for, each alone. What others hold
+    is not looked at."""
+    import ray
+
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(one.get(name, 0.0) // amount for name, amount in asked.items() if amount)) for one in there)
+
+
 def sessions_folder() -> Path:
     """Among the temporary files, or in /tmp where sockets would get too long a name: Ray adds 64 characters to it."""
     name = f"stipple-ray-{os.getuid()}"

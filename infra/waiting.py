@@ -29,6 +29,26 @@ def told_while(what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[N
         thread.join()
 
 
+class Silence:
+    """How long nothing has come of work that tells of itself; to be told after a minute, then after twice as long."""
+
+    def __init__(self, *, after_seconds: float = 60.0) -> None:
+        self.after_seconds = after_seconds
+        self.heard()
+
+    def heard(self) -> None:
+        """Something has come."""
+        self.since, self.due = time.monotonic(), self.after_seconds
+
+    def told(self) -> str:
+        """For how long nothing has come, where that is to be told now; else empty."""
+        quiet = time.monotonic() - self.since
+        if quiet < self.due:
+            return ""
+        self.due *= 2
+        return clock(quiet)
+
+
 class SpeechProgress:
     """How much has been spoken, told every few seconds; `cancelled` is what a request asks before each patch."""
 

@@ -38,7 +38,7 @@ from pipelines.sealing import clear_parts
 from pipelines.shards import read_card
 from pipelines.units import TwoOfOneName, prepared
 from pipelines.unpacked import KeptSamples
-from pipelines.workers import ray_statuses, room
+from pipelines.workers import ray_statuses, room_for
 
 MANIFEST = CorpusManifest
 ROLES: Mapping[str, bool] = {"recordings": True}
@@ -144,7 +144,7 @@ def annotate(job: Job, manifest: CorpusManifest, chain: Chain, units: Planned) -
     shutil.rmtree(job.work / ATTEMPTS, ignore_errors=True)  # a person who stops the job kills workers, too
     job.connect()
     progress = Progress(job.say, {units.name(number): int(units.sizes[number]) for number in todo})
-    with waiting_told(progress, room=lambda: room(manifest.worker)):
+    with waiting_told(progress, room=lambda: room_for(manifest.worker)):
         for status in ray_statuses(manifest, units, todo, work=job.work, earlier=earlier):
             if "stop" in status:
                 raise Refused(status["stop"])

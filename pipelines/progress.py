@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from infra.log import clock
+from infra.waiting import Silence
 from pipelines.funnel import duration
 
 
@@ -56,25 +57,25 @@ class Progress:
 
 
 @contextmanager
-def waiting_told(progress: Progress, *, room: Callable[[], int], every_seconds: float = 60.0) -> Iterator[None]:
-    """While it lasts: where no unit ends for a while, and then for twice as long, say so, and for how many workers
-    (`room`) the cluster has room; at once where it has for none. Nothing ends because of it: machines may be coming."""
+def waiting_told(progress: Progress, *, room: Callable[[], int], after_seconds: float = 60.0) -> Iterator[None]:
+    """While it lasts: where no unit ends for a while, say so, and for how many workers (`room`) the cluster has room;
+    at once where it has for none. Nothing ends because of it: machines may be coming."""
     done = threading.Event()
 
     def watch() -> None:
-        quiet, units, due = 0.0, 0, every_seconds
+        silence, units = Silence(after_seconds=after_seconds), 0
         if not room():
             progress.say("the cluster has room for no worker; waiting for a machine")
-        while not done.wait(every_seconds):
-            quiet, due = (quiet + every_seconds, due) if progress.units == units else (0.0, every_seconds)
-            units = progress.units
-            if quiet >= due:
-                due *= 2
+        while not done.wait(after_seconds / 10):
+            if progress.units != units:
+                units = progress.units
+                silence.heard()
+            elif quiet := silence.told():
                 workers = room()
                 there = (
                     f"for {workers} worker{'s' * (workers != 1)}" if workers else "for no worker: waiting for a machine"
                 )
-                progress.say(f"no unit has ended for {clock(quiet)}; the cluster has room {there}")
+                progress.say(f"no unit has ended for {quiet}; the cluster has room {there}")
 
     watcher = threading.Thread(target=watch, daemon=True, name="waiting")
     watcher.start()

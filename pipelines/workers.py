@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.cluster import room
 from infra.log import hush
 from infra.mistakes import last_line, os_error_sentence
 from infra.workflow.node import Refused
@@ -156,7 +157,7 @@ def pool_statuses(
     from ray.data import ActorPoolStrategy, DataContext
     from ray.util.annotations import RayDeprecationWarning
 
-    size = max(1, min(manifest.workers or room(manifest.worker), len(rows)))
+    size = max(1, min(manifest.workers or room_for(manifest.worker), len(rows)))
     deaths = manifest.errors.max_worker_deaths
     hush("ray.data")
     context = DataContext.get_current().copy()
@@ -201,10 +202,6 @@ def resources(worker: Worker) -> dict[str, float]:
     return {name: amount for name, amount in asked.items() if amount}
 
 
-def room(worker: Worker) -> int:
-    """How many workers the machines of the cluster have room for, each of them alone."""
-    import ray
-
-    asked = {"CPU": worker.cpus, "GPU": worker.gpus, "memory": (worker.memory_mb or 0) * 2**20}
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(int(min(one.get(name, 0.0) // amount for name, amount in asked.items() if amount)) for one in there)
+def room_for(worker: Worker) -> int:
+    """How many workers the machines of the cluster have room for."""
+    return room(CPU=worker.cpus, GPU=worker.gpus, memory=(worker.memory_mb or 0) * 2**20)

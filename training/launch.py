@@ -34,7 +34,7 @@ from training.start import stop_unless_fit
 from training.steplog import LOSSES, read_log
 from training.update import NonFinite
 from training.validate import SAMPLES
-from training.watch import NOTES, watching
+from training.watch import NOTES, lack_of_room, watching
 from training.world import World
 
 MANIFEST = StageManifest
@@ -92,6 +92,8 @@ def run(job: Job) -> Outcome:
             work(errand, alone(manifest), job.say)
         else:
             job.connect()
+            if lacking := lack_of_room(manifest):
+                job.say(f"not begun yet{lacking}")
             fit(errand, name=job.name)
     if (job.work / HALTED).exists():
         job.say((job.work / HALTED).read_text())

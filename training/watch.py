@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.cluster import room
+from infra.waiting import Silence
 from infra.workflow.node import Job
 from training import report
 from training.manifest import StageManifest
@@ -32,7 +34,7 @@ def watching(job: Job, manifest: StageManifest) -> Iterator[None]:
 
 def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
     """Say what the workers say; of their steps, one line every few seconds, and the first one at once."""
-    at, fresh = 0.0, False
+    at, fresh, silence = 0.0, False, Silence()
     (job.work / NOTES).unlink(missing_ok=True)
     notes, losses = Tail(job.work / NOTES), Tail(job.work / LOSSES, skip=True)
     pace = report.Pace(manifest)
@@ -46,6 +48,22 @@ def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
         if fresh and time.monotonic() - at >= EVERY_SECONDS:
             at, fresh = time.monotonic(), False
             job.say(pace.told())
+        if found:
+            silence.heard()
+        elif quiet := silence.told():
+            job.say(f"no step has ended for {quiet}{lack_of_room(manifest)}")
+
+
+def lack_of_room(manifest: StageManifest) -> str:
+    """What follows where the cluster has not machines for the workers that the stage needs at least; else empty."""
+    if manifest.launcher != "ray":
+        return ""
+    import ray
+
+    least = manifest.min_workers or manifest.workers
+    if not ray.is_initialized() or (there := room(CPU=1, GPU=float(manifest.device == "cuda"))) >= least:
+        return ""
+    return f"; the cluster has room for {there} of {least} workers: waiting for a machine"
 
 
 class Tail:
