@@ -12,7 +12,8 @@ import yaml
 
 from infra.manifest import names_in, resolve
 from infra.storage import write_atomic
-from pipelines.audit.columns import Coded, Columns
+from pipelines.audit.coded import Coded
+from pipelines.audit.columns import Columns
 from pipelines.audit.pictures import short
 from pipelines.audit.scores import Limit, in_order, limits, name_of
 from pipelines.funnel import duration

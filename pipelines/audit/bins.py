@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.audit.columns import Columns, Floats, Mask
+from pipelines.audit.coded import Mask
+from pipelines.audit.columns import Columns, Floats
 from pipelines.audit.scores import Limit
 
 BINS = 48

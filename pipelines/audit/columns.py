@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.audit.coded import Coded, Lists, Mask, coded, nothing
 from pipelines.ledger import unreadable
 from pipelines.policy.redaction import REDACTED, redactor_of, unredacted
 from pipelines.policy.withdrawn import NEEDED
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int32]
-Mask = NDArray[np.bool_]
 
 LATELY = 8
 """Columns that are kept in memory: 4 or 8 bytes a row each."""
@@ -26,63 +25,12 @@ NO_SCORES = ("start_sample", "end_sample", "channels", "channel", "item_seconds"
 UNKNOWN = "unknown"
 
 
-class Names(Sequence[str]):
-    """The texts of a pyarrow.Array, which become Python's where they are asked for: there may be millions."""
-
-    def __init__(self, texts: Any) -> None:
-        self.texts = texts
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.texts.to_pylist())
-
-    def __getitem__(self, number: int) -> str:  # type: ignore[override]
-        return str(self.texts[int(number)])
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A column of few different texts: a number for each row, -1 where there is none, and the text of each number."""
-
-    codes: Codes
-    names: Sequence[str]
-
-    def code(self, name: str) -> int:
-        """The number of a text; -2, which no row has, where it does not occur."""
-        return self.names.index(name) if name in self.names else -2
-
-
-@dataclass(frozen=True)
-class Lists:
-    """A column of lists of texts, flattened: row `owner[i]` has text `coded.names[coded.codes[i]]`, in order."""
-
-    coded: Coded
-    owner: NDArray[np.int64]
-    length: NDArray[np.int64]
-    """Of each row's list."""
-
-    @cached_property
-    def first(self) -> Codes:
-        """The code of each row's first text, -1 where its list is empty."""
-        found = np.full(len(self.length), -1, dtype=np.int32)
-        found[self.owner[::-1]] = self.coded.codes[::-1]
-        return found
-
-    def all_among(self, names: Sequence[str]) -> Mask:
-        """Rows whose list is not empty and holds nothing but these."""
-        wanted = np.isin(self.coded.codes, [self.coded.code(name) for name in names])
-        inside = np.bincount(self.owner[wanted], minlength=len(self.length))
-        return np.asarray((inside == self.length) & (self.length > 0))
-
-
 @dataclass(frozen=True)
 class Columns:
-    """The ledger of the corpus in `root`."""
+    """The ledger of the corpus in `root`: every column has one entry a row."""
 
     root: Path
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+    _recent: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def file(self) -> Any:
@@ -136,10 +84,10 @@ class Columns:
 
     def _lately(self, name: str, read: Callable[[], Any]) -> Any:
         """What `read` gives, kept until some other columns were read."""
-        found = self._kept.pop(name) if name in self._kept else read()
-        self._kept[name] = found
-        while len(self._kept) > LATELY:
-            del self._kept[next(iter(self._kept))]
+        found = self._recent.pop(name) if name in self._recent else read()
+        self._recent[name] = found
+        while len(self._recent) > LATELY:
+            del self._recent[next(iter(self._recent))]
         return found
 
     def parts(self, *names: str) -> Iterator[Any]:
@@ -161,27 +109,27 @@ class Columns:
         return np.asarray(length / np.where(seconds > 0, seconds, np.nan))
 
     def flags(self, name: str) -> NDArray[np.int8]:
-        """A column of yes and no: 1, 0, and -1 where there is none."""
+        """A column of yes and no: 1, 0, and -1 where there is none; nothing but -1 where there is no such column."""
         from pyarrow import compute
 
+        if name not in self.types:
+            return np.full(self.count, -1, dtype=np.int8)
         column = compute.fill_null(self.file.read(columns=[name])[name].cast("int8"), -1)
         return np.asarray(column.to_numpy(), dtype=np.int8)
 
     def texts(self, name: str) -> Coded:
         """A column of texts by code; nothing but -1 where there is no such column."""
         if name not in self.types:
-            return self._nothing
+            return nothing(self.count)
         found: Coded = self._lately(name, lambda: coded(self.file.read(columns=[name])[name]))
         return found
 
-    @property
-    def _nothing(self) -> Coded:
-        return Coded(np.full(self.count, -1, dtype=np.int32), [])
-
     def lists(self, name: str) -> Lists:
-        """A column of lists of texts, flattened."""
+        """A column of lists of texts, flattened; empty ones where there is no such column."""
         from pyarrow import compute
 
+        if name not in self.types:
+            return Lists(nothing(0), np.zeros(0, dtype=np.int64), np.zeros(self.count, dtype=np.int64))
         column = self.file.read(columns=[name])[name]
         length = np.asarray(compute.fill_null(compute.list_value_length(column), 0).to_numpy(), dtype=np.int64)
         owner = np.repeat(np.arange(len(length)), length)
@@ -201,8 +149,7 @@ class Columns:
 
     def of_status(self, name: str) -> Mask:
         """Rows that were kept, dropped or failed."""
-        status = self.texts("status")
-        return np.asarray(status.codes == status.code(name))
+        return self.texts("status").equals(name)
 
     @cached_property
     def kept(self) -> Mask:
@@ -239,7 +186,7 @@ class Columns:
     def source(self) -> Coded:
         """Of the row; else of another segment of its recording; else `not stated`; REDACTED where it was taken down."""
         own = self.texts("source")
-        stated = (own.codes >= 0) & np.isin(own.codes, [i for i, name in enumerate(own.names) if name])
+        stated = own.where(bool)
         names = [*own.names, "not stated"]
         codes = np.where(stated, own.codes, len(own.names))
         if stated.any() and not stated.all():
@@ -282,14 +229,6 @@ class Columns:
                 found |= dict(zip(inside.tolist(), map(with_rate, table.to_pylist()), strict=True))
             begin = end
         return found
-
-
-def coded(column: Any) -> Coded:
-    """A column of texts, by code."""
-    encoded = column.dictionary_encode().unify_dictionaries()  # a whole text column may not fit into one piece
-    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
-    names = encoded.chunk(0).dictionary if encoded.num_chunks else encoded.combine_chunks().dictionary
-    return Coded(np.concatenate([np.zeros(0, dtype=np.int32), *codes]).astype(np.int32), Names(names))
 
 
 def with_rate(row: dict[str, Any]) -> dict[str, Any]:

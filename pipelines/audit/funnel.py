@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.audit.columns import Coded, Columns
+from pipelines.audit.coded import Coded
+from pipelines.audit.columns import Columns
 from pipelines.audit.sections import MOST_LANGUAGES, MOST_SOURCES, Facts, legend, percent
 from pipelines.audit.sheets import hours_told, text
 from pipelines.funnel import STATUSES, duration
@@ -38,9 +39,8 @@ def funnel_section(funnel: Facts, columns: Columns) -> str:
 
 def options(coded: Coded, *, most: int) -> str:
     """The names of a column as choices."""
-    counts = np.bincount(coded.codes[coded.codes >= 0], minlength=len(coded.names))
-    order = np.argsort(-counts, kind="stable")[:most]
-    return "".join(f'<option value="{code}">{text(coded.names[code])}</option>' for code in order if counts[code])
+    common = coded.common(most=most)
+    return "".join(f'<option value="{code}">{text(coded.names[code])}</option>' for code in common)
 
 
 def transforms_table(funnel: Facts) -> str:
@@ -103,6 +103,4 @@ def cube(columns: Columns) -> list[list[Any]]:
 
 def shortened(coded: Coded, *, most: int) -> Any:
     """The codes of the most frequent texts; -1 for all others."""
-    counts = np.bincount(coded.codes[coded.codes >= 0], minlength=len(coded.names))
-    common = np.argsort(-counts, kind="stable")[:most]
-    return np.where(np.isin(coded.codes, common), coded.codes, -1)
+    return np.where(np.isin(coded.codes, coded.common(most=most)), coded.codes, -1)

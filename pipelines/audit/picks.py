@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.audit.columns import Columns, Floats, Mask
+from pipelines.audit.coded import Mask
+from pipelines.audit.columns import Columns, Floats
 from pipelines.audit.pictures import short
 from pipelines.audit.scores import DISAGREEMENTS, OPINIONS, QUALITY, SUSPICIONS, Limit, name_of
 
@@ -124,7 +125,7 @@ def under(columns: Columns, limit: Limit, limits: Sequence[Limit]) -> Mask:
     """Rows of the language that a limit is for; of all that have none of their own, where it is for the others."""
     codes = columns.language.codes
     if limit.language not in ("", "other"):
-        return np.asarray(codes == columns.language.code(limit.language))
+        return columns.language.equals(limit.language)
     same = [one for one in limits if (one.filter, one.place, one.side) == (limit.filter, limit.place, limit.side)]
     return ~np.isin(codes, [columns.language.code(one.language) for one in same if one.language])
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.audit.columns import Coded, Columns
+from pipelines.audit.coded import Coded
+from pipelines.audit.columns import Columns
 from pipelines.audit.sheets import text
 from pipelines.funnel import duration
 from pipelines.policy.bill import terms_told
@@ -20,7 +21,7 @@ def head(card: Facts, funnel: Facts, columns: Columns) -> str:
     """Name, the few numbers, and what the corpus is made of."""
     hours, manifest = funnel["hours"], funnel["manifest"]
     kept_languages = [name for name, part in funnel["by_language"].items() if part["kept"]]
-    voices = np.unique(columns.texts("speaker").codes[columns.kept])
+    voices = len(columns.texts("speaker").present(columns.kept))
     facts = {
         "kept": duration(hours["kept"]),
         "of the audio that came in": f"{hours['kept'] / hours['in']:.0%}" if hours["in"] else "0 %",
@@ -28,8 +29,8 @@ def head(card: Facts, funnel: Facts, columns: Columns) -> str:
         "recordings": f"{funnel['recordings']:,}",
         "languages": str(len(set(kept_languages) - {"unknown"})),
     }
-    if (voices >= 0).any():
-        facts["voices, as told apart"] = f"{int((voices >= 0).sum()):,}"
+    if voices:
+        facts["voices, as told apart"] = f"{voices:,}"
     told = {
         "Purpose": manifest.get("purpose", ""),
         "Languages": ", ".join(kept_languages[:MOST_LANGUAGES]),
@@ -68,13 +69,12 @@ def truth_section(report: Facts) -> str:
 def sources_section(columns: Columns) -> str:
     """Language by source: what is kept, of what came in; and what each license covers."""
     license = columns.texts("license")
-    kept = [license.names[code] for code in np.unique(license.codes[columns.kept]) if code >= 0]
     told = [f"{name}: {' '.join(sorted(terms_of(name))) or 'no conditions'}" for name in license.names]
     return (
         '<h2 id="sources">Languages, sources, licenses</h2><p>Audio kept, of what came in.</p>'
         + cross(columns, columns.language, columns.source, rows=MOST_LANGUAGES, across=MOST_SOURCES)
         + "<h3>License bill of materials</h3><p>With the terms of each license. Together, what is kept asks for: "
-        f"<b>{text(terms_told(kept))}</b>.</p>"
+        f"<b>{text(terms_told(license.present(columns.kept)))}</b>.</p>"
         + cross(columns, Coded(license.codes, told), columns.source, rows=MOST_LICENSES, across=MOST_SOURCES)
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.audit import columns as module
 from pipelines.audit.bins import binned
+from pipelines.audit.coded import coded
 from pipelines.audit.columns import Columns
 from pipelines.audit.funnel import cube
 from pipelines.audit.labels import label_hours
@@ -164,7 +165,7 @@ def test_clips_in_doubt_are_those_on_which_judges_differ(tmp_path: Path) -> None
 
 
 def test_tables_and_labels_tell_hours(columns: Columns) -> None:
-    assert label_hours(columns, "bandwidth_cliff", "bool") == [
+    assert label_hours(columns, "bandwidth_cliff") == [
         ("no", pytest.approx(3 / 3600), pytest.approx(3 / 3600)),
         ("yes", pytest.approx(3 / 3600), pytest.approx(3 / 3600)),
     ]
@@ -206,7 +207,7 @@ def test_what_is_read_in_parts_is_the_same_and_few_columns_are_kept(
     numbers = [name for name, kind in parted.types.items() if kind == "number"]
     for name in numbers:
         parted.numbers(name)
-    assert len(numbers) > len(parted._kept) == module.LATELY
+    assert len(numbers) > len(parted._recent) == module.LATELY
     assert parted.numbers(numbers[-1]) is parted.numbers(numbers[-1]), "not read again at once"
 
 
@@ -214,8 +215,8 @@ def test_texts_of_a_dictionary_are_a_sequence() -> None:
     import pyarrow
 
     parts = [pyarrow.array(["b", None, "a"]), pyarrow.array(["a", "c"]), pyarrow.array([], pyarrow.string())]
-    found = module.coded(pyarrow.chunked_array(parts))
+    found = coded(pyarrow.chunked_array(parts))
     assert (found.codes.tolist(), list(found.names), len(found.names)) == ([0, -1, 1, 1, 2], ["b", "a", "c"], 3)
     assert (found.code("c"), found.code("d"), found.names[1]) == (2, -2, "a")
-    none = module.coded(pyarrow.chunked_array([], pyarrow.string()))
+    none = coded(pyarrow.chunked_array([], pyarrow.string()))
     assert (none.codes.tolist(), list(none.names)) == ([], [])
