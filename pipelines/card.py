@@ -1,9 +1,7 @@
 """The data card of a corpus, `card.md`: in Hugging Face's form, from what was measured and decided, nothing else."""
 
-import ast
-import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,15 @@ import yaml
 
 from infra.manifest import names_in, resolve
 from infra.storage import write_atomic
-from pipelines.audit.coded import Coded
-from pipelines.audit.columns import Columns
+from pipelines.audit.coded import Coded, Mask
+from pipelines.audit.columns import UNKNOWN, Columns
 from pipelines.audit.pictures import short
-from pipelines.audit.scores import Limit, in_order, limits, name_of
+from pipelines.audit.scores import in_order, limits, name_of
+from pipelines.documented import documented
 from pipelines.funnel import duration
+from pipelines.markdown import escaped, table
 from pipelines.policy.bill import terms_told
 from pipelines.policy.licenses import identifier
-from pipelines.row import Segment
 from pipelines.shards import read_card
 
 FILE = "card.md"
@@ -50,7 +49,7 @@ def card_of(corpus: Path) -> str:
     card = read_card(corpus)
     funnel = json.loads((corpus / "funnel.json").read_text(encoding="utf-8"))
     columns = Columns(corpus)
-    parts = [header(card), about(card, funnel), sources(columns), uses(columns), structure(card, funnel)]
+    parts = [header(card), about(card, funnel), sources(columns), uses(columns), structure(funnel)]
     parts += [creation(funnel, columns), quality(columns), people(columns), "\n".join(limitations(funnel, columns))]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -95,12 +94,12 @@ def sources(columns: Columns) -> str:
     """Sources and licenses with their hours."""
     rows = [
         (escaped(source), escaped(license), duration(kept), duration(came))
-        for (source, license), kept, came in pairs(columns, columns.source, columns.texts("license"))
+        for source, license, kept, came in pairs(columns, columns.source, columns.texts("license"))
     ]
     return "### Dataset Sources\n\n" + table(("source", "license", "kept", "of"), rows)
 
 
-def pairs(columns: Columns, one: Coded, other: Coded) -> Iterator[tuple[tuple[str, str], float, float]]:
+def pairs(columns: Columns, one: Coded, other: Coded) -> Iterator[tuple[str, str, float, float]]:
     """Each pair of texts that occurs, with hours kept and hours that came in; most first."""
     width = len(other.names) + 1
     both = (one.codes + 1).astype(np.int64) * width + other.codes + 1
@@ -109,23 +108,22 @@ def pairs(columns: Columns, one: Coded, other: Coded) -> Iterator[tuple[tuple[st
     kept = np.bincount(place, weights=columns.hours * columns.kept)
     names_one, names_other = ["not stated", *one.names], ["not stated", *other.names]
     for number in np.argsort(-came, kind="stable")[:MOST]:
-        pair = names_one[found[number] // width], names_other[found[number] % width]
-        yield pair, float(kept[number]), float(came[number])
+        at, at_other = divmod(int(found[number]), width)
+        yield names_one[at], names_other[at_other], float(kept[number]), float(came[number])
 
 
 def uses(columns: Columns) -> str:
     """What the licenses together ask for."""
-    license = columns.texts("license")
-    kept = [license.names[code] for code in np.unique(license.codes[columns.kept]) if code >= 0]
+    told = terms_told(columns.texts("license").present(columns.kept))
     return (
         "## Uses\n\nAn expression of all licenses of the kept audio, read term by term (not legal advice): "
-        f"**{terms_told(kept)}**. `stipple corpus select --allow commercial` keeps what allows a use."
+        f"**{told}**. `stipple corpus select --allow commercial` keeps what allows a use."
     )
 
 
-def structure(card: Facts, funnel: Facts) -> str:
+def structure(funnel: Facts) -> str:
     """Files, fields, tiers."""
-    fields = [(f"`{name}`", kind, by, told) for name, kind, by, told in fields_of_segment()]
+    fields = [(f"`{one.name}`", one.type, one.by, escaped(one.meaning)) for one in documented()]
     tiers = [(f"`{name}`", duration(hours)) for name, hours in funnel["by_tier"].items()]
     return (
         "## Dataset Structure\n\n`shards/*/*.tar` are WebDataset tars: `<key>.flac` (mono, 16 bit, native rate) and "
@@ -136,54 +134,30 @@ def structure(card: Facts, funnel: Facts) -> str:
     )
 
 
-def fields_of_segment() -> Iterator[tuple[str, str, str, str]]:
-    """Name, type, transform and documentation of every field of a segment, as its source states them."""
-    (made,) = ast.parse(inspect.getsource(Segment)).body
-    assert isinstance(made, ast.ClassDef)
-    for item, after in zip(made.body, [*made.body[1:], None], strict=True):
-        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
-            continue
-        call = item.value if isinstance(item.value, ast.Call) else None
-        by = ast.literal_eval(call.args[0]) if call is not None and call.args else ""
-        told = ""
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            told = " ".join(str(after.value.value).split())
-        yield item.target.id, ast.unparse(item.annotation).removesuffix(" | None"), by, escaped(told)
-
-
 def creation(funnel: Facts, columns: Columns) -> str:
     """The chain, the limits, the funnel."""
-    manifest = funnel["manifest"]
-    through, costs = funnel.get("by_transform", {}), funnel.get("costs", {})
-    steps = []
-    for entry in manifest["transforms"]:
-        part = through.get(entry["name"], {})
-        lost = part.get("dropped", 0.0) + part.get("failed", 0.0)
-        spent = float(costs.get(entry["name"], {}).get("cpu_seconds", 0.0)) / 3600
-        steps.append((f"`{entry['name']}`", settings_told(entry), duration(lost), duration(spent)))
-    languages: dict[tuple[str, str, str], list[str]] = {}
-    for limit in limits(manifest):
-        rule = f"`{limit.filter}`", side_told(limit), escaped(limit.place)
-        languages.setdefault(rule, []).append(limit.language or "all")
-    rules = [(*rule, ", ".join(codes)) for rule, codes in languages.items()]
-    others = sorted(
-        {entry["name"] for entry in manifest.get("keep", [])} - {limit.filter for limit in limits(manifest)}
+    hours, prints = funnel["hours"], columns.texts("fingerprint")
+    chain = "".join(
+        f" The chain's fingerprint is `{prints.names[code]}`." for code in prints.common(columns.kept, most=1)
     )
-    more = f"\n\nAnd, without a number: {', '.join(f'`{name}`' for name in others)}." if others else ""
-    reasons = [
-        (escaped(name), entry["status"], f"{entry['items']:,}", *(duration(entry[k]) for k in ("first", "any", "only")))
-        for name, entry in funnel["by_reason"].items()
-    ]
-    chain = most_common(columns.texts("fingerprint"), columns.kept, most=1)
-    print_ = f" The chain's fingerprint is `{chain[0][1]}`." if chain else ""
     return (
         f"## Dataset Creation\n\n### Data Collection and Processing\n\nThe steps in order, with settings that differ "
-        f"from their defaults.{print_}\n\n{table(('step', 'settings', 'lost here', 'processor time'), steps)}\n\n"
-        f"### Limits\n\n{table(('filter', 'keeps', 'where', 'language'), rules)}{more}\n\n### Funnel\n\n"
-        f"{duration(funnel['hours']['in'])} in = {duration(funnel['hours']['kept'])} kept + "
-        f"{duration(funnel['hours']['dropped'])} dropped + {duration(funnel['hours']['failed'])} failed.\n\n"
-        f"{table(('reason', 'status', 'items', 'first', 'any', 'only'), reasons[:MOST])}"
+        f"from their defaults.{chain}\n\n{steps(funnel)}\n\n### Limits\n\n{rules(funnel['manifest'])}\n\n"
+        f"### Funnel\n\n{duration(hours['in'])} in = {duration(hours['kept'])} kept + "
+        f"{duration(hours['dropped'])} dropped + {duration(hours['failed'])} failed.\n\n{reasons(funnel)}"
     )
+
+
+def steps(funnel: Facts) -> str:
+    """A line a transform: settings, what was lost in it, what it cost."""
+    through, costs = funnel.get("by_transform", {}), funnel.get("costs", {})
+    rows = []
+    for entry in funnel["manifest"]["transforms"]:
+        name, part = entry["name"], through.get(entry["name"], {})
+        lost = part.get("dropped", 0.0) + part.get("failed", 0.0)
+        spent = float(costs.get(name, {}).get("cpu_seconds", 0.0)) / 3600
+        rows.append((f"`{name}`", settings_told(entry), duration(lost), duration(spent)))
+    return table(("step", "settings", "lost here", "processor time"), rows)
 
 
 def settings_told(entry: Facts) -> str:
@@ -202,9 +176,27 @@ def without_places(value: Any) -> Any:
     return value
 
 
-def side_told(limit: Limit) -> str:
-    """`mos_overall of at least 2.5`."""
-    return f"`{limit.score}` of at {'least' if limit.side == 'min' else 'most'} {limit.value:g}"
+def rules(manifest: Facts) -> str:
+    """A line a limit, with the languages that it is for; and the filters that have none."""
+    languages: dict[tuple[str, str, str], list[str]] = {}
+    found = list(limits(manifest))
+    for limit in found:
+        side = f"`{limit.score}` of at {'least' if limit.side == 'min' else 'most'} {limit.value:g}"
+        rule = f"`{limit.filter}`", side, escaped(limit.place)
+        languages.setdefault(rule, []).append(limit.language or "all")
+    rows = [(*rule, ", ".join(codes)) for rule, codes in languages.items()]
+    others = sorted({entry["name"] for entry in manifest.get("keep", [])} - {limit.filter for limit in found})
+    more = f"\n\nAnd, without a number: {', '.join(f'`{name}`' for name in others)}." if others else ""
+    return table(("filter", "keeps", "where", "language"), rows) + more
+
+
+def reasons(funnel: Facts) -> str:
+    """A line a reason: items and hours that it removed first, at all, and alone."""
+    rows = [
+        (escaped(name), entry["status"], f"{entry['items']:,}", *(duration(entry[k]) for k in ("first", "any", "only")))
+        for name, entry in funnel["by_reason"].items()
+    ]
+    return table(("reason", "status", "items", "first", "any", "only"), rows[:MOST])
 
 
 def quality(columns: Columns) -> str:
@@ -225,82 +217,59 @@ def quality(columns: Columns) -> str:
 
 def people(columns: Columns) -> str:
     """Whose voices these are."""
-    kept = columns.kept
-    given = columns.texts("given_speaker").codes[kept]
-    voices = len(np.unique(columns.texts("speaker").codes[kept & (columns.texts("speaker").codes >= 0)]))
-    named = f"{share(int((given >= 0).sum()), len(given))} of the samples came with a speaker's name or number"
-    hides = "`stipple corpus takedown` hides the samples of a speaker, a recording or a URL from every reader."
+    named, of = int(columns.texts("given_speaker").counts(columns.kept).sum()), int(columns.kept.sum())
+    voices = len(columns.texts("speaker").present(columns.kept))
     return (
         "### Personal and Sensitive Information\n\nThese are recordings of voices, which can identify people. "
-        f"{named}; {voices:,} voices are told apart, others within their recordings only. {hides}"
+        f"{f'{named / of:.0%}' if of else 'none'} of the samples came with a speaker's name or number; {voices:,} "
+        "voices are told apart, others within their recordings only. `stipple corpus takedown` hides the samples of a "
+        "speaker, a recording or a URL from every reader."
     )
 
 
+WEAK: Sequence[tuple[Callable[[Columns], Mask], str]] = (
+    (lambda columns: columns.language.equals(UNKNOWN), "is in a language that nobody knows"),
+    (
+        lambda columns: columns.texts("license").where(lambda name: identifier(name) is None),
+        "is under a license that is not known by name",
+    ),
+    (
+        lambda columns: columns.texts("enhanced").where(lambda name: name != "no"),
+        "was changed by enhancement (`enhanced` says how)",
+    ),
+    (lambda columns: columns.flags("edge_active") == 1, "begins or ends within speech"),
+    (lambda columns: columns.flags("bandwidth_cliff") == 1, "has a spectrum that breaks off, as after upsampling"),
+    (lambda columns: columns.lists("caption_conflicts").length > 0, "has a caption that the measures deny"),
+)
+"""Rows, and what is to be said of them."""
+EXPECTED = ("mos_overall", "utmos", "snr_db", "bandwidth_hz", "loudness_lufs")
+"""Scores whose absence is worth a line."""
+
+
 def limitations(funnel: Facts, columns: Columns) -> Iterator[str]:
-    """What is known to be weak, as far as it can be counted."""
+    """What is known to be weak, as far as it can be counted: a line each."""
+    hours = columns.hours * columns.kept
+    whole = max(float(hours.sum()), 1e-12)
+
+    def part(rows: Mask) -> str:
+        return f"{float(hours[rows].sum()) / whole:.1%}"
+
     yield "## Bias, Risks, and Limitations\n"
-    kept, hours = columns.kept, columns.hours
-    whole = max(float(hours[kept].sum()), 1e-12)
-
-    def part(rows: Any) -> str:
-        return f"{float(hours[kept & rows].sum()) / whole:.1%}"
-
-    by = columns.texts("text_by")
-    for code, name in enumerate(by.names):
-        if name not in ("given",) and (kept & (by.codes == code)).any():
+    texts = columns.texts("text_by")
+    for name in texts.present(columns.kept):
+        if name != "given":
             told = "has no text" if name == "untranscribed" else f"has a text by the recognizer `{name}`, not by people"
-            yield f"- {part(by.codes == code)} of the kept audio {told}."
+            yield f"- {part(texts.equals(name))} of the kept audio {told}."
+    for rows_of, told in WEAK:
+        if (columns.kept & (rows := rows_of(columns))).any():
+            yield f"- {part(rows)} of the kept audio {told}."
     language = columns.language
-    yield from (f"- {part(rows)} of the kept audio {told}." for rows, told in counted(columns, language) if rows.any())
-    top = [f"{name} {part(language.codes == code)}" for code, name in most_common(language, kept)]
-    yield f"- Audio by language: {', '.join(top)}."
+    top = [(language.names[code], language.codes == code) for code in language.common(columns.kept, most=8)]
+    yield f"- Audio by language: {', '.join(f'{name} {part(rows)}' for name, rows in top)}."
     for name in columns.score_names:
-        values = columns.numbers(name)
-        missing = kept & ~np.isfinite(values)
-        if missing.any() and name in ("mos_overall", "utmos", "snr_db", "bandwidth_hz", "loudness_lufs"):
+        missing = ~np.isfinite(columns.numbers(name))
+        if name in EXPECTED and (columns.kept & missing).any():
             yield f"- {part(missing)} of the kept audio has no `{name}`."
-    coverage = funnel.get("speech_coverage")
-    if coverage is not None:
+    if (coverage := funnel.get("speech_coverage")) is not None:
         yield f"- {coverage:.1%} of the speech that was detected lies in segments; the rest was cut away."
     yield "- Whether the samples are good has to be heard: `audit.html` draws a random sample and computes a verdict."
-
-
-def counted(columns: Columns, language: Coded) -> Iterable[tuple[Any, str]]:
-    """Rows, and what is to be said of them."""
-    license, enhanced = columns.texts("license"), columns.texts("enhanced")
-    kept = columns.kept
-    yield kept & (language.codes == language.code("unknown")), "is in a language that nobody knows"
-    unknown = [code for code, name in enumerate(license.names) if identifier(name) is None]
-    yield kept & np.isin(license.codes, unknown), "is under a license that is not known by name"
-    changed = [code for code, name in enumerate(enhanced.names) if name != "no"]
-    yield kept & np.isin(enhanced.codes, changed), "was changed by enhancement (`enhanced` says how)"
-    if "edge_active" in columns.types:
-        yield kept & (columns.flags("edge_active") == 1), "begins or ends within speech"
-    if "bandwidth_cliff" in columns.types:
-        yield kept & (columns.flags("bandwidth_cliff") == 1), "has a spectrum that breaks off, as after upsampling"
-    if "caption_conflicts" in columns.types:
-        yield kept & (columns.lists("caption_conflicts").length > 0), "has a caption that the measures deny"
-
-
-def most_common(coded: Coded, rows: Any, *, most: int = 8) -> list[tuple[int, str]]:
-    """Codes and texts, by the number of rows."""
-    counts = np.bincount(coded.codes[rows & (coded.codes >= 0)], minlength=len(coded.names))
-    return [(int(code), coded.names[code]) for code in np.argsort(-counts, kind="stable")[:most] if counts[code]]
-
-
-def share(part: int, of: int) -> str:
-    """`12 %`."""
-    return f"{part / of:.0%}" if of else "none"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    if not rows:
-        return "None."
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def escaped(value: str) -> str:
-    """Fit for a cell: no bars, breaks or tags."""
-    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from infra.cli import main
-from pipelines.card import card_of, fields_of_segment, header, settings_told, write_card
+from pipelines.card import card_of, header, settings_told, write_card
+from pipelines.documented import documented
 from tests.pipelines.audit.corpora import build, fate, segment, twelve
 
 
@@ -63,9 +64,9 @@ def test_the_card_tells_what_was_counted(corpus: Path) -> None:
 
 
 def test_every_field_is_in_the_card_with_who_sets_it(corpus: Path) -> None:
-    told = {name: (kind, by, doc) for name, kind, by, doc in fields_of_segment()}
-    assert told["caption_tags"][:2] == ("tuple[str, ...]", "caption")
-    assert told["key"][2].startswith("26 letters and digits")
+    told = {one.name: one for one in documented()}
+    assert (told["caption_tags"].type, told["caption_tags"].by) == ("tuple[str, ...]", "caption")
+    assert told["key"].meaning.startswith("26 letters and digits")
     assert set(told) == set(segment(0))
     assert "| `pitch_hz` | float | caption |" in card_of(corpus)
 
