@@ -22,7 +22,11 @@ WINDOW = 25600
 
 
 class Resemblyzer:
-    """256-wide embeddings of unit length, none negative; similarity is the dot product."""
+    """256-wide embeddings of unit length, none negative; similarity is the dot product.
+
+    A window has the vector that the package gives it. `VoiceEncoder.embed_utterance` lays windows otherwise: 0.77 s
+    apart, the last one filled up with zeros or left out, over a wave from which pauses are taken.
+    """
 
     RATE_HZ = 16000
     SIZE = WIDTH

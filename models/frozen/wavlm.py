@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,12 @@ class WavLM(nn.Module):
     """Frame features of layer `layer` at the latents' rate; always in evaluation mode, never with gradients."""
 
     def __init__(self, folder: str | Path, *, layer: int = 23) -> None:
+        """Raises: WeightsError where a file or a tensor is missing, or the folder is no WavLM's."""
         super().__init__()
-        from transformers import WavLMModel
-
         root = local_file(folder, what="WavLM", fix=FIX)
         for name in ("config.json", "model.safetensors"):
             local_file(root / name, what="WavLM file", fix=FIX)
-        try:
-            model = WavLMModel.from_pretrained(root, local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"{root} cannot be loaded as a WavLM: {error}; {FIX}") from None
+        model = loaded(root)
         deepest = model.config.num_hidden_layers
         if not 0 <= layer <= deepest:
             raise WeightsError(f"{root} has layers 0 (convolutions) to {deepest}, and no layer {layer}")
@@ -75,7 +71,43 @@ class WavLM(nn.Module):
         return cast(Tensor, out.hidden_states[self.layer])
 
 
+def loaded(root: Path) -> Any:
+    """The network with all of its tensors: transformers makes up what a file lacks, and says so in its log alone.
+
+    Raises: WeightsError
+    """
+    from safetensors import SafetensorError
+    from transformers import WavLMModel
+
+    kind = stated(root / "config.json").get("model_type", "wavlm")
+    if kind != "wavlm":
+        raise WeightsError(f"{root / 'config.json'} is of a {kind}, and no wavlm; {FIX}")
+    try:
+        model, told = WavLMModel.from_pretrained(
+            root, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{root} cannot be loaded as a WavLM: {error}; {FIX}") from None
+    missing = sorted(set(told["missing_keys"]) - {"masked_spec_embed"})  # of masked training alone
+    if missing:
+        shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise WeightsError(f"{root / 'model.safetensors'} lacks {len(missing)} tensors ({shown}); {FIX}")
+    return model
+
+
 def normalizes(root: Path, *, default: bool) -> bool:
     """Does the checkpoint's own preprocessor normalize waveforms?"""
     path = root / "preprocessor_config.json"
-    return bool(json.loads(path.read_text(encoding="utf-8")).get("do_normalize", default)) if path.exists() else default
+    return bool(stated(path).get("do_normalize", default)) if path.exists() else default
+
+
+def stated(path: Path) -> dict[str, Any]:
+    """The table in a JSON file.
+
+    Raises: WeightsError
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is no JSON ({error}); {FIX}") from None
+    return dict(found) if isinstance(found, dict) else {}

@@ -71,3 +71,33 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         WavLM(tmp_path)
     with pytest.raises(WeightsError, match="no layer 23"):
         WavLM(save(tmp_path / "wavlm", norm="layer"))
+
+
+def test_a_tensor_that_is_not_there_is_not_made_up(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save(tmp_path / "wavlm", norm="layer")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(
+        {name: value for name, value in tensors.items() if name != "encoder.layers.1.attention.k_proj.weight"},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(WeightsError, match=r"lacks 1 tensors \(encoder\.layers\.1\.attention\.k_proj\.weight\)"):
+        WavLM(folder, layer=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1", "cannot be loaded as a WavLM"),
+        ("config.json", '{"model_type": "hubert"}', "is of a hubert, and no wavlm"),
+        ("config.json", "{", r"config\.json is no JSON"),
+        ("preprocessor_config.json", "{", r"preprocessor_config\.json is no JSON"),
+    ],
+)
+def test_a_broken_file_is_a_sentence(tmp_path: Path, name: str, content: str, said: str) -> None:
+    folder = save(tmp_path / "wavlm", norm="layer")
+    (folder / name).write_text(content)
+    with pytest.raises(WeightsError, match=said):
+        WavLM(folder, layer=1)
