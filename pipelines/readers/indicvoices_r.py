@@ -13,9 +13,9 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.readers.parquet import of_table, split_of
+from pipelines.readers.parquet import of_table
 from pipelines.reading.columns import code_of
-from pipelines.reading.layouts import json_lines, listing, of_file, root_at
+from pipelines.reading.layouts import json_lines, listing, of_file, root_at, split_of
 from pipelines.row import Recording
 
 LANGUAGES = {

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
-from pipelines.readers.parquet import split_of
-from pipelines.reading.layouts import faulty, lines_of, listing, needed, of_file, root_at
+from pipelines.reading.layouts import faulty, lines_of, listing, needed, of_file, root_at, split_of
 from pipelines.row import Recording
 
 

@@ -15,9 +15,8 @@ from typing import Any
 from infra.manifest import Manifest
 from infra.workflow.node import Refused
 from pipelines.readers.folder import SUFFIXES
-from pipelines.readers.parquet import split_of
 from pipelines.reading.columns import code_of
-from pipelines.reading.layouts import faulty, listing, of_file, root_at
+from pipelines.reading.layouts import faulty, listing, of_file, root_at, split_of
 from pipelines.row import Recording
 
 LICENSE = "CC-BY-NC-ND-4.0 AND LicenseRef-third-party AND LicenseRef-research-only"

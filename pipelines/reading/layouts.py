@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pipelines.reading.inside import Outside, inside, printable
 from pipelines.row import Recording
 
 LONGEST_LINE = 1 << 20
+SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|dev|test|eval)(?![a-z])")
 
 
 def root_at(root: Path, *, what: str) -> Path:
@@ -145,3 +147,9 @@ def of_file(root: Path, name: str, row: Mapping[str, Any] | None = None, **facts
 def faulty(name: str, fault: str, *, uri: str = "", size: int = 0) -> Recording:
     """A recording, or a file that should have held some, of which nothing can be used; `fault` as in `Recording`."""
     return Recording(uri=uri, name=printable(name), bytes=size, fault=fault[:300])
+
+
+def split_of(name: str) -> str | None:
+    """The part of a dataset that a file belongs to, by its name or its folder: `ach-test-00000-of-00002.parquet`."""
+    found = [SPLIT.search(part.lower()) for part in reversed(name.split("/"))]
+    return next((match[1] for match in found if match), None)
