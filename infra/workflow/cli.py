@@ -74,7 +74,16 @@ def main(args: argparse.Namespace, kinds: Mapping[str, str] = KINDS) -> int:
     cluster = load(ClusterManifest, root / workflow.cluster)
     tracking = workflow.tracking or default_tracking(store.root)
     with Shipping(store.root, tracking) as shipping, Cluster(cluster) as machines:
-        run = WorkflowRun(workflow.name, nodes, store, machines, shipping, workflow.name, wanted, set(args.force))
+        run = WorkflowRun(
+            workflow=workflow.name,
+            nodes=nodes,
+            store=store,
+            cluster=machines,
+            shipping=shipping,
+            experiment=workflow.name,
+            wanted=wanted,
+            forced=set(args.force),
+        )
         try:
             rows = run.go(jobs=args.jobs)
         except KeyboardInterrupt:

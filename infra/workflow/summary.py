@@ -1,10 +1,23 @@
 """What a workflow came to, for the person who started it: a line a node, what each gave, and where it lies."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.log import clock
-from infra.workflow.run import NodeResult
+from infra.workflow.graph import Node
+from infra.workflow.node import Made
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """How one node fared: `made`, `skipped`, `failed`, `blocked` or `left`."""
+
+    node: Node
+    result: str
+    note: str
+    seconds: float = 0.0
+    made: Made | None = None
 
 
 def table(rows: Mapping[str, NodeResult]) -> list[str]:
@@ -19,6 +32,15 @@ def table(rows: Mapping[str, NodeResult]) -> list[str]:
         lines.append(f"{name:<{width}}  {row.result:<8} {took:>12}  {note}".rstrip())
         lines += [f"{'':<{width}}    {line}" for line in results(row)]
     return lines
+
+
+def described(rows: Mapping[str, NodeResult]) -> str:
+    """How every node fared, as a table in Markdown: the description of the workflow's run."""
+    lines = ["| node | result | version | time | |", "|---|---|---|---|---|"]
+    for name, row in rows.items():
+        version = f"@{row.made.digest[:8]}" if row.made else ""
+        lines.append(f"| {name} | {row.result} | {version} | {clock(row.seconds)} | {row.note} |")
+    return "\n".join(lines)
 
 
 def results(row: NodeResult) -> list[str]:

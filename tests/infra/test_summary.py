@@ -5,8 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from infra.workflow.node import Made
-from infra.workflow.run import NodeResult
-from infra.workflow.summary import table
+from infra.workflow.summary import NodeResult, table
 
 
 def row(kind: str, summary: dict[str, Any], *, result: str = "made", note: str = "") -> NodeResult:

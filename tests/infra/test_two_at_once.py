@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,12 @@ from infra.journal import JournalRun, last_end
 from infra.lineage_cli import lock_of
 from infra.locks import owned
 from infra.shipping import Shipped, journals
-from infra.workflow import run as workflow_run
 from infra.workflow import store as stores
 from infra.workflow.elsewhere import artifact_at
 from infra.workflow.node import Job, Outcome, Refused
+from infra.workflow.parent import Parent
 from infra.workflow.store import Slot, Store
+from infra.workflow.summary import NodeResult
 from tests.infra.tracker import client, journal_of, points
 from tests.processes import PATIENCE_SECONDS
 
@@ -187,13 +188,13 @@ def test_a_node_that_was_set_aside_and_not_made_again_is_made(toys: Path, stippl
 def test_a_run_tells_what_it_made_though_another_has_set_it_aside(
     toys: Path, stipple_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, usual = Store(toys / "store"), workflow_run.WorkflowRun.view
+    store, usual = Store(toys / "store"), Parent.view
 
-    def aside(run: workflow_run.WorkflowRun, path: Path) -> Path:
+    def aside(parent: Parent, rows: Mapping[str, NodeResult], path: Path) -> Path:
         store.set_aside(store.slots("three")[0])
-        return usual(run, path)
+        return usual(parent, rows, path)
 
-    monkeypatch.setattr(workflow_run.WorkflowRun, "view", aside)
+    monkeypatch.setattr(Parent, "view", aside)
     assert stipple_run()[0] == 0
     (above,) = store.workflow_runs("toys")
     assert above.state()["status"] == "committed"

@@ -106,9 +106,15 @@ def in_workflow(corpus: Path, folder: Path, cluster: Cluster) -> None:
     shipping = Shipping(store.root, "sqlite:///nowhere.db")
     shipping.start = lambda: None  # type: ignore[method-assign]  # the tracker has tests of its own
     try:
-        row = WorkflowRun("w", nodes, store, cluster, shipping, "test", {"stage"}).go(jobs=int(folder.name[-1]))[
-            "stage"
-        ]
+        row = WorkflowRun(
+            workflow="w",
+            nodes=nodes,
+            store=store,
+            cluster=cluster,
+            shipping=shipping,
+            experiment="test",
+            wanted={"stage"},
+        ).go(jobs=int(folder.name[-1]))["stage"]
     except KeyboardInterrupt:
         sys.exit(130)
     assert row.made is not None, row.note
