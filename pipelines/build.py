@@ -6,10 +6,8 @@ Ray is not started when every unit is final.
 """
 
 import shutil
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain as chain_of
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from pipelines.attempts import ATTEMPTS
 from pipelines.chain import Chain
 from pipelines.forecast.prediction import hold_against
 from pipelines.funnel import failed_share, top_reasons
+from pipelines.in_order import in_order, where_many
 from pipelines.ledger import PACKED, final_units, share
 from pipelines.manifest import CorpusManifest, semantic
 from pipelines.packing.cutting import Packable, cut
@@ -47,8 +46,6 @@ CODE = ("pipelines", "models/frozen")
 identity = semantic
 EARLY = 20
 """Failed recordings before the budget for errors may stop the job in its middle."""
-MANY = 4096
-"""Samples from which shards are written by Ray tasks."""
 
 
 def run(job: Job) -> Outcome:
@@ -199,35 +196,15 @@ def pack(job: Job, manifest: CorpusManifest, samples: KeptSamples, *, facts: Map
     """Shards, index and corpus.json, in the work folder until all are there. Returns the digest."""
     root, members = job.work / PACKED, manifest.shards.members
     planned = cut(samples, soft_bytes=round(manifest.shards.soft_mb * 1e6), members=members)
-    shards = write_shards(job, root, planned, members=members, parallel=samples.count > MANY)
+    write = partial(write_numbered, root, members=members)  # the plan decides the bytes, not who writes them
+    shards = in_order(write, enumerate(planned), connect=where_many(samples.count, job.connect))
     digest = finish(root, name=manifest.name, shards=shards, facts={"funnel": facts["hours"]})
     for name in ("shards", "index", "corpus.json"):
         (root / name).replace(job.out / name)
     return digest
 
 
-def write_shards(
-    job: Job, root: Path, shards: Iterable[Sequence[Packable]], *, members: Sequence[str], parallel: bool
-) -> Iterator[dict[str, Any]]:
-    """Write the shards, and tell of each in order; by Ray tasks where there is much to copy.
-
-    The plan decides the bytes, not who writes them; no more entries are in memory than are being written.
-    """
-    waiting = iter(shards)
-    begin = list(islice(waiting, 2))
-    numbered = enumerate(chain_of(begin, waiting))
-    if not parallel or len(begin) == 1:
-        yield from (write_shard(root, number, items, members=members) for number, items in numbered)
-        return
-    job.connect()
-    import ray
-
-    write = ray.remote(num_cpus=1, max_retries=3)(write_shard)
-    window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    begun: deque[Any] = deque()
-    for number, items in numbered:
-        begun.append(write.remote(root, number, list(items), members=members))
-        if len(begun) > window:
-            yield ray.get(begun.popleft())
-    while begun:
-        yield ray.get(begun.popleft())
+def write_numbered(root: Path, numbered: tuple[int, Sequence[Packable]], *, members: Sequence[str]) -> dict[str, Any]:
+    """See `write_shard`."""
+    number, items = numbered
+    return write_shard(root, number, items, members=members)

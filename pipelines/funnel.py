@@ -11,33 +11,41 @@ from pipelines.ledger import RecordingFact
 STATUSES = ("kept", "dropped", "failed")
 TOLERANCE_SECONDS = 0.001
 """A recording: less than a sample of 48 kHz audio a segment, for the rounding of sums."""
+TICKS = 10**9
+"""A second, as it is summed: sums of whole numbers are the same, however they are parted."""
 MOST_SOURCES = 200
 """Sources that are told one by one; those of further ones are summed under `other`."""
 
 
-def parted() -> dict[str, dict[str, float]]:
-    """Name -> status -> seconds."""
-    return defaultdict(lambda: dict.fromkeys(STATUSES, 0.0))
+def nothing() -> dict[str, int]:
+    """No second of any status."""
+    return dict.fromkeys(STATUSES, 0)
+
+
+def parted() -> dict[str, dict[str, int]]:
+    """Name -> status -> ticks."""
+    return defaultdict(nothing)
 
 
 @dataclass
 class Funnel:
-    """The sums, taken up unit by unit; nothing of a unit is kept but numbers."""
+    """The sums, in ticks, taken up unit by unit; nothing of a unit is kept but numbers."""
 
     transforms: Sequence[str]
     """In the order of the chain; `select` is the last."""
+    most_sources: int = MOST_SOURCES
     recordings: int = 0
-    seconds_in: float = 0.0
-    speech: float = 0.0
-    covered: float = 0.0
+    came_in: int = 0
+    speech: int = 0
+    covered: int = 0
     segments: int = 0
     segments_kept: int = 0
     recordings_failed: int = 0
-    total: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0.0))
-    by_language: dict[str, dict[str, float]] = field(default_factory=parted)
-    by_source: dict[str, dict[str, float]] = field(default_factory=parted)
-    by_transform: dict[str, dict[str, float]] = field(default_factory=parted)
-    by_tier: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    total: dict[str, int] = field(default_factory=nothing)
+    by_language: dict[str, dict[str, int]] = field(default_factory=parted)
+    by_source: dict[str, dict[str, int]] = field(default_factory=parted)
+    by_transform: dict[str, dict[str, int]] = field(default_factory=parted)
+    by_tier: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
     reasons: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, recordings: Sequence[RecordingFact], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -47,9 +55,9 @@ class Funnel:
         """
         check(recordings, rows)
         self.recordings += len(recordings)
-        self.seconds_in += sum(fact.seconds for fact in recordings)
-        self.speech += sum(fact.speech_seconds for fact in recordings)
-        self.covered += sum(fact.speech_covered for fact in recordings)
+        self.came_in += sum(ticks(fact.seconds) for fact in recordings)
+        self.speech += sum(ticks(fact.speech_seconds) for fact in recordings)
+        self.covered += sum(ticks(fact.speech_covered) for fact in recordings)
         self.segments += sum(fact.segments for fact in recordings)
         self.recordings_failed += len({row["recording"] for row in rows if row["status"] == "failed"})
         for row in rows:
@@ -57,22 +65,40 @@ class Funnel:
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """One fate, into every sum."""
-        seconds, status = row["item_seconds"], row["status"]
-        self.total[status] += seconds
-        self.by_language[row["language"] or row["given_language"] or "unknown"][status] += seconds
+        amount, status = ticks(row["item_seconds"]), row["status"]
+        self.total[status] += amount
+        self.by_language[row["language"] or row["given_language"] or "unknown"][status] += amount
         source = row["source"] or "not stated"
-        many = len(self.by_source) >= MOST_SOURCES and source not in self.by_source
-        self.by_source["other" if many else source][status] += seconds
-        self.by_transform[row["transform"]][status] += seconds
+        self.by_source[self.place_of(source)][status] += amount
+        self.by_transform[row["transform"]][status] += amount
         if status == "kept":
             self.segments_kept += 1
-            self.by_tier[row["tier"]] += seconds
+            self.by_tier[row["tier"]] += amount
         for number, name in enumerate(row["reasons"]):
-            entry = self.reasons.setdefault(name, {"status": status, "items": 0, "first": 0.0, "any": 0.0, "only": 0.0})
-            entry["any"] += seconds
-            entry["first"] += seconds * (number == 0)
-            entry["only"] += seconds * (len(row["reasons"]) == 1)
+            entry = self.reasons.setdefault(name, {"status": status, "items": 0, "first": 0, "any": 0, "only": 0})
+            entry["any"] += amount
+            entry["first"] += amount * (number == 0)
+            entry["only"] += amount * (len(row["reasons"]) == 1)
             entry["items"] += number == 0
+
+    def place_of(self, source: str) -> str:
+        """Under which name the hours of a source are summed."""
+        return source if source in self.by_source or len(self.by_source) < self.most_sources else "other"
+
+    def take(self, part: "Funnel") -> None:
+        """Take up what another one has summed."""
+        for name in ("recordings", "came_in", "speech", "covered", "segments", "segments_kept", "recordings_failed"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        add_up(self.total, part.total)
+        for cut, more in ((self.by_language, part.by_language), (self.by_transform, part.by_transform)):
+            for name, amounts in more.items():
+                add_up(cut[name], amounts)
+        for name, amounts in part.by_source.items():
+            add_up(self.by_source[self.place_of(name)], amounts)
+        add_up(self.by_tier, part.by_tier)
+        for name, entry in part.reasons.items():
+            known = self.reasons.setdefault(name, {"status": entry["status"]})
+            add_up(known, {key: value for key, value in entry.items() if key != "status"})
 
     def facts(self) -> dict[str, Any]:
         """What came in, what stayed, and why the rest did not, in hours.
@@ -81,7 +107,7 @@ class Funnel:
         """
         self.check_sums()
         reasons = {
-            name: {key: value / 3600 if key in ("first", "any", "only") else value for key, value in entry.items()}
+            name: {key: in_hours(value) if key in ("first", "any", "only") else value for key, value in entry.items()}
             for name, entry in self.reasons.items()
         }
         return {
@@ -89,28 +115,28 @@ class Funnel:
             "recordings_failed": self.recordings_failed,
             "segments": self.segments,
             "segments_kept": self.segments_kept,
-            "hours": {"in": self.seconds_in / 3600, **hours_of(self.total)},
+            "hours": {"in": in_hours(self.came_in), **hours_of(self.total)},
             "speech_coverage": self.covered / self.speech if self.speech else None,
             "by_language": with_hours_in(self.by_language),
             "by_source": with_hours_in(self.by_source),
             "by_transform": self.through(),
-            "by_tier": {name: seconds / 3600 for name, seconds in sorted(self.by_tier.items())},
+            "by_tier": {name: in_hours(amount) for name, amount in sorted(self.by_tier.items())},
             "by_reason": dict(sorted(reasons.items(), key=lambda item: -item[1]["first"])),
         }
 
     def through(self) -> dict[str, dict[str, float]]:
         """Transform -> hours that came to it, that it dropped and failed, and that left it."""
-        left, found = self.seconds_in / 3600, {}
+        left, found = in_hours(self.came_in), {}
         for name in self.transforms:
-            hours = hours_of(self.by_transform[name])
-            lost = hours["dropped"] + hours["failed"]
-            found[name] = {"in": left, "dropped": hours["dropped"], "failed": hours["failed"], "out": left - lost}
+            parts = hours_of(self.by_transform[name])
+            lost = parts["dropped"] + parts["failed"]
+            found[name] = {"in": left, "dropped": parts["dropped"], "failed": parts["failed"], "out": left - lost}
             left -= lost
         return found
 
     def check_sums(self) -> None:
         """By language, source, transform, tier and first reason, the same hours are kept, dropped and failed."""
-        allowed = TOLERANCE_SECONDS * max(self.recordings, 1)
+        allowed = ticks(TOLERANCE_SECONDS) * max(self.recordings, 1)
         for status in STATUSES:
             for name, cut in (
                 ("language", self.by_language),
@@ -121,21 +147,37 @@ class Funnel:
         first = sum(entry["first"] for entry in self.reasons.values())
         assert abs(first - self.total["dropped"] - self.total["failed"]) <= allowed, "by first reason"
         assert abs(sum(self.by_tier.values()) - self.total["kept"]) <= allowed, "by tier"
-        assert abs(self.seconds_in - sum(self.total.values())) <= allowed, "hours in are not hours accounted for"
+        assert abs(self.came_in - sum(self.total.values())) <= allowed, "hours in are not hours accounted for"
         strange = set(self.by_transform) - set(self.transforms)
         assert not strange, f"fates decided by {strange}, which are not in the chain"
         out = self.through()[self.transforms[-1]]["out"]
-        assert abs(out * 3600 - self.total["kept"]) <= allowed, "what leaves the chain is not what is kept"
+        assert abs(ticks(out * 3600) - self.total["kept"]) <= allowed, "what leaves the chain is not what is kept"
 
 
-def hours_of(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by status, as hours."""
-    return {status: value / 3600 for status, value in seconds.items()}
+def add_up(sums: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Number by number."""
+    for name, value in more.items():
+        sums[name] = sums.get(name, 0) + value
 
 
-def with_hours_in(cut: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def ticks(seconds: float) -> int:
+    """As it is summed."""
+    return round(seconds * TICKS)
+
+
+def in_hours(amount: int) -> float:
+    """Of a sum of ticks."""
+    return amount / (3600 * TICKS)
+
+
+def hours_of(amounts: Mapping[str, int]) -> dict[str, float]:
+    """By status."""
+    return {status: in_hours(amount) for status, amount in amounts.items()}
+
+
+def with_hours_in(cut: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]]:
     """Name -> hours in, and by status."""
-    return {name: {"in": sum(part.values()) / 3600, **hours_of(part)} for name, part in sorted(cut.items())}
+    return {name: {"in": in_hours(sum(part.values())), **hours_of(part)} for name, part in sorted(cut.items())}
 
 
 def check(recordings: Sequence[RecordingFact], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,6 +6,13 @@ from numpy.typing import NDArray
 Hash = NDArray[np.int64]
 
 
+def inside(run: Hash, numbers: Hash) -> NDArray[np.bool_]:
+    """Which numbers are in a run, which is in order."""
+    if not len(run):
+        return np.zeros(len(numbers), dtype=np.bool_)
+    return np.asarray(run[np.minimum(np.searchsorted(run, numbers), len(run) - 1)] == numbers)
+
+
 class Hashes:
     """Numbers of 64 bits that were met: 8 bytes each, 24 at the worst moment.
 
@@ -20,7 +27,7 @@ class Hashes:
         """Which of them were added."""
         found = np.zeros(len(numbers), dtype=np.bool_)
         for run in self.runs:
-            found |= run[np.minimum(np.searchsorted(run, numbers), len(run) - 1)] == numbers
+            found |= inside(run, numbers)
         return found
 
     def add(self, numbers: Hash) -> Hash:

@@ -5,29 +5,59 @@ from typing import Any
 
 from pipelines.ledger import Fate, UnitResult
 from pipelines.manifest import CorpusManifest
-from pipelines.policy.select import Seen, Verdict, verdicts
-from pipelines.row import as_row, segment_of
+from pipelines.policy.select import Verdict, duplicate, judge
+from pipelines.row import Segment, as_row, segment_of
 from pipelines.units import Unit
 
 Row = dict[str, Any]
 Withheld = Callable[[Mapping[str, Any]], tuple[str, str] | None]
 """Why a row may not be kept, whatever its scores (`pipelines.policy.withheld`); None where it may."""
+Elsewhere = Callable[[Mapping[str, Any]], bool]
+"""Is the same sound kept with a transcript in place of this row (`pipelines.policy.transcribed`)?"""
+
+
+def nowhere(row: Mapping[str, Any]) -> bool:
+    """There is no copy."""
+    return False
 
 
 def judged(
-    result: UnitResult, manifest: CorpusManifest, *, rights: Mapping[str, Row], seen: Seen, withheld: Withheld
+    result: UnitResult,
+    manifest: CorpusManifest,
+    *,
+    rights: Mapping[str, Row],
+    withheld: Withheld,
+    elsewhere: Elsewhere = nowhere,
+    copies: Mapping[int, str] | None = None,
 ) -> Iterator[tuple[Fate, Row]]:
-    """The fates of a unit and their rows of the ledger, in the order of recordings; `rights` from `rights_of`."""
-    fates = sorted(result.fates, key=lambda fate: (fate.recording, (fate.segment or {}).get("start_sample", -1)))
-    rows = [row_of(fate, corpus=manifest.name, rights=rights) for fate in fates]
-    ready = [row for fate, row in zip(fates, rows, strict=True) if fate.status == "ready"]
-    verdict_of = {id(row): Verdict(None, (why[0],), why[1]) for row in ready if (why := withheld(row)) is not None}
-    allowed = [row for row in ready if id(row) not in verdict_of]
-    verdict_of |= zip(map(id, allowed), verdicts(allowed, manifest, seen=seen), strict=True)
-    for fate, row in zip(fates, rows, strict=True):
-        verdict = verdict_of.get(id(row))
-        decided = by_transform(fate) if verdict is None else by_policy(verdict)
-        yield fate, row | {"unit": result.unit, "item_seconds": fate.seconds} | decided
+    """The fates of a unit and their rows of the ledger, in the order of recordings; `rights` from `rights_of`.
+
+    `copies`: where a fate begins in the file of the unit -> of which earlier copy it is a duplicate.
+    """
+    for fate in in_order_of_recordings(result):
+        if fate.segment is None:
+            row, decided = row_of(fate, corpus=manifest.name, rights=rights), by_transform(fate)
+        else:
+            segment = segment_in(fate, corpus=manifest.name, rights=rights)
+            row = as_row(segment)
+            if fate.status != "ready":
+                decided = by_transform(fate)
+            elif (why := withheld(row)) is not None:
+                decided = by_policy(Verdict(None, (why[0],), why[1]))
+            elif copy := (copies or {}).get(fate.place[0], ""):
+                decided = by_policy(duplicate(copy))
+            elif elsewhere(row):
+                decided = by_policy(duplicate("the same bytes came with a transcript, under another name"))
+            else:
+                decided = by_policy(judge(segment, manifest))
+        row["unit"], row["item_seconds"] = result.unit, fate.seconds
+        row |= decided
+        yield fate, row
+
+
+def in_order_of_recordings(result: UnitResult) -> list[Fate]:
+    """The fates of a unit, by recording and place in it."""
+    return sorted(result.fates, key=lambda fate: (fate.recording, (fate.segment or {}).get("start_sample", -1)))
 
 
 def by_transform(fate: Fate) -> Row:
@@ -50,11 +80,16 @@ def by_policy(verdict: Verdict) -> Row:
 def row_of(fate: Fate, *, corpus: str, rights: Mapping[str, Row]) -> Row:
     """The fields of a fate's segment; of a recording's fate, the few that it has. License and source are those of
     `rights` (`rights_of`) where it has them, whatever they were when the recording was annotated."""
-    now = rights.get(fate.recording, {})
-    if fate.segment is None:
-        facts = {"recording": fate.recording, "license": fate.license, "language": fate.language}
-        return {**facts, "source": fate.source, **now, "corpus": corpus, "key": None, "given_language": None}
-    return as_row(segment_of({**fate.segment, "corpus": corpus, **now}))
+    if fate.segment is not None:
+        return as_row(segment_in(fate, corpus=corpus, rights=rights))
+    facts = {"recording": fate.recording, "license": fate.license, "language": fate.language, "source": fate.source}
+    return {**facts, **rights.get(fate.recording, {}), "corpus": corpus, "key": None, "given_language": None}
+
+
+def segment_in(fate: Fate, *, corpus: str, rights: Mapping[str, Row]) -> Segment:
+    """The segment of a fate, as `row_of` tells it."""
+    assert fate.segment is not None
+    return segment_of({**fate.segment, "corpus": corpus, **rights.get(fate.recording, {})})
 
 
 def given_of(unit: Unit) -> dict[str, Row]:

@@ -12,7 +12,7 @@ In the corpus:
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from operator import itemgetter
@@ -169,8 +169,8 @@ def written(fate: Fate) -> dict[str, Any]:
     return facts
 
 
-def load(path: Path) -> UnitResult:
-    """The result of a final unit, from its file.
+def load(path: Path, *, only: Callable[[bytes], bool] | None = None) -> UnitResult:
+    """The result of a final unit, from its file; of its fates, those in the lines for which `only` is true.
 
     Raises: CorpusError
     """
@@ -181,7 +181,8 @@ def load(path: Path) -> UnitResult:
         facts["fingerprints"] = dict(facts["fingerprints"])
         result, at = UnitResult(**facts), len(head)
         for line in lines:
-            result.fates.append(fate_of(line, place=(at, len(line))))
+            if only is None or only(line):
+                result.fates.append(fate_of(line, place=(at, len(line))))
             at += len(line)
         return result
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -194,12 +195,6 @@ def fate_of(line: bytes, *, place: tuple[int, int]) -> Fate:
     facts["sounds"] = tuple(Sound(**sound) for sound in facts.get("sounds", ()))
     facts["arrays"] = tuple(Array(**array) for array in facts.get("arrays", ()))
     return Fate(**facts, place=place)
-
-
-def results(work: Path, units: Iterable[str], *, chain: str) -> Iterator[UnitResult]:
-    """The results of these units, one at a time."""
-    for unit in units:
-        yield load(result_path(work, unit=unit, chain=chain))
 
 
 def is_final(work: Path, *, unit: str, chain: str) -> bool:
@@ -251,28 +246,25 @@ def ledger_table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 @contextmanager
-def ledger_writer(path: Path) -> Iterator[Any]:
-    """`ledger.parquet`, written as rows come: yields a function that takes one row; the file is there when all are.
-
-    Rows have LEDGER_COLUMNS and the fields of a segment.
-    """
+def ledger_writer(path: Path) -> Iterator[Callable[[Any], None]]:
+    """`ledger.parquet`, written as rows come: yields a function that takes a table of them (`ledger_table`), however
+    many; the file is there when all are, and the same however they came."""
+    import pyarrow
     from pyarrow import parquet
 
     schema = ledger_schema()
-    waiting: list[Mapping[str, Any]] = []
-    with replacing(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as table:
+    waiting = schema.empty_table()
+    with replacing(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
 
-        def flush() -> None:
-            table.write_table(ledger_table(waiting))
-            waiting.clear()
-
-        def put(row: Mapping[str, Any]) -> None:
-            waiting.append(row)
-            if len(waiting) >= ROW_GROUP:
-                flush()
+        def put(table: Any) -> None:
+            nonlocal waiting
+            waiting = pyarrow.concat_tables([waiting, table])
+            while waiting.num_rows >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks())
+                waiting = waiting.slice(ROW_GROUP)
 
         yield put
-        flush()
+        writer.write_table(waiting.combine_chunks())
 
 
 def unreadable(path: Path, error: Exception) -> CorpusError:

@@ -22,6 +22,8 @@ from pipelines.units import Unit, cut
 
 PLAN = "plan.jsonl"
 """In the work folder."""
+GROUP = 8
+"""Units whose verdicts are found together: some thousand clips of ten seconds, whose rows take some megabytes."""
 
 
 class Line(NamedTuple):
@@ -29,6 +31,20 @@ class Line(NamedTuple):
 
     start: int
     bytes: int
+
+
+class Group(NamedTuple):
+    """Units that follow one another, by where they lie."""
+
+    path: Path
+    start: int
+    bytes: int
+    names: tuple[str, ...]
+
+    def units(self) -> Iterator[Unit]:
+        """Read from the file."""
+        with self.path.open("rb") as file:
+            yield from map(Unit.from_json, os.pread(file.fileno(), self.bytes, self.start).splitlines())
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,13 @@ class Planned:
     def line(self, number: int) -> Line:
         """Where unit `number` lies."""
         return Line(int(self.starts[number]), int(self.starts[number + 1] - self.starts[number]))
+
+    def groups(self) -> Iterator[Group]:
+        """All units, GROUP at a time."""
+        for first in range(0, len(self), GROUP):
+            last = min(first + GROUP, len(self))
+            start, end = int(self.starts[first]), int(self.starts[last])
+            yield Group(self.path, start, end - start, tuple(name.decode() for name in self.ids[first:last]))
 
 
 class Recordings(Sequence[Recording]):

@@ -48,11 +48,11 @@ def tell_truth(job: Job) -> None:
 
 def show(job: Job, made: Assembly) -> None:
     """What a person can look at and hear: the audit page, the funnel, and a few clips."""
-    folder, rows = job.out / "clips", made.examples.rows
+    folder, samples = job.out / "clips", made.examples.found
     sounds = UnitSounds(job.work, chain=made.chain.fingerprint)
     folder.mkdir(exist_ok=True)
-    for row in rows[:: max(len(rows) // EXAMPLES, 1)][:EXAMPLES]:
-        write_bytes(folder / f"{row['key']}.flac", sounds(row) or b"")
+    for unit, key in samples[:: max(len(samples) // EXAMPLES, 1)][:EXAMPLES]:
+        write_bytes(folder / f"{key}.flac", sounds.of(unit, key) or b"")
     job.run.artifact(write_audit(job.out, sound_of=sounds))
     job.run.artifact(write_card(job.out))
     job.run.artifact(folder)

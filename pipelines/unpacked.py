@@ -3,10 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import cached_property, lru_cache
-from itertools import groupby
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,6 +73,25 @@ class StoredLine(NamedTuple):
     """Fields of each Array, as JSON; empty where there is none."""
 
 
+def line_of(fate: Fate, row: Row, *, unit: str, rights: Row) -> StoredLine:
+    """A row that is kept, with the rights that the catalog tells of its recording."""
+    size, sound = record_bytes({name: row[name] for name in NAMES}, tier=row["tier"]), fate.sounds[-1]
+    arrays = json.dumps([astuple(array) for array in fate.arrays]) if fate.arrays else ""
+    told = (row["key"], row["tier"], unit, rights.get("license"), rights.get("source"), size)
+    return StoredLine(*told, *fate.place, sound.offset, sound.flac_bytes, arrays)
+
+
+def lines_table(lines: Sequence[StoredLine]) -> Any:
+    """As columns of a pyarrow.Table."""
+    import pyarrow
+
+    kinds = StoredLine.__annotations__
+    schema = pyarrow.schema([(name, pyarrow.int64() if kinds[name] is int else pyarrow.string()) for name in kinds])
+    columns = list(zip(*lines, strict=True)) or [()] * len(schema)
+    arrays = [pyarrow.array(column, item.type) for column, item in zip(columns, schema, strict=True)]
+    return pyarrow.Table.from_arrays(arrays, schema=schema)
+
+
 class KeptSamples:
     """The samples of a corpus, however many: put in as they come, and taken out in the order of their keys.
 
@@ -84,50 +102,50 @@ class KeptSamples:
         self.work, self.corpus, self.chain = work, corpus, chain
         self.folder = work / FOLDER
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.count = 0
-        self.waiting: list[StoredLine] = []
+        self.count = self.held = 0
+        self.waiting: list[Any] = []
+        """Tables."""
         self.writers: dict[str, Any] = {}
 
-    def add(self, fate: Fate, row: Row, *, unit: str, rights: Row) -> None:
-        """A row that is kept, with the rights that the catalog tells of its recording."""
-        segment = {name: row[name] for name in NAMES}
-        size, sound = record_bytes(segment, tier=row["tier"]), fate.sounds[-1]
-        arrays = json.dumps([astuple(array) for array in fate.arrays]) if fate.arrays else ""
-        told = (row["key"], row["tier"], unit, rights.get("license"), rights.get("source"), size)
-        self.waiting.append(StoredLine(*told, *fate.place, sound.offset, sound.flac_bytes, arrays))
-        self.count += 1
-        if len(self.waiting) >= PIECE:
+    def add(self, lines: Any) -> None:
+        """Samples that are kept, as a table (`lines_table`)."""
+        self.waiting.append(lines)
+        self.count += lines.num_rows
+        self.held += lines.num_rows
+        if self.held >= PIECE:
             self.write()
 
-    @cached_property
-    def schema(self) -> Any:
-        """The columns of the files."""
+    def sorted(self) -> Any:
+        """What waits in memory, as a table, by key."""
         import pyarrow
 
-        kinds = StoredLine.__annotations__
-        return pyarrow.schema([(name, pyarrow.int64() if kinds[name] is int else pyarrow.string()) for name in kinds])
+        table = pyarrow.concat_tables([lines_table([]), *self.waiting]).sort_by("key").combine_chunks()
+        self.waiting.clear()
+        self.held = 0
+        return table
 
     def write(self) -> None:
         """What waits in memory, each to the file of its key."""
         import pyarrow
+        from pyarrow import compute
 
         self.folder.mkdir(exist_ok=True)
-        self.waiting.sort()
-        for digits, rows in groupby(self.waiting, key=lambda line: line.key[:BUCKET_DIGITS]):
+        table = self.sorted()
+        parts = compute.run_end_encode(compute.utf8_slice_codeunits(table["key"], 0, BUCKET_DIGITS).combine_chunks())
+        start = 0
+        for digits, end in zip(parts.values.to_pylist(), parts.run_ends.to_pylist(), strict=True):
             if digits not in self.writers:
-                self.writers[digits] = pyarrow.ipc.new_stream(str(self.folder / f"{digits}.arrow"), self.schema)
-            columns = zip(*rows, strict=True)
-            arrays = [pyarrow.array(column, item.type) for column, item in zip(columns, self.schema, strict=True)]
+                self.writers[digits] = pyarrow.ipc.new_stream(str(self.folder / f"{digits}.arrow"), table.schema)
             with named(self.folder / f"{digits}.arrow"):
-                self.writers[digits].write_batch(pyarrow.record_batch(arrays, schema=self.schema))
-        self.waiting.clear()
+                self.writers[digits].write_table(table.slice(start, end - start))
+            start = end
 
     def __iter__(self) -> Iterator[KeptSample]:
         """In the order of their keys, once; the files are gone at the end."""
         import pyarrow
 
         if not self.writers:
-            yield from map(self.sample, sorted(self.waiting))
+            yield from self.samples(self.sorted())
             return
         self.write()
         for digits, writer in sorted(self.writers.items()):
@@ -135,11 +153,15 @@ class KeptSamples:
             path = self.folder / f"{digits}.arrow"
             with pyarrow.memory_map(str(path)) as file:
                 table = pyarrow.ipc.open_stream(file).read_all().sort_by("key")
-            for batch in table.to_batches(max_chunksize=4096):
-                lines = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-                yield from (self.sample(StoredLine(*line)) for line in lines)
+            yield from self.samples(table)
             path.unlink()
         shutil.rmtree(self.folder)
+
+    def samples(self, table: Any) -> Iterator[KeptSample]:
+        """Of a table, in its order."""
+        for batch in table.to_batches(max_chunksize=4096):
+            lines = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            yield from (self.sample(StoredLine(*line)) for line in lines)
 
     def sample(self, line: StoredLine) -> KeptSample:
         """What was put in."""
@@ -167,12 +189,14 @@ class UnitSounds:
 
     def __call__(self, row: Mapping[str, Any]) -> bytes | None:
         """Its FLAC; None where none was kept, and of what was taken down."""
-        if row["recording"] == REDACTED:
-            return None
-        result: UnitResult = self._result(row["unit"])
+        return None if row["recording"] == REDACTED else self.of(row["unit"], row["key"])
+
+    def of(self, unit: str, key: str) -> bytes | None:
+        """The FLAC of the segment of this key."""
+        result: UnitResult = self._result(unit)
         for fate in result.fates:
-            if fate.sounds and fate.segment is not None and fate.segment["key"] == row["key"]:
+            if fate.sounds and fate.segment is not None and fate.segment["key"] == key:
                 sound = fate.sounds[-1]
-                with sound_path(self.work, unit=row["unit"], chain=self.chain).open("rb") as file:
+                with sound_path(self.work, unit=unit, chain=self.chain).open("rb") as file:
                     return os.pread(file.fileno(), sound.flac_bytes, sound.offset)
         return None

@@ -19,7 +19,6 @@ from pipelines.ledger import UnitResult, result_path, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.members import record_bytes
 from pipelines.packing.tar import padded
-from pipelines.policy.select import Seen
 from pipelines.policy.withheld import withholding
 from pipelines.row import Recording, as_row, segment_of
 from pipelines.units import Unit
@@ -144,7 +143,7 @@ def kept_of(result: UnitResult, manifest: CorpusManifest) -> dict[str, float]:
     """Hours by status and tier, and the bytes of what is kept in its shard."""
     withheld = withholding(corpus=manifest.name, store=None, allow=manifest.allow)
     found = dict.fromkeys(("hours/kept", "hours/dropped", "hours/failed", "bytes/shards"), 0.0)
-    for fate, row in judged(result, manifest, rights={}, seen=Seen(), withheld=withheld):
+    for fate, row in judged(result, manifest, rights={}, withheld=withheld):
         found[f"hours/{row['status']}"] += fate.seconds / 3600
         if row["status"] == "kept":
             tier = f"tier/{row['tier']}"

@@ -12,7 +12,7 @@ from infra.locks import new_folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import Funnel
-from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_writer
+from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_table, ledger_writer
 from pipelines.packing.cutting import plan
 from pipelines.packing.finish import finish
 from pipelines.packing.index import Rows
@@ -133,8 +133,7 @@ def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:
     with ledger_writer(out / "ledger.parquet") as put:
         for rows in ledger_batches(place):
             rows = [fate_now(row, withdrawn, seen, redactor=redactor, gone=gone) for row in rows]
-            for row in rows:
-                put(row)
+            put(ledger_table(rows))
             funnel.add(facts_of(rows), rows)
     new = funnel.facts()
     counted = {

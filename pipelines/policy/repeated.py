@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.hashes import Hash, Hashes
+from pipelines.hashes import Hash, Hashes, inside
 
 KEYS = re.compile(rb'"key":"([0-9a-f]{16})[0-9a-f]{10}"')
 """In the result of a unit. Within a text, the quotation marks would be escaped."""
@@ -19,23 +19,27 @@ class Repeated:
 
     numbers: Hash
 
-    def __contains__(self, key: object) -> bool:
-        number = hashes_of([str(key)[:16].encode()])
-        at = int(np.searchsorted(self.numbers, number[0]))
-        return at < len(self.numbers) and self.numbers[at] == number[0]
+    def among(self, keys: list[bytes]) -> set[bytes]:
+        """Those of them (16 digits each) that occur more than once."""
+        return {key for key, again in zip(keys, inside(self.numbers, hashes_of(keys)).tolist(), strict=True) if again}
 
 
-def repeated_keys(results: Iterable[Path]) -> Repeated:
-    """Of all results of units, by their bytes: a few microseconds a segment, and 8 bytes of memory while they are read.
-
-    Raises: OSError
-    """
+def repeated_keys(hashes: Iterable[Hash]) -> Repeated:
+    """Of the keys in all results of units (`keys_in`), with 8 bytes of memory a key while they come."""
     met, found = Hashes(), list[Hash]()
-    for path in results:
-        twice = met.add(hashes_of(KEYS.findall(path.read_bytes())))
+    for some in hashes:
+        twice = met.add(some)
         if len(twice):
             found.append(twice)
     return Repeated(np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64))
+
+
+def keys_in(results: Iterable[Path]) -> Hash:
+    """Of the results of some units, by their bytes: a few microseconds a segment.
+
+    Raises: OSError
+    """
+    return hashes_of([key for path in results for key in KEYS.findall(path.read_bytes())])
 
 
 def hashes_of(digits: list[bytes]) -> Hash:

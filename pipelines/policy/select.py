@@ -1,14 +1,13 @@
 """The policy: stored scores to verdicts. Scores are facts and cost hours; verdicts are views and cost nothing."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 from infra.manifest import Entry, resolve
 from pipelines.manifest import CorpusManifest
-from pipelines.row import Segment, segment_of
+from pipelines.row import Segment
 
 
 @dataclass(frozen=True)
@@ -60,54 +59,27 @@ def duplicate(why: str) -> Verdict:
     return Verdict(None, ("duplicate",), f"duplicate: {why}")
 
 
-def nowhere(row: Mapping[str, Any]) -> bool:
-    """There is no copy."""
-    return False
-
-
 @dataclass
 class Seen:
-    """What is known of copies, so that of those with the same bytes one is kept."""
+    """What became of copies that came before. Of segments with the same bytes of sound behind them, the first that the
+    policy keeps is kept; one that is refused for the same reasons as the first copy is a duplicate, too."""
 
-    has_transcribed_copy: Callable[[Mapping[str, Any]], bool] = nowhere
-    """Is the same sound kept with a transcript in place of this row?"""
-    repeated: Container[str] | None = None
-    """Keys that may come more than once; of others nothing is remembered. None: all may."""
     kept: set[str] = field(default_factory=set)
     """Keys that were kept before."""
     refused: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Key -> why its first copy was refused."""
 
-    def copy_of(self, row: Mapping[str, Any]) -> str:
-        """Of which copy a row is a duplicate, whatever the policy says of it; an empty text where of none."""
-        if row["key"] in self.kept:
+    def copy(self, key: str, verdict: Verdict | None) -> str:
+        """Of which copy the next segment of this key is a duplicate; an empty text where of none. `verdict` is what
+        the policy says of it, None where it has no say."""
+        if key in self.kept:
             return "the same bytes came before, under another name"
-        return "the same bytes came with a transcript, under another name" if self.has_transcribed_copy(row) else ""
-
-    def remembered(self, key: str, verdict: Verdict) -> Verdict:
-        """The verdict, remembered for copies to come; another one where the first copy was refused for the same."""
-        if self.repeated is not None and key not in self.repeated:
-            return verdict
+        if verdict is None:
+            return ""
         if verdict.tier is not None:
             self.kept.add(key)
-        elif self.refused.get(key) == verdict.reasons:
-            return duplicate("the same bytes were refused before, under another name")
-        else:
-            self.refused.setdefault(key, verdict.reasons)
-        return verdict
-
-
-def verdicts(
-    rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest, *, seen: Seen | None = None
-) -> Iterator[Verdict]:
-    """A verdict for each row, in order. Of segments with the same bytes of sound behind them, the first that the policy
-    keeps is kept; one that is refused for the same reasons as a copy before it is a duplicate, too.
-
-    `seen` holds what came before these rows, and takes up theirs.
-    """
-    seen = Seen() if seen is None else seen
-    for row in rows:
-        if copy := seen.copy_of(row):
-            yield duplicate(copy)
-        else:
-            yield seen.remembered(str(row["key"]), judge(segment_of(row), manifest))
+        elif key not in self.refused:
+            self.refused[key] = verdict.reasons
+        elif self.refused[key] == verdict.reasons:
+            return "the same bytes were refused before, under another name"
+        return ""

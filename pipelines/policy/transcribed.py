@@ -1,55 +1,77 @@
 """Of recordings with the same bytes, some with a transcript and some without: which segments have one elsewhere."""
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pipelines.hashes import Hashes
+from pipelines.hashes import Hash, Hashes, inside
 from pipelines.manifest import CorpusManifest
 from pipelines.policy.select import judge
 from pipelines.row import segment_of
 
 Row = Mapping[str, Any]
-BATCH = 8192
+Span = tuple[str, int, int]
+"""A recording, and an interval of it in samples."""
+Withheld = Callable[[Row], Any]
+Found = TypeVar("Found")
 
 
-def told_elsewhere(
-    rows: Callable[[], Iterable[Row]], manifest: CorpusManifest, *, withheld: Callable[[Row], Any]
-) -> Callable[[Row], bool]:
-    """What says of a segment without a transcript whether the same sound is kept with one, under another name.
+@dataclass(frozen=True)
+class Told:
+    """What says of a segment without a transcript whether the same sound is kept with one, under another name."""
 
-    `rows` gives all segments that may be kept, each time anew: they are read twice, where some bytes came both ways.
-    A transcript also decides how a recording is cut, so that keys may differ: intervals are compared.
-    """
-    both = came_both_ways(rows())
-    spans: dict[str, list[tuple[str, int, int]]] = {}
-    for row in rows() if both else ():
-        if row["given_text"] is None or hash_of(row) not in both or withheld(row) is not None:
-            continue
-        if judge(segment_of(dict(row)), manifest).tier is not None:
-            span = (row["recording"], row["start_sample"], row["end_sample"])
-            spans.setdefault(row["recording_sha256"], []).append(span)
+    spans: Mapping[str, Sequence[Span]]
+    """Hash of a recording -> its intervals that are kept with a transcript."""
 
-    def told(row: Row) -> bool:
-        found = spans.get(row["recording_sha256"], ()) if row["given_text"] is None else ()
+    def __call__(self, row: Row) -> bool:
+        found = self.spans.get(row["recording_sha256"], ()) if row["given_text"] is None else ()
         return any(
             name != row["recording"] and start < row["end_sample"] and row["start_sample"] < end
             for name, start, end in found
         )
 
-    return told
+
+def told_elsewhere(
+    each: Callable[[Callable[[Sequence[Row]], Any]], Iterator[Any]], manifest: CorpusManifest, *, withheld: Withheld
+) -> Told:
+    """`each` gives what a function returns of all segments that may be kept, some at a time, in order; they are gone
+    over twice, where some bytes came both ways.
+
+    A transcript also decides how a recording is cut, so that keys may differ: intervals are compared.
+    """
+    bare, told = Hashes(), Hashes()
+    for without, having in each(ways_of):
+        bare.add(without)
+        told.add(having)
+    both, spans = bare.both(told), dict[str, list[Span]]()
+    find = partial(spans_of, both=both, manifest=manifest, withheld=withheld)
+    for found in each(find) if len(both) else ():
+        for sha, span in found:
+            spans.setdefault(sha, []).append(span)
+    return Told(spans)
 
 
-def came_both_ways(rows: Iterable[Row]) -> set[int]:
-    """Hashes of the recordings that came with a transcript and without one."""
-    ways, waiting = (Hashes(), Hashes()), iter(rows)
-    while batch := list(islice(waiting, BATCH)):
-        for way, hashes in enumerate(ways):
-            found = (hash_of(row) for row in batch if (row["given_text"] is not None) == bool(way))
-            hashes.add(np.fromiter(found, dtype=np.int64))
-    return set(ways[0].both(ways[1]).tolist())
+def ways_of(rows: Sequence[Row]) -> tuple[Hash, Hash]:
+    """Hashes of the recordings that came without a transcript, and of those with one."""
+    given = np.array([row["given_text"] is not None for row in rows], dtype=np.bool_)
+    hashes = np.fromiter((hash_of(row) for row in rows), dtype=np.int64)
+    return np.unique(hashes[~given]), np.unique(hashes[given])
+
+
+def spans_of(
+    rows: Sequence[Row], *, both: Hash, manifest: CorpusManifest, withheld: Withheld
+) -> list[tuple[str, Span]]:
+    """Of recordings that came both ways, what is kept with a transcript."""
+    told = [row for row in rows if row["given_text"] is not None]
+    found = inside(both, np.fromiter((hash_of(row) for row in told), dtype=np.int64))
+    return [
+        (row["recording_sha256"], (row["recording"], row["start_sample"], row["end_sample"]))
+        for row, is_in in zip(told, found.tolist(), strict=True)
+        if is_in and withheld(row) is None and judge(segment_of(row), manifest).tier is not None
+    ]
 
 
 def hash_of(row: Row) -> int:

@@ -59,19 +59,21 @@ def part_plan(root: Path, start: Callable[[], None]) -> None:
 
 def part_assemble(root: Path, start: Callable[[], None]) -> None:
     """Verdicts, ledger, funnel, of units that are all final."""
+    from pipelines import in_order
     from pipelines.assemble import assemble
 
     found = made(root, upto="units")
+    in_order.MANY = 10**9  # Ray's tasks would hide what verdicts cost
     start()
     assemble(found["job"], found["units"], chain=found["chain"])
 
 
 def part_build(root: Path, start: Callable[[], None]) -> None:
     """A build of which every unit is final: from the catalog to shards, index, card and page, in one process."""
-    from pipelines import build
+    from pipelines import build, in_order
 
     found = made(root, upto="")
-    build.MANY = 10**9  # Ray's tasks would hide what shards cost
+    in_order.MANY = 10**9  # Ray's tasks would hide what verdicts and shards cost
     start()
     build.run(found["job"])
 

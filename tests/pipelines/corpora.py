@@ -1,20 +1,21 @@
 """Small finished corpora for tests: real shards, a real index, a real ledger, from segments with chosen scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.manifest import parse
+from pipelines.judging import Elsewhere, nowhere
 from pipelines.manifest import CorpusManifest
 from pipelines.packing.cutting import plan
 from pipelines.packing.finish import finish
 from pipelines.packing.members import flac_of
 from pipelines.packing.writer import write_shard
-from pipelines.policy.select import verdicts
-from pipelines.row import Segment, Wave, as_row, segment_key
+from pipelines.policy.select import Seen, Verdict, duplicate, judge
+from pipelines.row import Segment, Wave, as_row, segment_key, segment_of
 from tests.pipelines.packable import Item, write_ledger
 
 RATE_HZ = 16000
@@ -46,6 +47,20 @@ def segment(number: int, *, samples: int = 800, sha: str | None = None, **facts:
         rate_hz=RATE_HZ,
         **{**told, **facts},
     )
+
+
+def verdicts(
+    rows: Iterable[Mapping[str, Any]], manifest: CorpusManifest, *, elsewhere: Elsewhere = nowhere
+) -> Iterator[Verdict]:
+    """A verdict for each row, one after another: what a build finds some units at a time."""
+    seen = Seen()
+    for row in rows:
+        verdict = judge(segment_of(row), manifest)
+        told = elsewhere(row)
+        if why := seen.copy(row["key"], None if told else verdict):
+            yield duplicate(why)
+        else:
+            yield duplicate("the same bytes came with a transcript, under another name") if told else verdict
 
 
 def corpus_of(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.ledger import ledger_writer
+from pipelines.ledger import ledger_table, ledger_writer
 from pipelines.packing.members import record_of
 
 
@@ -32,5 +32,4 @@ class Item:
 def write_ledger(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """`ledger.parquet`, of rows that are all there."""
     with ledger_writer(path) as put:
-        for row in rows:
-            put(row)
+        put(ledger_table(list(rows)))

@@ -13,10 +13,10 @@ from pipelines import unpacked as module
 from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, load, result_path, save, sound_path
 from pipelines.packing.writer import write_shard
 from pipelines.policy.redaction import REDACTED
-from pipelines.policy.repeated import repeated_keys
+from pipelines.policy.repeated import keys_in, repeated_keys
 from pipelines.row import as_row
 from pipelines.sealing import SoundFile
-from pipelines.unpacked import KeptSample, KeptSamples, UnitSounds
+from pipelines.unpacked import KeptSample, KeptSamples, UnitSounds, line_of, lines_table
 from tests.pipelines.corpora import segment
 
 CHAIN = "0123456789ab"
@@ -44,7 +44,8 @@ def samples_of(work: Path, *results: UnitResult) -> KeptSamples:
         for number, fate in enumerate(result.fates):
             assert fate.segment is not None
             rights = {"license": "CC0-1.0", "source": "a shelf"} if number % 2 else {}
-            samples.add(fate, {**as_row(segment(0)), **fate.segment, "tier": "gold"}, unit=result.unit, rights=rights)
+            row = {**as_row(segment(0)), **fate.segment, "tier": "gold"}
+            samples.add(lines_table([line_of(fate, row, unit=result.unit, rights=rights)]))
     return samples
 
 
@@ -59,7 +60,7 @@ def test_samples_come_by_their_keys_the_same_from_memory_and_from_files(
     monkeypatch.setattr(module, "PIECE", 32)
     samples = samples_of(tmp_path, *units)
     assert samples.count == 200
-    assert len(samples.waiting) < 32
+    assert samples.held < 32
     assert len(list((tmp_path / module.FOLDER).iterdir())) > 50
     assert list(samples) == whole
     assert not (tmp_path / module.FOLDER).exists()
@@ -78,12 +79,13 @@ def test_no_more_samples_are_in_memory_than_wait_for_their_file(
     for count in (1000, 6000, 6000):  # twice: a table of the interpreter's own may grow in one of them
         samples = KeptSamples(tmp_path, corpus="toy", chain=CHAIN)
         row = {**as_row(segment(0)), "tier": "gold"}
-        samples.add(result.fates[0], row, unit="u0", rights={})
+        line = line_of(result.fates[0], row, unit="u0", rights={})
+        samples.add(lines_table([line]))
         samples.write()
         tracemalloc.start()
         for number in range(count):
             key = hashlib.sha256(str(number).encode()).hexdigest()[:26]
-            samples.add(result.fates[0], {**row, "key": key}, unit="u0", rights={})
+            samples.add(lines_table([line._replace(key=key)]))
         assert sum(isinstance(sample, KeptSample) for sample in samples) == count + 1
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -104,14 +106,16 @@ def test_sound_of_a_row_is_found_in_the_result_of_its_unit_and_of_what_was_taken
 def test_keys_that_come_more_than_once_are_found_by_the_bytes_of_results(tmp_path: Path) -> None:
     one, two = (unit_of(tmp_path, name, numbers) for name, numbers in (("u0", range(50)), ("u1", range(45, 90))))
     keys = [str(fate.segment["key"]) for unit in (one, two) for fate in unit.fates if fate.segment]
-    found = repeated_keys(result_path(tmp_path, unit=name, chain=CHAIN) for name in ("u0", "u1"))
-    assert {key for key in keys if key in found} == {key for key in keys if keys.count(key) > 1}
+    paths = [result_path(tmp_path, unit=name, chain=CHAIN) for name in ("u0", "u1", "u2")]
+    found = repeated_keys(keys_in([path]) for path in paths[:2])
+    twice = {key[:16].encode() for key in keys if keys.count(key) > 1}
+    assert found.among([key[:16].encode() for key in keys]) == twice
     assert len(found.numbers) == 5
     sly = replace(two.fates[0], segment={**(two.fates[0].segment or {}), "text": f'"key":"{keys[0]}"'})
     with SoundFile(sound_path(tmp_path, unit="u2", chain=CHAIN)) as sound:
         sound.put(b"")
         save(tmp_path, UnitResult(unit="u2", chain=CHAIN, fates=[sly]), sound)
-    assert not len(repeated_keys([result_path(tmp_path, unit="u2", chain=CHAIN)]).numbers), "a text is no key"
+    assert not len(repeated_keys([keys_in(paths[2:])]).numbers), "a text is no key"
 
 
 def test_examples_lie_evenly_among_all_and_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +123,8 @@ def test_examples_lie_evenly_among_all_and_are_few(monkeypatch: pytest.MonkeyPat
     for count in (5, 16, 1000):
         spread = assemble.Spread()
         for number in range(count):
-            spread.add({"number": number})
-        numbers = [row["number"] for row in spread.rows]
+            spread.add("unit", str(number))
+        numbers = [int(key) for _, key in spread.found]
         assert numbers == list(range(0, count, spread.every))
         assert min(count, 8) <= len(numbers) <= 16
 

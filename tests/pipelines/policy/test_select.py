@@ -10,9 +10,10 @@ from infra.manifest import ManifestError, parse
 from pipelines.funnel import Funnel, table
 from pipelines.ledger import RecordingFact
 from pipelines.manifest import CorpusManifest, semantic
-from pipelines.policy.select import Seen, judge, verdicts
+from pipelines.policy.select import judge
 from pipelines.policy.transcribed import told_elsewhere
 from pipelines.row import Segment, as_row
+from tests.pipelines.corpora import verdicts
 
 BASE: dict[str, Any] = {"name": "toy", "transforms": ["probe", "segment", "mos", "bandwidth", "transcribe"]}
 GOOD = Segment(
@@ -57,18 +58,6 @@ def test_copy_that_the_policy_keeps_is_kept_whichever_comes_first() -> None:
     assert reasons == [("has_text",), ("mos",), ("duplicate",), ("mos",), ()]
 
 
-def test_keys_that_come_once_are_not_remembered_and_verdicts_are_the_same() -> None:
-    policy = manifest(keep=[{"name": "mos", "min": 3}])
-    rows = [
-        as_row(replace(GOOD, key=f"k{n}", recording=f"{m}.wav", mos_overall=2.0 + n % 3))
-        for n in range(30)
-        for m in range(1 + (n % 5 == 0) * (n // 5))
-    ]
-    seen = Seen(repeated={f"k{n}" for n in range(5, 30, 5)})
-    assert list(verdicts(rows, policy, seen=seen)) == list(verdicts(rows, policy))
-    assert seen.kept | seen.refused.keys() == {"k5", "k10", "k15", "k20", "k25"}
-
-
 def test_copy_with_a_transcript_is_kept_in_place_of_those_without() -> None:
     policy = manifest(keep=[{"name": "mos", "min": 3}])
     bare = [replace(GOOD, recording=f"a{n}.wav", key=f"k{n}", start_sample=n * 20000, end_sample=n * 20000 + 20000)
@@ -78,8 +67,8 @@ def test_copy_with_a_transcript_is_kept_in_place_of_those_without() -> None:
 
     def kept(*segments: Segment, withheld: Callable[[Any], Any] = lambda row: None) -> list[str]:
         rows = [as_row(segment) for segment in segments]
-        elsewhere = told_elsewhere(lambda: rows, policy, withheld=withheld)
-        judged = zip(rows, verdicts(rows, policy, seen=Seen(elsewhere)), strict=True)
+        elsewhere = told_elsewhere(lambda call: iter([call(rows[:2]), call(rows[2:])]), policy, withheld=withheld)
+        judged = zip(rows, verdicts(rows, policy, elsewhere=elsewhere), strict=True)
         return [row["recording"] for row, verdict in judged if verdict.tier is not None]
 
     assert kept(*bare, told, other) == ["a4.wav", "b.wav", "other.wav"], "a4 is behind the end of what has a text"
