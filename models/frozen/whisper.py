@@ -81,16 +81,17 @@ class Whisper:
 
         Raises: WeightsError where the network is for English only.
         """
-        import whisper
-
         if not self._network.is_multilingual:
             raise WeightsError(f"{self.path} is for English only, and tells no language; {FIX}")
-        guesses = []
+        return [Guess(USED.get(code, code), probability) for code, probability in self._guessed(waves)]
+
+    def _guessed(self, waves: Sequence[Wave]) -> Iterator[tuple[str, float]]:
+        """The likeliest language of each waveform, as the network calls it, with its probability."""
+        import whisper
+
         for some in portions(list(waves), size=self.batch):
             _, found = whisper.detect_language(self._network, self._mels([wave_S[:WINDOW] for wave_S in some]))
-            likeliest = [max(item, key=item.__getitem__) for item in found]
-            guesses += [Guess(USED.get(name, name), item[name]) for name, item in zip(likeliest, found, strict=True)]
-        return guesses
+            yield from (max(item.items(), key=lambda pair: pair[1]) for item in found)
 
     def _languages(self, waves: Sequence[Wave], languages: Sequence[str | None]) -> list[str]:
         """What is asked for where the network knows it, else what it hears; as the network calls it."""
@@ -98,12 +99,10 @@ class Whisper:
 
         if not self._network.is_multilingual:
             return ["en"] * len(waves)
-        languages = [OWN.get(language or "", language) for language in languages]
         known = list(whisper.tokenizer.LANGUAGES)[: self._network.num_languages]  # Cantonese since large-v3
-        unknown = [number for number, language in enumerate(languages) if language not in known]
-        guesses = dict(zip(unknown, self.languages([waves[number] for number in unknown]), strict=True))
-        heard = [guesses[at].language if at in guesses else str(name) for at, name in enumerate(languages)]
-        return [OWN.get(language, language) for language in heard]
+        told = [OWN.get(language or "", language or "") for language in languages]
+        guessed = self._guessed([wave_S for wave_S, code in zip(waves, told, strict=True) if code not in known])
+        return [code if code in known else next(guessed)[0] for code in told]
 
     def _decode(self, mels: Any, language: str) -> list[Any]:
         import whisper
