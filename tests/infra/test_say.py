@@ -4,7 +4,6 @@ import io
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from infra.say import refuse_request
 from infra.waiting import SpeechProgress, told_while
 from models.runtime import prompt as prompts
 from models.runtime.bundle import Bundle, save_bundle
+from tests.processes import until
 from tests.small import small_bundle
 
 
@@ -163,11 +163,8 @@ def test_loading_is_told_first_and_again_while_it_lasts(
 ) -> None:
     assert say("hello", "--from", artifact, "--out", tmp_path / "x.wav", "--stop-threshold", 0) == 0
     assert capsys.readouterr().err.startswith(f"loading {artifact}/out/bundle (")
-    reminded = threading.Event()
     with told_while("loading it", every_seconds=0.001):
-        while not reminded.wait(0.01):
-            if "loading it: 0." in capsys.readouterr().err:
-                reminded.set()
+        until(lambda: "loading it: 0." in capsys.readouterr().err, what="it is told how long it takes")
 
 
 def test_speech_that_takes_long_tells_how_much_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,7 @@ def test_two_workers_replay_what_two_workers_did(ranks: Ranks, runs: Any, tmp_pa
 class Late(Worker):
     """A worker of a replay that begins while the stage goes on, and removes the checkpoints of `gone`."""
 
-    gone: tuple[int, ...] = (8,)
+    gone: tuple[int, ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()

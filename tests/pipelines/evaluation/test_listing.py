@@ -1,28 +1,20 @@
 """Lists of Seed-TTS-Eval: what is wrong with them is told at once; a prompt that is no sound is counted."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from infra.workflow.node import Refused
 from pipelines.evaluation.listing import content, listed
 from pipelines.evaluation.manifest import Speech
+from tests.pipelines.bad_sound import wav
 
-
-def wav(*, spoiled: bool = False) -> bytes:
-    """A second of noise; with one sample that is no number."""
-    wave_S = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
-    wave_S[9] = np.nan if spoiled else 0
-    held = io.BytesIO()
-    soundfile.write(held, wave_S, 16000, format="WAV", subtype="FLOAT")
-    return held.getvalue()
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
 
 
 def speech(folder: Path, lines: str | bytes, **settings: str) -> Speech:
-    (folder / "p.wav").write_bytes(wav())
+    (folder / "p.wav").write_bytes(wav(NOISE))
     (folder / "meta.lst").write_bytes(lines if isinstance(lines, bytes) else lines.encode())
     return Speech.model_validate({"list_file": str(folder / "meta.lst"), "list_language": "en", **settings})
 
@@ -51,7 +43,7 @@ def test_byte_order_mark_and_ends_of_lines_of_other_systems_are_not_part_of_an_u
 
 def test_prompts_that_are_no_sound_are_problems_of_their_utterances_alone(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"RIFF and no more")
-    (tmp_path / "nan.wav").write_bytes(wav(spoiled=True))
+    (tmp_path / "nan.wav").write_bytes(wav([*NOISE, np.nan]))
     long = "a text where the name should be " * 20
     lines = f"u1|t|p.wav|a\nu2|t|bad.wav|a\nu3|t|nan.wav|a\nu4|t|gone.wav|a\nu5|t|{long}|a\n"
     whole, bad, spoiled, gone, swapped = [read() for _, _, read in listed(speech(tmp_path, lines)) if read]
@@ -70,6 +62,6 @@ def test_list_without_prompts_gives_none(tmp_path: Path) -> None:
 def test_content_of_a_list_is_that_of_its_prompts_too(tmp_path: Path) -> None:
     speech(tmp_path, "u1|t|p.wav|a\nu2|t|q.wav|a\nonly one\n")
     before = content(tmp_path / "meta.lst")
-    (tmp_path / "q.wav").write_bytes(wav())
+    (tmp_path / "q.wav").write_bytes(wav(NOISE))
     assert content(tmp_path / "meta.lst") != before, "a prompt that was missing has come"
     assert content(tmp_path / "gone.lst") == "absent"
