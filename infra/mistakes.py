@@ -13,6 +13,11 @@ MISTAKES = {
     "models.runtime.prompt.RequestError": 1,
     "models.frozen.WeightsError": 1,
     "training.launch.Stopped": 1,
+    "training.data.stream.DataError": 1,
+    "training.checkpoint.CheckpointError": 1,
+    "training.heaviest.DoesNotFit": 1,
+    "training.update.NonFinite": 1,
+    "training.leaks.Leak": 1,
 }
 """Errors whose message is a sentence for a person -> exit code. By name, so that none of them is imported here."""
 

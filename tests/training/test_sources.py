@@ -70,6 +70,9 @@ def test_a_clip_too_long_for_its_text_is_left_out_where_text_is_needed_and_cropp
 def test_a_corpus_without_a_fitting_sample_is_a_sentence(corpus: Path) -> None:
     with pytest.raises(DataError, match="24 samples and none fits"):
         open_sources(Data(seconds_per_step=9, min_clip_seconds=20), folders={"data": corpus}, needs_text=True)
+    bronze = Data(seconds_per_step=9, mixture=(Part(tiers=("bronze",)),))
+    with pytest.raises(DataError, match=r"none fits \(.*, of the tiers bronze, where the corpus has gold, silver\)"):
+        open_sources(bronze, folders={"data": corpus}, needs_text=True)
     with pytest.raises(DataError, match="role 'other'"):
         open_sources(Data(seconds_per_step=9, mixture=(Part(role="other"),)), folders={"data": corpus}, needs_text=True)
 

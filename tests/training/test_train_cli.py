@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
+from infra.mistakes import sentence_of
 from infra.workflow.node import Made
+from training.launch import SENTENCES
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,10 @@ def test_run_prints_its_bundle_and_leaves_the_losses_to_the_stage(
     monkeypatch.setattr("infra.workflow.single.single", lambda *_, **__: made)
     assert main(["train", "run", "manifests/train/tiny/soar.yaml", "--data", "corpus"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'bundle'}\n"
+
+
+@pytest.mark.parametrize("kind", SENTENCES)
+def test_what_a_stage_tells_in_a_sentence_plan_and_replay_tell_so_too(kind: type[Exception]) -> None:
+    told = sentence_of(kind("what is wrong", []) if kind.__name__ == "ManifestError" else kind("what is wrong"))
+    assert told is not None
+    assert told[0].startswith("what is wrong")

@@ -234,10 +234,11 @@ def usable(corpus: Corpus, part: Part, *, data: Data, needs_text: bool) -> NDArr
         asked = f"{data.min_clip_seconds:g} to {data.max_clip_seconds:g} s" + (
             f", with {part.reads}" if needs_text else ""
         )
-        raise DataError(
-            f"corpus {corpus.name} has {len(corpus)} samples and none fits ({asked}"
-            f"{', and the filters of the mixture' if part.tiers or part.where else ''})"
-        )
+        asked += "".join(f", with the mixture's {key}" for key in part.where)
+        if part.tiers is not None:
+            there = sorted({str(tier) for tier in corpus.rows.columns("tier")["tier"].unique().to_pylist()})
+            asked += f", of the tiers {', '.join(part.tiers)}, where the corpus has {', '.join(there)}"
+        raise DataError(f"corpus {corpus.name} has {len(corpus)} samples and none fits ({asked})")
     return used
 
 
