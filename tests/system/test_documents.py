@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 PATH = re.compile(r"\b(?:manifests|tests|infra|models|training|pipelines)/[\w./*-]+\.(?:yaml|py|sh|txt|md)\b")
 COMMAND = re.compile(r"\bstipple ((?!\w+ \.\.\.)[a-z](?:(?!stipple )[^`\n·])*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
@@ -20,6 +22,19 @@ def test_links_and_files_of_a_document_are_there(document: Path) -> None:
     missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
     missing += [path for path in PATH.findall(text) if not [*ROOT.glob(path), *document.parent.glob(path)]]
     assert missing == []
+
+
+def anchors(document: Path) -> set[str]:
+    """What a link into the document may end in: its headings, in small letters, with hyphens for blanks."""
+    return {
+        re.sub(r"[^a-z0-9_ -]", "", told.lower()).replace(" ", "-") for told in HEADING.findall(document.read_text())
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_headings_that_are_there(document: Path) -> None:
+    found = ANCHOR.findall(document.read_text())
+    assert [name for file, name in found if name not in anchors(document.parent / file if file else document)] == []
 
 
 def test_commands_of_the_documents_are_there_and_every_command_is_in_one() -> None:
