@@ -12,7 +12,7 @@ MISTAKES = {
     "models.runtime.files.BundleError": 1,
     "models.runtime.prompt.RequestError": 1,
     "models.frozen.WeightsError": 1,
-    "training.launch.Stopped": 1,
+    "training.ends.Stopped": 1,
     "training.data.stream.DataError": 1,
     "training.checkpoint.CheckpointError": 1,
     "training.heaviest.DoesNotFit": 1,

@@ -1,40 +1,29 @@
-"""The kind `train` of the workflow: a manifest and a corpus in, a bundle out; Ray Train starts and restarts workers."""
+"""The kind `train` of the workflow: a manifest and a corpus in, a bundle out."""
 
 import json
-import os
-import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from infra.log import clock
-from infra.manifest import ManifestError
 from infra.storage import write_atomic
-from infra.workflow.node import STOP, Job, Outcome, Refused
+from infra.workflow.node import Job, Outcome, Refused
 from models.runtime.bundle import BundleError
 from models.runtime.configuration import read_config
-from pipelines.shards import CorpusError, open_corpus
-from training import heard, report
-from training.checkpoint import CheckpointError
+from pipelines.shards import CorpusError
+from training import heard
 from training.data.batching import plan_of, sources_of
 from training.data.replaced import refuse_replaced
 from training.data.stream import DataError, about_held_out, seconds_of
+from training.ends import forget_end, raise_end, work
 from training.errand import ERRAND, Errand
-from training.heap import keep_freed_memory
-from training.heaviest import DoesNotFit
-from training.leaks import Leak
-from training.loop import Halted, Worker
 from training.manifest import StageManifest
 from training.manifest import identity as identity
-from training.network import torch_config
+from training.outcome import finish, licenses_of
+from training.ray_train import fit
 from training.roles import misfits as misfits
 from training.start import stop_unless_fit
-from training.steplog import LOSSES, read_log
-from training.update import NonFinite
-from training.validate import SAMPLES
-from training.watch import NOTES, lack_of_room, watching
+from training.watch import lack_of_room, watching
 from training.world import World
 
 MANIFEST = StageManifest
@@ -61,17 +50,6 @@ CODE = (
     "pipelines/shards.py",
 )
 HALTS = True
-RESIZE_SECONDS = 600.0
-"""Between two looks for room for more workers: a change loses what came after the newest checkpoint."""
-STOPPED = "stopped.json"
-"""A worker's last words, for the person: written where a stage ends with a sentence and not by a crash."""
-HALTED = "halted"
-"""Written by the workers where they have saved their state and ended because they were asked to."""
-SENTENCES = (DoesNotFit, NonFinite, Leak, CheckpointError, DataError, CorpusError, BundleError, ManifestError)
-"""Errors whose message is for a person, and which another start of the workers would not mend."""
-TOGETHER = (NonFinite, Leak)
-"""Those of them that every worker raises. Any other may meet one worker alone, while all others wait for its part of a
-sum."""
 
 
 def run(job: Job) -> Outcome:
@@ -82,8 +60,7 @@ def run(job: Job) -> Outcome:
     manifest = job.manifest
     assert isinstance(manifest, StageManifest)
     errand = errand_of(job, manifest)
-    for name in (STOPPED, HALTED):
-        (job.work / name).unlink(missing_ok=True)
+    forget_end(job.work)
     write_atomic(job.work / ERRAND, json.dumps(errand.to_dict()))
     write_atomic(job.work / "attempt", errand.token)
     began = time.monotonic()
@@ -95,12 +72,7 @@ def run(job: Job) -> Outcome:
             if lacking := lack_of_room(manifest):
                 job.say(f"not begun yet{lacking}")
             fit(errand, name=job.name)
-    if (job.work / HALTED).exists():
-        job.say((job.work / HALTED).read_text())
-        (job.work / STOP).unlink(missing_ok=True)
-        raise KeyboardInterrupt
-    if (job.work / STOPPED).exists():
-        raise Refused(json.loads((job.work / STOPPED).read_text())["sentence"])
+    raise_end(job.work, say=job.say)
     return finish(job, manifest, seconds=time.monotonic() - began)
 
 
@@ -158,166 +130,3 @@ def errand_of(job: Job, manifest: StageManifest) -> Errand:
             "licenses": licenses_of(job),
         },
     )
-
-
-def licenses_of(job: Job) -> list[str]:
-    """Licenses of everything that the weights come from, each once, sorted."""
-    found: set[str] = set()
-    for made in job.inputs.values():
-        if made.kind == "corpus":
-            found.update(open_corpus(made.out).licenses)
-        else:
-            found.update(map(str, made.summary.get("licenses") or ()))
-    return sorted(found)
-
-
-class Stopped(RuntimeError):  # noqa: N818 - reads as what happened
-    """A worker has written why the stage ends. The others may wait for it: whoever started them ends them."""
-
-
-def work(errand: Errand, world: World, say: Callable[[str], None]) -> None:
-    """What every worker does. An end that deserves a sentence is written down for the driver; a crash is a crash.
-
-    Raises: Stopped where it is not sure that the other workers end, too. Started again, they end at once. Superseded
-    where this attempt has nothing to say any more.
-    """
-    stopped = Path(errand.work) / STOPPED
-    if world.first(stopped.exists()):  # the same for all: a folder on a network looks different from each machine
-        return
-    try:
-        Worker(errand, world, say).train()
-    except Halted as end:
-        if world.rank == 0:
-            errand.still_ours()
-            write_atomic(Path(errand.work) / HALTED, f"{end}; run it again to go on")
-    except SENTENCES as error:
-        together = isinstance(error, TOGETHER) or world.size == 1
-        if world.rank == 0 or not together:
-            errand.still_ours()
-            write_atomic(stopped, json.dumps({"sentence": str(error)}))
-        if not together:
-            raise Stopped(str(error)) from error
-
-
-def fit(errand: Errand, *, name: str) -> None:
-    """Let Ray Train start the workers, and start them again when one dies; returns when all have ended.
-
-    Raises: TrainingFailedError when they died more often than the manifest allows, and none said why in a sentence.
-    """
-    settle()
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-
-    manifest = errand.manifest
-    gpus = manifest.device == "cuda"
-    trainer = lean_trainer()(
-        train_worker,
-        train_loop_config=errand.to_dict(),
-        scaling_config=ScalingConfig(
-            num_workers=manifest.workers if manifest.min_workers is None else (manifest.min_workers, manifest.workers),
-            use_gpu=gpus,
-            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})},
-            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
-        ),
-        torch_config=torch_config(backend="nccl" if gpus else "gloo"),
-        run_config=RunConfig(
-            name=f"{name}-{errand.token[:8]}",
-            storage_path=str(Path(errand.work) / "ray"),
-            failure_config=FailureConfig(
-                max_failures=manifest.max_failures, controller_failure_limit=manifest.max_failures
-            ),
-        ),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError:
-        if not (Path(errand.work) / STOPPED).exists():
-            raise
-
-
-def settle() -> None:
-    """Settings of Ray Train that it reads from the environment alone; what the person has set stays."""
-    import ray
-
-    chosen = {
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 by default: a busy machine then starts workers for ever
-        "RAY_TRAIN_METRICS_ENABLED": "0",
-    }
-    if len(ray.nodes()) == 1:
-        chosen["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-    for name, value in chosen.items():
-        os.environ.setdefault(name, value)  # noqa: TID251 - there is no other way to say it
-
-
-def lean_trainer() -> Any:
-    """TorchTrainer without the actors that serve nothing here; each is a process, and 2 s of a core at every start.
-
-    The manager of Ray Data sets has none to manage. The cleaner of placement groups outlives a killed driver; on a
-    local Ray nothing does.
-    """
-    import ray
-    from ray.train.torch import TorchTrainer
-
-    unused = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if len(ray.nodes()) == 1 else set())
-
-    class LeanTrainer(TorchTrainer):  # type: ignore[misc]
-        def _create_default_callbacks(self) -> list[Any]:
-            return [one for one in super()._create_default_callbacks() if type(one).__name__ not in unused]
-
-        def _register_sigint_handler(self, controller: Any) -> None:
-            """Ctrl-C stays with who runs the stage, and lets it save; Ray's own handler throws the work away."""
-
-    return LeanTrainer
-
-
-def train_worker(config: dict[str, Any]) -> None:
-    """The loop in a worker of Ray Train, which has made the process group."""
-    from training.world import world_of_process_group
-
-    keep_freed_memory()
-    world = world_of_process_group()
-    path = Path(config["work"]) / NOTES
-
-    def say(line: str) -> None:
-        if world.rank == 0:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-
-    errand = Errand.from_dict(config)
-    if world.size < errand.manifest.workers:
-        say(f"{world.size} of {errand.manifest.workers} workers have room")
-    work(errand, world, say)
-
-
-def finish(job: Job, manifest: StageManifest, *, seconds: float) -> Outcome:
-    """Curves, summary and digest of what the workers left."""
-    lines = read_log(job.work / LOSSES)
-    shutil.copy(job.work / LOSSES, job.out / LOSSES)
-    if (job.work / SAMPLES).is_dir():
-        shutil.copytree(job.work / SAMPLES, job.out / SAMPLES, dirs_exist_ok=True)
-    report.draw(lines, job.out / "losses.png", title=manifest.stage)
-    for name in (LOSSES, "losses.png", SAMPLES):
-        if (job.out / name).exists():
-            job.run.artifact(job.out / name)
-    heard.keep(job.work, job.out, manifest=manifest)
-    first, last, over = report.first_and_last(lines)
-    held = [line["validation"] for line in lines if "validation" in line]
-    summary = {
-        "stage": manifest.stage,
-        "objective": manifest.objective.name,
-        "steps": manifest.steps,
-        "seconds": round(seconds, 1),
-        "over": over,
-        "first": first,
-        "last": last,
-        "validation_first": held[0] if held else {},
-        "validation": held[-1] if held else {},
-        "licenses": licenses_of(job),
-    }
-    job.say(f"{report.first_to_last(summary)} ({clock(seconds)})")
-    if manifest.bar is not None and manifest.steps >= manifest.bar.after_steps and held:
-        missed = report.missed(held[-1], below=manifest.bar.below)
-        absent = ", ".join(sorted(set(manifest.bar.below) - set(held[-1])))
-        summary["bar"] = {"below": manifest.bar.below, "missed": missed, "not_measured": absent}
-        job.say(report.of_bar(held[-1], below=manifest.bar.below))
-    return Outcome(digest=report.bundle_digest(job.out / "bundle"), summary=summary)

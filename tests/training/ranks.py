@@ -13,8 +13,8 @@ import training.objectives
 from infra.manifest import parse
 from pipelines.shards import CorpusError
 from training.checkpoint import CheckpointError
+from training.ends import work
 from training.errand import ERRAND, Errand
-from training.launch import work
 from training.loop import Worker
 from training.manifest import StageManifest
 from training.transfer import shapes_of

@@ -10,8 +10,9 @@ from toy_stage import TOY_STAGE
 
 from infra.workflow.node import Job
 from training.data.stream import DataError
+from training.ends import HALTED, STOPPED, work
 from training.errand import Superseded
-from training.launch import HALTED, STOPPED, errand_of, work
+from training.launch import errand_of
 from training.loop import Halted, Worker
 from training.manifest import StageManifest
 from training.world import World
@@ -76,7 +77,7 @@ def test_a_worker_of_an_earlier_attempt_does_not_end_a_later_one(
         def train(self) -> None:
             raise end
 
-    monkeypatch.setattr("training.launch.Worker", Ends)
+    monkeypatch.setattr("training.ends.Worker", Ends)
     with pytest.raises(Superseded):
         work(errand, World(), print)
     assert not (toy.work / word).exists()

@@ -25,7 +25,8 @@ from infra.workflow.node import STOP, Job, Made, Refused
 from models.runtime.bundle import load_bundle
 from pipelines.shards import card_digest
 from training.cli import corpora_of
-from training.launch import CODE, Stopped, run
+from training.ends import Stopped
+from training.launch import CODE, run
 from training.loop import Worker
 from training.manifest import MODELS
 from training.report import missed

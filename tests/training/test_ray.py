@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.processes import PATIENCE_SECONDS, until
-from training.launch import lean_trainer
+from training.ray_train import lean_trainer
 from training.steplog import read_log
 
 HERE = Path(__file__).parent
