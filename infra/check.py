@@ -52,12 +52,14 @@ def main(args: argparse.Namespace) -> int:
 def files_in(paths: list[Path]) -> list[Path]:
     """YAML files, in order.
 
-    Raises: ManifestError for paths that are not there.
+    Raises: ManifestError for paths that are not there, and for folders in which none is.
     """
+    found = {path: sorted(path.rglob("*.yaml")) if path.is_dir() else [path] for path in paths}
     wrong = [f"{path}: no such file or folder" for path in paths if not path.exists()]
+    wrong += [f"{path}: no .yaml file in this folder" for path, files in found.items() if not files]
     if wrong:
         raise ManifestError("command line", wrong)
-    return [file for path in paths for file in (sorted(path.rglob("*.yaml")) if path.is_dir() else [path])]
+    return [file for files in found.values() for file in files]
 
 
 def check(file: Path, folders: Mapping[str, str] = FOLDERS) -> Manifest:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -62,6 +63,9 @@ def alone_in(folder: Path, *, reading: bool = False, wait: bool = True) -> Itera
         os.close(handle)
 
 
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/")
+
+
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
     """Make `folder`, and hold it while it is filled: of two who fill the same one at once, one does. Where it cannot be
@@ -69,6 +73,8 @@ def new_folder(folder: Path) -> Iterator[None]:
 
     Raises: Refused where there is something in it, or somebody else fills it.
     """
+    if url := SCHEME.match(str(folder)):  # a path has lost one of the two slashes
+        raise Refused(f"{folder}: is a URL ({url[0]}...), and a folder of this machine is asked for")
     was_there = folder.exists()
     if was_there and not folder.is_dir():
         raise Refused(f"{folder}: is no folder; give a new one")

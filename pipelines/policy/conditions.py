@@ -138,8 +138,20 @@ def holds(condition: Condition, table: Any, *, unknown: bool | None = False) -> 
             raise ManifestError("condition", [f"{condition.text} is {found.type}, not true or false"])
         return found if unknown is None else compute.fill_null(found, unknown)
     except (pyarrow.ArrowException, OverflowError, UnicodeError) as error:
-        told = " ".join(str(error).split())
-        raise ManifestError("condition", [f"{condition.text}: cannot be compared ({told[:160]})"]) from None
+        told = " ".join(str(error).split())[:160]
+        if isinstance(error, pyarrow.ArrowNotImplementedError):
+            names = sorted({part.id for part in ast.walk(condition.tree) if isinstance(part, ast.Name)})
+            told = ", ".join(f"{name} is {kind_of(table[name].type)}" for name in names)
+        raise ManifestError("condition", [f"{condition.text}: cannot be compared ({told})"]) from None
+
+
+def kind_of(held: Any) -> str:
+    """What a column holds, in a person's words."""
+    from pyarrow import types
+
+    if types.is_string(held) or types.is_large_string(held) or types.is_dictionary(held):
+        return "words"
+    return "true or false" if types.is_boolean(held) else "a list" if types.is_list(held) else "a number"
 
 
 def value_of(tree: ast.expr, table: Any) -> Any:

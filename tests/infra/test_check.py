@@ -65,6 +65,11 @@ def test_a_store_is_a_folder_and_a_workflow_has_a_name_for_one() -> None:
         parse(WorkflowManifest, {"name": "../w", "nodes": nodes}, where="w.yaml")
 
 
+def test_a_folder_without_a_manifest_is_no_valid_one(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no .yaml file in this folder"):
+        check.files_in([ROOT / "manifests", tmp_path])
+
+
 def test_a_file_outside_the_known_folders_is_asked_about(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("{}")
     with pytest.raises(ManifestError, match="what is it?"):

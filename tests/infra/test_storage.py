@@ -97,6 +97,13 @@ def test_of_two_who_fill_a_new_folder_one_does(tmp_path: Path) -> None:
             pass
 
 
+def test_a_url_is_no_new_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match=r"s3:/bucket/x: is a URL \(s3:/...\)"), new_folder(Path("s3://bucket/x")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
     assert "disk is full" in str(os_error_sentence(OSError(errno.ENOSPC, "")))
     assert "port is in use" in str(os_error_sentence(OSError(errno.EADDRINUSE, "")))

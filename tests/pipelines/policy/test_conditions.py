@@ -63,7 +63,7 @@ def test_condition_keeps_what_is_true_and_knows_what_is_not_known(text: str, kep
         ("utmos is 3", "asks for None only"),
         ("language in 'en'", "wants a list"),
         ("language in [utmos]", "a list holds numbers or quoted words"),
-        ("language > 3", "cannot be compared"),
+        ("language > 3", "cannot be compared (language is words"),
         ("language in [1, 2]", "cannot be compared"),
         ("[1] == rate_hz", "can only stand behind `in`"),
         ("utmos > [1]", "can only stand behind `in`"),
