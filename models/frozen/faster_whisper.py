@@ -76,13 +76,13 @@ class FasterWhisper:
 
         Raises: WeightsError where the network is for English only, or its conversion lost its languages.
         """
-        assert self._tokens
-        guesses = []
+        known, guesses = self._tokens, []
         for some in portions(list(waves), size=self.batch):
             found = self._model.model.detect_language(self._features([wave_S[:WINDOW] for wave_S in some]))
-            names = [choices[0][0][2:-2] for choices in found]
-            likely = [float(choices[0][1]) for choices in found]
-            guesses += [Guess(USED.get(name, name), sure) for name, sure in zip(names, likely, strict=True)]
+            likeliest = [
+                next((token[2:-2], sure) for token, sure in choices if token[2:-2] in known) for choices in found
+            ]
+            guesses += [Guess(USED.get(name, name), float(sure)) for name, sure in likeliest]
         return guesses
 
     def _features(self, waves: Sequence[Wave]) -> Any:

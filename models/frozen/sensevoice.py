@@ -21,7 +21,10 @@ TAG = re.compile(r"<\|([^|>]*)\|>")
 
 
 class SenseVoice:
-    """Its encoder reads a clip at once and writes the likeliest token of every frame: no decoder that could loop."""
+    """Its encoder reads a clip at once and writes the likeliest token of every frame: no decoder that could loop.
+
+    Without its inverse text normalization, so without marks, and with numbers as they are spoken.
+    """
 
     RATE_HZ = 16000
 

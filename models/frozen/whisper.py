@@ -22,7 +22,7 @@ FIX = "put an official checkpoint there (large-v3.pt of github.com/openai/whispe
 class Whisper:
     """Greedy (temperature 0), every window of 30 s without memory of the last: the same text for the same sound.
 
-    A window is what `whisper.decode` is given in the README of its authors, filled up with silence; the longer way,
+    A window is filled up with silence, and decoded without timestamps, as by `whisper.decode`; the longer way,
     `whisper.transcribe`, fills up with zeros of the spectrogram, begins windows where the last sentence ended, and
     tries higher temperatures where a text is improbable or repeats itself. Here it is kept, with what tells of it.
 
