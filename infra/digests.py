@@ -3,10 +3,12 @@
 import hashlib
 from pathlib import Path
 
+from infra.storage import named
+
 
 def file_digest(path: Path) -> str:
     """sha256 of a file, in hex."""
-    with path.open("rb") as file:
+    with named(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

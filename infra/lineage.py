@@ -4,6 +4,7 @@ Replay is idempotent: a run is found by its tag `stipple.run`, a metric point ke
 (MLflow stores equal points once), and `shipped-*.json` beside the journal says how far an MLflow has it.
 """
 
+import contextlib
 import getpass
 import json
 import os
@@ -15,6 +16,7 @@ from infra.journal import DRIVER, About, about, read_from
 from infra.log import hush
 from infra.refusals import NotYet, RunRefused, metric_name, named, noting, reaching
 from infra.shipping import Shipped, database_of, journals
+from infra.storage import sync_folder
 from infra.workflow.store import SET_ASIDE
 
 MAX_KEYS = 60
@@ -48,14 +50,9 @@ class Shipper:
 
     def __init__(self, store: Path, uri: str) -> None:
         self.store, self.uri = store, uri
-        database = database_of(uri)
-        if database is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
-            if not database.exists():
-                self.forget()
         os.environ.update({key: value for key, value in SETTINGS.items() if key not in os.environ})
         hush("mlflow", "alembic", "sqlalchemy", "git", "urllib3")
-        with reaching():
+        with self.database(), reaching():
             import mlflow
             from mlflow import MlflowClient
 
@@ -65,6 +62,29 @@ class Shipper:
         self.experiments: dict[str, str] = {}
         self.rejected = ""
         """Why MLflow did not take a run, the last time that all were sent."""
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[None]:
+        """A new sqlite database is filled meanwhile. MLflow does that in a hundred steps, and cannot go on where a full
+        disk or a kill has stopped it: then it is begun anew. Whoever ships holds the lock of the database."""
+        database = database_of(self.uri)
+        if database is None:
+            yield
+            return
+        database.parent.mkdir(parents=True, exist_ok=True)
+        begun = database.with_name(f".{database.name}.begun")
+        if begun.exists():
+            for ending in ("-journal", "-wal", "-shm"):
+                database.with_name(f"{database.name}{ending}").unlink(missing_ok=True)
+            database.write_bytes(b"")  # the same file, which this process may hold open
+        new = begun.exists() or not database.exists()
+        if new:
+            begun.touch()
+            self.forget()
+        yield
+        if new:
+            begun.unlink()
+            sync_folder(database.parent)
 
     def forget(self) -> None:
         """Ship everything anew: to another database, or to one that was deleted."""

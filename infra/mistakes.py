@@ -48,6 +48,10 @@ def last_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
 
 
+OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+"""What the machine lacks while a file is read (temporary files, handles): nothing is wrong with that file."""
+
+
 def os_error_sentence(error: OSError) -> str | None:
     """A sentence for what the machine refuses (full disk, rights, ports); None for errors that are our own."""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # of a folder that is copied

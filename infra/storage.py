@@ -108,7 +108,8 @@ def json_text(value: object) -> str:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The table in `path`; None where there is no such file or it is torn (a torn file of ours was never committed)."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with named(path):
+            value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
     return value if isinstance(value, dict) else None

@@ -5,6 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from infra.mistakes import OUT_OF_ROOM
+
 BATCH_ROWS = 16
 """Rows of a parquet file in memory at a time."""
 MOST_MB = 4096.0
@@ -46,6 +48,8 @@ class Cells:
         except BadCell:
             raise
         except (pyarrow.ArrowException, OSError, KeyError, IndexError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
+                raise
             raise BadCell(f"the table cannot be read ({first_line(error)})") from None
         if not isinstance(value, bytes):
             raise BadCell("no audio in its cell" if value is None else f"its cell holds {type(value).__name__}")

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from infra.storage import Seekable
+from infra.storage import Seekable, named
 from pipelines.reading.cells import Cells
 from pipelines.reading.gzips import GzipStream
 from pipelines.reading.inside import PROTOCOL
@@ -181,7 +181,8 @@ class Opener:
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as whole:
             left = parsed.length
             while left and (piece := stream.read(min(left, 1 << 20))):
-                whole.write(piece)
+                with named(Path(tempfile.gettempdir())):
+                    whole.write(piece)
                 left -= len(piece)
             if left:
                 raise Unreadable("cut: the archive ends inside of it")

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from infra.manifest import Manifest
+from infra.mistakes import OUT_OF_ROOM
 from pipelines.clip import Decoded, Unusable
 from pipelines.reading.containers import Opener, parse_uri, version_of
 from pipelines.reading.decode import BadAudio, Source, opened
@@ -55,7 +56,10 @@ class Transform:
         return [self.decode(recording) for recording in recordings]
 
     def decode(self, recording: Recording) -> Decoded | Unusable:
-        """Mono float32 at the native rate, no higher than `keep_rate_hz`; or why not."""
+        """Mono float32 at the native rate, no higher than `keep_rate_hz`; or why not.
+
+        Raises: OSError where the machine has no room to read it: other recordings would fail as well.
+        """
         if recording.fault is not None:
             return Unusable(recording=recording, reason=recording.fault, seconds=self.told_seconds(recording))
         version = version_of(recording.uri)
@@ -63,6 +67,8 @@ class Transform:
             with self.opener.open(recording.uri) as file:
                 made = self.decode_file(at_hand(file, recording), recording, version)
         except OSError as error:
+            if error.errno in OUT_OF_ROOM:
+                raise
             why = error.strerror or str(error)
             return Unusable(recording=recording, reason=f"failed:unreadable: {why.lower()}"[:300], seconds=0.0)
         if version_of(recording.uri) != version:

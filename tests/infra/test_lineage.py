@@ -1,6 +1,8 @@
 """From journal to MLflow and back: nothing lost, nothing doubled, whatever MLflow does."""
 
+import resource
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -210,6 +212,27 @@ def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, mon
     holder.close()
     sender.ship_all()
     assert points(uri, run.id, "loss") == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_disk_that_fills_while_mlflow_makes_its_database_leaves_none_that_cannot_be_used(tmp_path: Path) -> None:
+    store, uri = tmp_path / "store", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    journal_of(store, "a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="disk"):
+                shipper(store, uri)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    made = shipper(store, uri)
+    assert made.ship_all() == 0
+    assert not pending(store, uri)
+    assert shipper(store, uri).ship_all() == 0  # and it stays
+    assert Shipped.read(journals(store)["a".ljust(32, "0")], uri).run
 
 
 def test_a_tracker_that_never_answers_slows_no_step_and_the_end_by_little(

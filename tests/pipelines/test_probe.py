@@ -1,8 +1,14 @@
 """Probe: what can be decoded is, exactly; everything else is a reason, and never an exception."""
 
+import contextlib
 import hashlib
 import os
+import resource
+import signal
 import struct
+import tarfile
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +21,8 @@ from numpy.typing import NDArray
 
 from pipelines.clip import Decoded, Unusable
 from pipelines.held import quantized
+from pipelines.reading import containers
+from pipelines.reading.containers import member_uri
 from pipelines.reading.decode import opened
 from pipelines.row import Recording
 from pipelines.transforms.probe import Config, Transform
@@ -257,6 +265,36 @@ def test_recording_that_fails_counts_with_the_hours_it_declares(tmp_path: Path) 
     found = probe(tmp_path / "x.wav")
     assert isinstance(found, Unusable)
     assert found.seconds == pytest.approx(4.0)
+
+
+def test_a_machine_without_room_is_no_fault_of_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, or temporary files on a full disk: all that is read then would be lost as unreadable."""
+    soundfile.write(tmp_path / "x.wav", tone(), 16000)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", format=tarfile.USTAR_FORMAT) as packed:
+        packed.add(tmp_path / "x.wav", "x.wav")
+    size = (tmp_path / "x.wav").stat().st_size
+    uri = member_uri(tmp_path / "x.tar.gz", member="x.wav", offset=512, length=size)
+    recording = Recording(uri=uri, name="x.wav", bytes=size)
+    with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(OSError, match="Too many open files"):
+        probe(tmp_path / "x.wav")
+    monkeypatch.setattr(containers, "IN_MEMORY", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with limited(resource.RLIMIT_FSIZE, 2000), pytest.raises(OSError, match="File too large") as told:
+        Transform(Config())([recording])
+    assert told.value.filename == str(tmp_path)
+    assert isinstance(Transform(Config())([recording])[0], Decoded)
+
+
+@contextlib.contextmanager
+def limited(what: int, most: int) -> Iterator[None]:
+    before = resource.getrlimit(what)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_file_that_changed_since_it_was_cataloged_is_refused(tmp_path: Path) -> None:
