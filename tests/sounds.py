@@ -10,9 +10,11 @@ import numpy as np
 from pipelines.clip import Clip
 from pipelines.row import Segment, Wave
 
+SILENCE = np.zeros(8000, dtype=np.float32)
 
-def clip_of(wave: Wave, rate_hz: int, **facts: Any) -> Clip:
-    """A clip as `segment` makes it."""
+
+def clip_of(wave: Wave = SILENCE, rate_hz: int = 16000, **facts: Any) -> Clip:
+    """A clip as `segment` makes it, that has only these facts; half a second of silence where no waveform is given."""
     sha256 = hashlib.sha256(wave.tobytes()).hexdigest()
     known = {"recording": "x.wav", "recording_sha256": sha256, "key": sha256[:26], **facts}
     segment = Segment(

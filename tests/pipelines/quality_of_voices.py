@@ -22,8 +22,8 @@ from pipelines.filters import one_voice
 from pipelines.hearing.embedders import EmbedderConfig, embedder_of
 from pipelines.hearing.voices import FRAME, Activity
 from pipelines.transforms import diarize, segment, speaker
-from tests.pipelines.clips import clip_of
 from tests.pipelines.joined_voices import Error, Spoken, decoded, equal_error_rate, error, librispeech, rttm, turns
+from tests.sounds import clip_of
 
 RATE_HZ = 16000
 CUT = 3 * RATE_HZ

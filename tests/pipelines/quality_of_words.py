@@ -20,7 +20,7 @@ from pipelines.hearing.consistency import character_error_rate
 from pipelines.hearing.texts import norm_form
 from pipelines.row import Segment
 from pipelines.transforms import align
-from tests.pipelines.clips import clip_of, facts_of
+from tests.sounds import clip_of, scored
 
 RATE_HZ = 16000
 
@@ -64,7 +64,7 @@ def error_rates(clips: Sequence[Spoken], heard: Sequence[Heard]) -> tuple[float,
 def aligned(clips: Sequence[tuple[Wave, str]]) -> list[Segment]:
     """Each text in its waveform, as the transform `align` measures it."""
     transform = align.Transform(align.Config())
-    return [facts_of(transform, clip_of(wave_S, text=text, language="en")) for wave_S, text in clips]
+    return [scored(transform, clip_of(wave_S, text=text, language="en")) for wave_S, text in clips]
 
 
 def swapped(clips: Sequence[Spoken], *, count: int = 3) -> list[tuple[Wave, str]]:

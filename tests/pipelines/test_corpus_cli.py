@@ -11,7 +11,7 @@ from pipelines import funnel
 from pipelines.ledger import Fate, RecordingFact, UnitResult, final_units, save, sound_path
 from pipelines.sealing import SoundFile
 from tests.pipelines.corpora import corpus_of, manifest_of, segment
-from tests.pipelines.test_shards import build, items
+from tests.pipelines.packable import build, items
 
 
 @pytest.fixture

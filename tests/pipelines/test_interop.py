@@ -22,7 +22,7 @@ from pipelines.packing.writer import write_shard
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.row import as_row, segment_of
 from pipelines.shards import Corpus, open_corpus
-from tests.pipelines.test_shards import items
+from tests.pipelines.packable import items
 from tests.processes import PATIENCE_SECONDS
 
 LIBRARY_NOISE = pytest.mark.filterwarnings("ignore")

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.packing.verify import verify
 from pipelines.shards import CorpusError, open_corpus
-from tests.pipelines.test_shards import build, files, items
+from tests.pipelines.packable import build, files, items
 from tests.processes import exit_code
 
 SAMPLES, SOFT_BYTES = 3, 70_000

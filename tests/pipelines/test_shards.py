@@ -18,46 +18,9 @@ from pipelines.packing.members import flac_of, record_bytes, record_of
 from pipelines.packing.parts import segment_columns
 from pipelines.packing.verify import verify
 from pipelines.packing.writer import write_shard
-from pipelines.row import Segment, as_row, segment_key, segment_of
+from pipelines.row import Segment, as_row, segment_of
 from pipelines.shards import CorpusError, open_corpus
-from tests.pipelines.packable import Item
-
-SHARD = "shards/pack-0000/shard-000000.tar"
-
-
-def segment(number: int, *, samples: int = 16000, rate_hz: int = 16000) -> Segment:
-    sha = f"{number:064x}"
-    return Segment(
-        key=segment_key(sha, start_sample=0, end_sample=samples),
-        corpus="toy",
-        recording=f"r{number}.wav",
-        recording_sha256=sha,
-        license="CC0",
-        source="made here",
-        start_sample=0,
-        end_sample=samples,
-        rate_hz=rate_hz,
-        channels=1,
-        seconds=samples / rate_hz,
-        text="na\u00efve words",
-        xvector=(0.1, 0.2),
-    )
-
-
-def items(folder: Path, count: int) -> list[Item]:
-    made = []
-    for number in range(count):
-        wave_S = np.random.default_rng(number).uniform(-0.5, 0.5, 16000).astype(np.float32)
-        flac = flac_of(wave_S, rate_hz=16000)
-        file = folder / f"{number}.flac"
-        file.write_bytes(flac)
-        made.append(Item(row=as_row(segment(number)), tier="all", file=file, offset=0, flac_bytes=len(flac)))
-    return made
-
-
-def build(root: Path, made: list[Item], *, soft_bytes: int = 120_000) -> str:
-    shards = [write_shard(root, number, part) for number, part in enumerate(plan(made, soft_bytes=soft_bytes))]
-    return finish(root, name="toy", shards=shards, facts={})
+from tests.pipelines.packable import SHARD, Item, build, files, items, segment
 
 
 def test_same_samples_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
@@ -274,7 +237,3 @@ def test_finish_takes_entries_one_by_one_and_removes_what_earlier_attempts_left(
     finish(tmp_path / "a", name="toy", shards=shards, facts={})
     assert verify(tmp_path / "a") == []
     assert files(tmp_path / "a") == files(tmp_path / "b")
-
-
-def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

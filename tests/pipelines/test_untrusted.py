@@ -30,7 +30,7 @@ from pipelines.packing.export import jsonl
 from pipelines.packing.layout import index_name
 from pipelines.packing.tar import members_in
 from pipelines.shards import CorpusError, open_corpus
-from tests.pipelines.test_shards import SHARD, build, items
+from tests.pipelines.packable import SHARD, build, items
 from tests.processes import PATIENCE_SECONDS
 
 PACKAGES = ("models", "infra", "pipelines", "training")

@@ -9,7 +9,7 @@ from infra.manifest import resolve
 from pipelines.clip import Clip
 from pipelines.row import Segment
 from tests.pipelines import quality_of_words as quality
-from tests.pipelines.clips import clip_of
+from tests.sounds import clip_of
 
 CHAIN = ("language", "transcribe", "language_check", "text", "align")
 FILTERS = ("has_text", "hallucination", "language_agreement", "agreement", "alignment")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clip import Clip
-from pipelines.row import Segment
+from tests import sounds
 
 ANSWER: dict[str, Any] = {
     "long": "A calm low voice speaks English slowly in a quiet room.", "short": "A calm low voice.", "pitch": "low",
@@ -105,8 +105,4 @@ def clip_of(seed: int = 0, *, seconds: float = 1.0, **facts: Any) -> Clip:
     """A clip of noise, another for each seed."""
     wave_S = np.random.default_rng(seed).normal(0, 0.1, round(seconds * 16000)).astype(np.float32)
     known = {"snr_db": 40.0, "language": "en", "text": "nine words", "mos_overall": 4.0, **facts}
-    segment = Segment(
-        key=f"{seed:026d}", corpus="c", recording=f"{seed}.wav", recording_sha256="0" * 64, license="", source="",
-        start_sample=0, end_sample=len(wave_S), rate_hz=16000, channels=1, seconds=seconds, **known,
-    )  # fmt: skip
-    return Clip(segment, wave_S)
+    return sounds.clip_of(wave_S, key=f"{seed:026d}", recording=f"{seed}.wav", **known)

@@ -22,7 +22,7 @@ from pipelines.manifest import CorpusManifest
 from pipelines.planned import PLAN, planned
 from pipelines.readers import folder
 from pipelines.row import Recording
-from tests.pipelines.test_shards import build, items
+from tests.pipelines.packable import build, items
 
 MANIFEST = {
     "name": "toy",

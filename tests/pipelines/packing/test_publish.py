@@ -27,7 +27,7 @@ from pipelines.policy.takedown import take_down, tombstone_for, touched
 from pipelines.policy.tombstones import FILE, Tombstone, append
 from pipelines.shards import CorpusError, open_corpus, read_card
 from tests.pipelines.corpora import corpus_of, manifest_of, segment
-from tests.pipelines.test_shards import SHARD, build, items
+from tests.pipelines.packable import SHARD, build, items
 from tests.processes import exit_code
 from tests.s3 import Server, first
 

@@ -13,7 +13,7 @@ from models.frozen.sphinx_align import WORST, SphinxAligner, sounds_of, words_of
 from pipelines.filters import alignment, coverage, edge_words
 from pipelines.transforms import align
 from tests.pipelines import quality_of_words as quality
-from tests.pipelines.clips import SILENCE, clip_of, facts_of
+from tests.sounds import SILENCE, clip_of, scored
 
 SENTENCE = "Sunday is the best part of the week, and the ferry leaves at seven."
 OTHER = "A thin stripe runs down the middle of the road, all the way home."
@@ -52,7 +52,7 @@ def test_a_word_that_the_dictionary_lacks_is_aligned_and_not_judged(speech: Wave
     assert words is not None
     assert [word.known for word in words] == [False] + [True] * (len(words) - 1)
     clip = clip_of(speech, text=SENTENCE.replace("Sunday", "Zorbulix"), language="en")
-    found = facts_of(align.Transform(align.Config()), clip)
+    found = scored(align.Transform(align.Config()), clip)
     assert found.words is not None
     assert found.words[0] == "zorbulix"
     assert found.word_scores is not None
@@ -68,7 +68,7 @@ def test_a_right_text_scores_above_a_wrong_one(speech: Wave) -> None:
 
 
 def test_a_text_that_cannot_be_followed_has_the_worst_score_and_no_words(speech: Wave) -> None:
-    found = facts_of(align.Transform(align.Config()), clip_of(speech[:8000], text=SENTENCE * 3, language="en"))
+    found = scored(align.Transform(align.Config()), clip_of(speech[:8000], text=SENTENCE * 3, language="en"))
     assert (found.align_score, found.edge_score, found.words) == (WORST, WORST, None)
     assert not alignment.keep(found, alignment.Config())
     assert not edge_words.keep(found, edge_words.Config())
@@ -76,7 +76,7 @@ def test_a_text_that_cannot_be_followed_has_the_worst_score_and_no_words(speech:
 
 @pytest.mark.parametrize("facts", [{"text": "Guten Tag", "language": "de"}, {"text": None, "language": "en"}])
 def test_what_nobody_can_align_stays_unmeasured(facts: dict[str, Any]) -> None:
-    found = facts_of(align.Transform(align.Config()), clip_of(**facts))
+    found = scored(align.Transform(align.Config()), clip_of(**facts))
     assert (found.align_score, found.uncovered_seconds) == (None, None)
     assert all(module.keep(found, module.Config()) for module in (alignment, edge_words, coverage))
 
@@ -88,7 +88,7 @@ def test_numbers_are_aligned_as_they_are_spoken() -> None:
         text="Room 12 is on the left.",
         language="en",
     )
-    assert facts_of(align.Transform(align.Config()), clip).words == ("room", "twelve", "is", "on", "the", "left")
+    assert scored(align.Transform(align.Config()), clip).words == ("room", "twelve", "is", "on", "the", "left")
 
 
 @pytest.fixture(scope="module")

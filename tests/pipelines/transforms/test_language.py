@@ -17,7 +17,7 @@ from pipelines.row import Segment
 from pipelines.transforms import language, language_check
 from tests.checkpoints import write_whisper
 from tests.pipelines import quality_of_words as quality
-from tests.pipelines.clips import clip_of, facts_of
+from tests.sounds import clip_of, scored
 
 GERMAN = "Nach dem Essen gingen wir zu Fuß durch die Straßen zurück."
 
@@ -26,16 +26,16 @@ GERMAN = "Nach dem Essen gingen wir zu Fuß durch die Straßen zurück."
     ("given", "code"), [("en-US", "en"), ("cmn", "zh"), ("German", "german"), ("DE", "de"), ("zh_CN", "zh")]
 )
 def test_a_given_language_stands_under_one_code(given: str, code: str) -> None:
-    found = facts_of(language.Transform(language.Config()), clip_of(given_language=given))
+    found = scored(language.Transform(language.Config()), clip_of(given_language=given))
     assert (found.language, found.language_by) == (code, "given")
 
 
 def test_a_text_tells_its_language_where_it_is_long_enough() -> None:
     transform = language.Transform(language.Config())
-    told = facts_of(transform, clip_of(given_text=GERMAN))
+    told = scored(transform, clip_of(given_text=GERMAN))
     assert (told.language, told.language_by, told.language_text) == ("de", "text", "de")
     for short in ("ok", "", None):
-        found = facts_of(transform, clip_of(given_text=short))
+        found = scored(transform, clip_of(given_text=short))
         assert (found.language, found.language_by, found.language_text) == (None, "unknown", None)
 
 
@@ -119,7 +119,7 @@ KONKANI = "हांव गोंयां रावतां आनी को�
     ],
 )
 def test_the_text_is_compared_with_the_language_it_was_routed_by(facts: dict[str, Any], agrees: bool | None) -> None:
-    found = facts_of(language_check.Transform(language_check.Config()), clip_of(**facts))
+    found = scored(language_check.Transform(language_check.Config()), clip_of(**facts))
     assert found.language_agrees is agrees
 
 
@@ -149,7 +149,7 @@ def test_the_text_of_every_mandarin_and_english_clip_tells_its_language(shared: 
     rows = [dict(zip(names, line.split("\t"), strict=False)) for line in lines[1:]]
     told = [(row["language"], row["transcript"]) for row in rows if row["language"] and row["transcript"]]
     assert len(told) > 15
-    found: list[Segment] = [facts_of(transform, clip_of(given_text=text)) for _, text in told]
+    found: list[Segment] = [scored(transform, clip_of(given_text=text)) for _, text in told]
     known = [(item.language, code) for item, (code, _) in zip(found, told, strict=True) if item.language]
     assert all(code == expected for code, expected in known), known
     assert {code for _, code in known} == {"en", "zh"}

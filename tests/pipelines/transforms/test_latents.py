@@ -22,8 +22,7 @@ from pipelines.packing.writer import write_shard
 from pipelines.row import as_row
 from pipelines.shards import open_corpus
 from pipelines.transforms import latents
-from tests.pipelines.packable import Item
-from tests.pipelines.test_shards import segment
+from tests.pipelines.packable import Item, segment
 from tests.small import small_bundle
 from training.data.collate import Utterance, collate
 from training.data.draw import Draw

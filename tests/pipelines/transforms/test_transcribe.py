@@ -11,7 +11,7 @@ from models.frozen import Heard, WeightsError
 from pipelines.row import as_row, segment_of
 from pipelines.transforms import transcribe
 from tests.checkpoints import write_whisper
-from tests.pipelines.clips import clip_of, facts_of
+from tests.sounds import clip_of, scored
 
 SAID = "the ferry leaves at seven"
 SECONDS = np.zeros(80000, dtype=np.float32)
@@ -23,12 +23,12 @@ def heard_of(**texts: str) -> dict[str, Heard]:
 
 def test_a_given_text_stands_and_what_was_heard_lies_beside_it() -> None:
     transform = transcribe.Transform(transcribe.Config())
-    found = facts_of(transform, clip_of(given_text=" Hello there. ", language="en"))
+    found = scored(transform, clip_of(given_text=" Hello there. ", language="en"))
     assert (found.text, found.text_raw, found.text_by) == ("Hello there.", " Hello there. ", "given")
     assert found.heard_text == "", "there is nothing to hear in silence"
     assert (found.heard_cer, found.edge_cer, found.length_ratio) == (1.0, 1.0, 0.0)
     assert (found.hypotheses, found.hypotheses_by) == (("",), ("moonshine",))
-    other = facts_of(transform, clip_of(given_text="Guten Tag.", language="de"))
+    other = scored(transform, clip_of(given_text="Guten Tag.", language="de"))
     assert (other.text_by, other.heard_text, other.pairwise_cer) == ("given", None, None), "nobody here knows German"
     assert other.compression_ratio is not None
 
@@ -36,7 +36,7 @@ def test_a_given_text_stands_and_what_was_heard_lies_beside_it() -> None:
 def test_nothing_given_and_nobody_who_knows_the_language_is_untranscribed() -> None:
     transform = transcribe.Transform(transcribe.Config())
     for code in ("de", None, "en"):
-        found = facts_of(transform, clip_of(language=code, speech_ratio=0.8))
+        found = scored(transform, clip_of(language=code, speech_ratio=0.8))
         assert (found.text, found.text_raw, found.text_by) == (None, None, "untranscribed")
         assert found.untexted_seconds == pytest.approx(0.4), "all of the speech is without text"
 
