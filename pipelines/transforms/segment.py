@@ -9,6 +9,9 @@ is one segment from its first to its last speech, whatever the pauses in it.
 Where `diarize` has run, a segment has one voice: speech is cut where another voice takes over, and only neighbors of
 one voice become one segment. A recording with a text in which others speak too is cut like one without: nobody knows
 which words are whose.
+
+Shapes: `speech_P` has the probability of speech in each frame of the detector, 32 ms long (`Silero.FRAME_SECONDS`). A
+`Span` is in frames, a place in samples of the waveform at its own rate; both are half-open.
 """
 
 from dataclasses import dataclass
@@ -24,20 +27,28 @@ from pipelines.hearing.turn_cuts import STRAY_SECONDS, Span, divided, holders, m
 from pipelines.row import Segment, segment_key
 
 DIP_FRAMES = 4
+"""Over which the probability is averaged before speech is cut where it is least."""
 EDGE_SECONDS = 0.04
+"""At both ends of a segment: speech in there may be a word that was cut (`edge_active`)."""
 
 
 class Config(Manifest):
     onset: float = Field(default=0.5, gt=0, lt=1)
+    """Probability from which speech begins; what is as likely counts as speech in all ratios."""
     offset: float = Field(default=0.35, gt=0, lt=1)
+    """Probability below which it ends."""
     min_speech_seconds: float = 0.2
     """Shorter runs are clicks: at 0.1, one was heard in a recording of noise."""
     merge_gap_seconds: float = 0.8
+    """The longest pause inside a segment."""
     target_seconds: float = 20
+    """No pause is bridged beyond this length; speech without a pause may be longer."""
     min_seconds: float = 1
     """Shorter segments are dropped, unless they have a given text."""
     max_seconds: float = 30
+    """No segment is longer, its margins included."""
     pad_seconds: float = 0.15
+    """The margin at both ends, so that soft beginnings and ends of words stay in."""
     whole: bool = False
     """Take a recording whole, or its first `max_seconds`, whatever is to be heard in it: for sounds with captions."""
 
@@ -51,7 +62,7 @@ class Cut:
 
 
 class Transform:
-    """A decoded recording to clips."""
+    """A decoded recording to clips: `spans` of speech, parted by voice, `merge`d, `cut`, `padded`; each a `piece`."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg, self.vad = cfg, Silero()
@@ -86,7 +97,7 @@ class Transform:
         return Cut(pieces, heard)
 
     def spans(self, speech_P: NDArray[np.float32]) -> list[Span]:
-        """Runs of speech, with hysteresis."""
+        """Runs of speech, with hysteresis: they begin at `onset` and end below `offset`; clicks are left out."""
         found, start = [], None
         for frame, probability in enumerate([*speech_P.tolist(), 0.0]):
             if start is None and probability >= self.cfg.onset:
@@ -124,7 +135,7 @@ class Transform:
         return pieces
 
     def padded(self, spans: list[Span], decoded: Decoded) -> list[tuple[int, int]]:
-        """Samples [start, end) of each span with its margins: inside the recording, and no two overlap."""
+        """The place of each span with its margins, in samples: inside the recording, and no two overlap."""
         step, total = Silero.FRAME_SECONDS * decoded.rate_hz, len(decoded.wave_S)
         edges = [(min(round(a * step), total), min(round(b * step), total)) for a, b, _ in spans]
         pad = round(self.cfg.pad_seconds * decoded.rate_hz)
@@ -144,7 +155,10 @@ class Transform:
         voice: str | None,
         text_fits: bool,
     ) -> Clip | Rejected:
-        """The clip of samples [start, end), with what is known of it."""
+        """The clip at a place, with what is known of it; rejected where it is too short to be of use.
+
+        `text_fits`: the text of the recording is of this piece, which then is never too short.
+        """
         start, end = at
         recording, offset = decoded.recording, decoded.offset_samples
         step = Silero.FRAME_SECONDS * decoded.rate_hz
