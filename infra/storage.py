@@ -145,6 +145,13 @@ def empty_folder(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
+def out_of_sight(folder: str | Path) -> str:
+    """A sentence for a folder that is not there for this machine, which another one works in; empty where it is."""
+    if Path(folder).is_dir():
+        return ""
+    return f"{os.uname().nodename} does not see {folder}: the store must be a folder that all machines see"
+
+
 def require_free(folder: Path, *, megabytes: int, what: str) -> None:
     """Refuse before the work where the disk has no room for it."""
     at = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())

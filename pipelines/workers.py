@@ -14,6 +14,7 @@ from typing import Any
 from infra.cluster import room
 from infra.log import hush
 from infra.mistakes import last_line, os_error_sentence
+from infra.storage import out_of_sight
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
 from pipelines.chain import Chain
@@ -71,8 +72,8 @@ class UnitWorker:
 
     def sentence(self, error: OSError) -> str:
         """What the disk says, for a person, with the name of another machine; empty for errors that are our own."""
-        if self.host and not self.work.is_dir():
-            return f"{self.host} does not see {self.work}: the store must be a folder that all machines see"
+        if self.host and (unseen := out_of_sight(self.work)):
+            return unseen
         told = os_error_sentence(error)
         return f"{self.host}: {told}" if told and self.host else told or ""
 

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from infra.storage import out_of_sight
+from infra.workflow.node import Refused
 from training.ends import STOPPED, work
 from training.errand import Errand
 from training.heap import keep_freed_memory
@@ -86,9 +88,14 @@ def lean_trainer() -> Any:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """The loop in a worker of Ray Train, which has made the process group."""
+    """The loop in a worker of Ray Train, which has made the process group.
+
+    Raises: Refused where its machine does not see the store.
+    """
     from training.world import world_of_process_group
 
+    if unseen := out_of_sight(config["work"]):
+        raise Refused(unseen)
     keep_freed_memory()
     world = world_of_process_group()
     path = Path(config["work"]) / NOTES

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from infra.workflow.signals import GRACE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
 PINS = dict(
@@ -36,6 +38,8 @@ def test_the_job_runs_files_of_the_image_as_its_user_on_the_pinned_ray_with_a_to
     files = [word.rpartition("=")[2] for word in words if word.endswith(".yaml")]
     assert len(files) == 2
     assert all((ROOT / file).is_file() for file in files)
+    waits = yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]
+    assert int(waits) > GRACE_SECONDS, "Ray kills a job 3 s after it has asked it to stop"
     cluster = spec["rayClusterSpec"]
     assert cluster["rayVersion"] == PINS["ray"]
     assert cluster["authOptions"] == {"mode": "token"}
@@ -43,6 +47,9 @@ def test_the_job_runs_files_of_the_image_as_its_user_on_the_pinned_ray_with_a_to
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": int(user), "fsGroup": int(user)}
+        (memory,) = (volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume)
+        # by default Ray takes 30 % of the memory, and puts it on the disk where /dev/shm is too small
+        assert 80e6 < int(group["rayStartParams"]["object-store-memory"]) < int(memory.removesuffix("Gi")) * 2**30
         (container,) = pod["containers"]
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}

@@ -58,7 +58,7 @@ def test_machine_that_does_not_see_the_store_is_named(plan: Planned) -> None:
     worker = UnitWorker(MANIFEST, plan.path.parent / "elsewhere")
     worker.host = "n2"
     (status,) = worker({"start": [place.start], "bytes": [place.bytes], "earlier": [""]})["status"]
-    told = f"n2 does not see {plan.path.parent / 'elsewhere'}: the store must be a folder that all machines see"
+    told = f"{os.uname().nodename} does not see {worker.work}: the store must be a folder that all machines see"
     assert json.loads(status) == {"stop": told}
 
 

@@ -1,12 +1,16 @@
-"""Workers on several machines find each other by the network that Ray joins these machines by."""
+"""Workers on several machines: by which network they find each other, and what one says that does not see the store."""
 
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.workflow.node import Refused
 from training.network import GLOO, interface_of, torch_config
+from training.ray_train import train_worker
 
 
 class Here:
@@ -36,6 +40,15 @@ def test_gloo_is_told_the_interface_of_ray_before_the_group_is_made(
     with pytest.raises(StopIteration):
         config.backend_cls().on_start(group, config)
     assert group.told == [after]
+
+
+def test_worker_that_does_not_see_the_store_says_so_and_where(tmp_path: Path) -> None:
+    """It was a FileNotFoundError in a file of ours."""
+    work = tmp_path / "store" / "stage" / "0" / "work"
+    with pytest.raises(
+        Refused, match=f"{re.escape(os.uname().nodename)} does not see {re.escape(str(work))}: the store"
+    ):
+        train_worker({"work": str(work)})
 
 
 def test_an_address_of_no_interface_names_none() -> None:
