@@ -117,8 +117,8 @@ def velocity(backbone: Backbone, *, patches: int) -> Tensor:
     token_1LH = torch.cat(half, dim=1)
     length = token_1LH.shape[1]
     modulation = dit.modulation(empty(1), speaker_BH=backbone.speaker(empty(1, config.campplus_embedding_size)))
-    turn = dit.turn(torch.arange(length, device="meta"))
-    out_1LD: Tensor = dit(token_1LH, turn=turn, mask=empty(length, length).bool(), modulation=modulation)
+    rotary = dit.rotary(torch.arange(length, device="meta"))
+    out_1LD: Tensor = dit(token_1LH, rotary=rotary, mask=empty(length, length).bool(), modulation=modulation)
     return out_1LD
 
 

@@ -33,9 +33,9 @@ def rotary(position_L: Tensor, *, head_dim: int, theta: float) -> Rotary:
     return angle.cos(), angle.sin()
 
 
-def rotate(x_BALE: Tensor, turn: Rotary) -> Tensor:
+def rotate(x_BALE: Tensor, rotary: Rotary) -> Tensor:
     """Turn queries or keys by the angles of their positions."""
-    cos, sin = (part.to(x_BALE.dtype).unsqueeze(-3) for part in turn)
+    cos, sin = (part.to(x_BALE.dtype).unsqueeze(-3) for part in rotary)
     low, high = x_BALE.chunk(2, dim=-1)
     return torch.addcmul(x_BALE * cos, torch.cat([-high, low], dim=-1), sin)
 
@@ -100,7 +100,7 @@ class Attention(nn.Module):
         *,
         mask: Mask = None,
         causal: bool = False,
-        turn: Rotary | None = None,
+        rotary: Rotary | None = None,
         past: Past | None = None,
         keep: int = 0,
         copy: int | None = None,
@@ -112,7 +112,7 @@ class Attention(nn.Module):
         Shapes: a mask, true where a row may look at a column, broadcasts to (B, A, L, past + L).
         """
         query, key, value = self.split(project(x_BLH, [self.q_proj, self.k_proj, self.v_proj]))
-        query, key = self.normed_and_turned(query, key, turn)
+        query, key = self.normed_and_turned(query, key, rotary)
         if last is not None:
             query = query[:, :, -last:]
             if isinstance(mask, Tensor):
@@ -129,25 +129,25 @@ class Attention(nn.Module):
             mixed = blockwise(query, key, value, mask)
         return cast(Tensor, self.dropout(self.o_proj(mixed.transpose(1, 2).flatten(2))))
 
-    def normed_and_turned(self, query: Tensor, key: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
+    def normed_and_turned(self, query: Tensor, key: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
         """Queries and keys as they are compared."""
         of_query, of_key = self.q_norm, self.k_norm
         both = isinstance(of_query, RMSNorm) and isinstance(of_key, RMSNorm)
-        if both and turn is not None and query.dtype == of_query.weight.dtype:
+        if both and rotary is not None and query.dtype == of_query.weight.dtype:
             weights = cast(Tensor, of_query.weight), cast(Tensor, of_key.weight)
-            return normed_pair(query, key, *weights, *turn)
+            return normed_pair(query, key, *weights, *rotary)
         query, key = of_query(query), of_key(key)
-        return (query, key) if turn is None else (rotate(query, turn), rotate(key, turn))
+        return (query, key) if rotary is None else (rotate(query, rotary), rotate(key, rotary))
 
-    def keys_and_values(self, x_BLH: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, x_BLH: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
         """What others see of these tokens, (B, A, L, E) each."""
         key, value = self.split(project(x_BLH, [self.k_proj, self.v_proj]))
         key = self.k_norm(key)
-        return key if turn is None else rotate(key, turn), value
+        return key if rotary is None else rotate(key, rotary), value
 
-    def remember(self, x_BLH: Tensor, *, turn: Rotary | None, past: KeyValues) -> None:
+    def remember(self, x_BLH: Tensor, *, rotary: Rotary | None, past: KeyValues) -> None:
         """Put all tokens into the past."""
-        past.join(*self.keys_and_values(x_BLH, turn), keep=x_BLH.shape[1])
+        past.join(*self.keys_and_values(x_BLH, rotary), keep=x_BLH.shape[1])
 
 
 def piecewise(query: Tensor, key: Tensor, value: Tensor, pieces: list[Piece]) -> Tensor:

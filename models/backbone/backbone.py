@@ -151,7 +151,7 @@ class Backbone(nn.Module):
         noisy_BTH = layout.units(head_BPH, self.coordinate_proj(noisy_BFD.to(self.dtype)))
         out_BLD = dit(
             torch.cat([clean_BTH, noisy_BTH], dim=1),
-            turn=dit.turn(plan.position_L),
+            rotary=dit.rotary(plan.position_L),
             mask=mask,
             modulation=modulation,
             last=last,
@@ -277,7 +277,7 @@ class Backbone(nn.Module):
         seen_RC = state.seen(repeats=state.repeats)
         head.remember(
             token_RTH.repeat(state.sampler.evaluations, 1, 1),
-            turn=head.turn(state.positions(new, repeats=state.repeats)),
+            rotary=head.rotary(state.positions(new, repeats=state.repeats)),
             modulation=state.modulation,
             mask=chunk_mask(new, past=state.length, seen_BC=seen_RC, device=self.device),
             past=state.past,
@@ -295,14 +295,14 @@ class Backbone(nn.Module):
         head, sampler, unit = self.velocity_field_predictor, state.sampler, self.config.unit
         before_RLH = state.before(self.head_tokens(state, hidden_BH[:, None]))
         new = before_RLH.shape[1] + self.config.patch_size
-        turn = head.turn(state.positions(new, repeats=sampler.branches))
+        rotary = head.rotary(state.positions(new, repeats=sampler.branches))
         mask = state.mask(new, full=unit)
 
         def velocity(state_BKD: Tensor, time: Tensor | float, number: int) -> Tensor:
             noisy_RKH = self.coordinate_proj(state_BKD.to(self.dtype)).repeat(sampler.branches, 1, 1)
             out_RKD = head(
                 torch.cat([before_RLH, noisy_RKH], dim=1),
-                turn=turn,
+                rotary=rotary,
                 mask=mask,
                 modulation=state.each[number],
                 past=state.past,

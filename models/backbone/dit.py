@@ -102,7 +102,7 @@ class Block(nn.Module):
         steer: tuple[Tensor, ...],
         *,
         mask: Mask,
-        turn: Rotary | None,
+        rotary: Rotary | None,
         past: Past | None,
         keep: int,
         copy: int | None,
@@ -112,15 +112,21 @@ class Block(nn.Module):
         shift_attn, scale_attn, *others = steer
         gate_attn, shift_ffn, scale_ffn, gate_ffn = others if last is None else at_end(others, last)
         attended = self.attn(
-            modulated(x_BLH, shift_attn, scale_attn), mask=mask, turn=turn, past=past, keep=keep, copy=copy, last=last
+            modulated(x_BLH, shift_attn, scale_attn),
+            mask=mask,
+            rotary=rotary,
+            past=past,
+            keep=keep,
+            copy=copy,
+            last=last,
         )
         before_BLH = x_BLH if last is None else x_BLH[:, -last:]
         x_BLH, steered_BLH = gated_and_modulated(before_BLH, gate_attn, attended, shift_ffn, scale_ffn)
         return torch.addcmul(x_BLH, gate_ffn, self.ffn(steered_BLH))
 
-    def remember(self, x_BLH: Tensor, steer: tuple[Tensor, ...], *, turn: Rotary | None, past: KeyValues) -> None:
+    def remember(self, x_BLH: Tensor, steer: tuple[Tensor, ...], *, rotary: Rotary | None, past: KeyValues) -> None:
         """Put keys and values of all tokens into the past, and no more: of the last block, nothing else is read."""
-        self.attn.remember(modulated(x_BLH, steer[0], steer[1]), turn=turn, past=past)
+        self.attn.remember(modulated(x_BLH, steer[0], steer[1]), rotary=rotary, past=past)
 
 
 class OutputLayer(nn.Module):
@@ -182,7 +188,7 @@ class DiT(nn.Module):
         blocks = [cast(Block, block).adaLN_modulation(condition_BH) for block in self.blocks]
         return Modulation(blocks, self.output_layer.adaLN_modulation(condition_BH))
 
-    def turn(self, position_L: Tensor) -> Rotary | None:
+    def rotary(self, position_L: Tensor) -> Rotary | None:
         """Angles of positions (L,) or (B, L), computed in float32 at least; None for a head without them."""
         if not self.config.rotary_bias:
             return None
@@ -195,7 +201,7 @@ class DiT(nn.Module):
         self,
         token_BLH: Tensor,
         *,
-        turn: Rotary | None,
+        rotary: Rotary | None,
         modulation: Modulation,
         mask: Mask = None,
         past: Sequence[Past] | None = None,
@@ -205,7 +211,7 @@ class DiT(nn.Module):
         """Velocities; with `past` (one a block), behind what that copy of it holds, and nothing joins it.
 
         `last`: of so many tokens at the end only; keys and values are made of all.
-        Shapes: (B, L, H) -> (B, L, D); `turn` from `turn`; mask broadcasts to (B, A, L, past + L).
+        Shapes: (B, L, H) -> (B, L, D); `rotary` from `rotary`; mask broadcasts to (B, A, L, past + L).
         """
         x_BLH = self.input_layer(token_BLH)
         for number, block in enumerate(self.blocks):
@@ -213,7 +219,7 @@ class DiT(nn.Module):
                 x_BLH,
                 modulation.blocks[number],
                 mask=mask,
-                turn=turn,
+                rotary=rotary,
                 past=None if past is None else past[number],
                 keep=0,
                 copy=copy,
@@ -226,7 +232,7 @@ class DiT(nn.Module):
         self,
         token_BLH: Tensor,
         *,
-        turn: Rotary | None,
+        rotary: Rotary | None,
         modulation: Modulation,
         mask: Tensor | None,
         past: list[KeyValues],
@@ -236,8 +242,8 @@ class DiT(nn.Module):
         *blocks, last = cast(list[Block], list(self.blocks))
         for number, block in enumerate(blocks):
             steer = modulation.blocks[number]
-            x_BLH = block(x_BLH, steer, mask=mask, turn=turn, past=past[number], keep=keep, copy=None)
-        last.remember(x_BLH, modulation.blocks[-1], turn=turn, past=past[-1])
+            x_BLH = block(x_BLH, steer, mask=mask, rotary=rotary, past=past[number], keep=keep, copy=None)
+        last.remember(x_BLH, modulation.blocks[-1], rotary=rotary, past=past[-1])
 
 
 @fusable

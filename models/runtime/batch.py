@@ -50,7 +50,7 @@ class Step:
 
 
 @dataclass
-class Turn:
+class Underway:
     """A request under way."""
 
     number: int
@@ -68,8 +68,8 @@ class Group:
     """The requests of one sampler."""
 
     speaking: Speaking | StaticSpeaking | None = None
-    turns: list[Turn] = field(default_factory=list)
-    newcomers: list[tuple[Turn, Opening]] = field(default_factory=list)
+    underway: list[Underway] = field(default_factory=list)
+    newcomers: list[tuple[Underway, Opening]] = field(default_factory=list)
 
 
 class Batch:
@@ -82,14 +82,14 @@ class Batch:
         """Raises: BundleError when the bundle cannot speak."""
         self.bundle, self.parts = bundle, speaking_parts(bundle)
         self.groups: dict[Sampler, Group] = {}
-        self.added = deque[tuple[Sampler, Turn, Opening]]()
+        self.added = deque[tuple[Sampler, Underway, Opening]]()
         """Since the last step."""
         self.numbers = count()
 
     @property
     def busy(self) -> bool:
         """Whether a request is under way."""
-        return bool(self.added) or any(group.turns or group.newcomers for group in self.groups.values())
+        return bool(self.added) or any(group.underway or group.newcomers for group in self.groups.values())
 
     def add(self, request: Request, voice: Voice | None = None) -> int:
         """Listen to a request's prompt, and let it begin with the next step; its number.
@@ -113,10 +113,10 @@ class Batch:
         prompt = voice.patches(self.bundle.config.patch_size)
         check_positions(self.bundle, len(first) + prompt + 2)
         chunks = [first, *(next(words) for _ in range(prompt))]
-        turn = Turn(next(self.numbers), request, draws, words, limit, redo_tail=voice.continues)
+        one = Underway(next(self.numbers), request, draws, words, limit, redo_tail=voice.continues)
         opening = Opening(voice, request.speaker_scale, chunks, most=limit)
-        self.added.append((sampler, turn, opening))
-        return turn.number
+        self.added.append((sampler, one, opening))
+        return one.number
 
     def words(self, request: Request) -> Iterator[list[int]]:
         """Token ids before each patch.
@@ -136,43 +136,43 @@ class Batch:
         """A patch of every request under way, by its number; requests that ended or failed are gone afterwards."""
         made: dict[int, Step] = {}
         while self.added:
-            sampler, turn, opening = self.added.popleft()
-            self.groups.setdefault(sampler, Group()).newcomers.append((turn, opening))
+            sampler, one, opening = self.added.popleft()
+            self.groups.setdefault(sampler, Group()).newcomers.append((one, opening))
         for sampler, group in self.groups.items():
             self.leave(group, made)
             self.arrive(group, sampler)
             if group.speaking is not None:
                 self.speak(group, group.speaking, made)
-        self.groups = {sampler: group for sampler, group in self.groups.items() if group.turns}
+        self.groups = {sampler: group for sampler, group in self.groups.items() if group.underway}
         return made
 
     def leave(self, group: Group, made: dict[int, Step]) -> None:
         """Take out requests that were called off."""
-        for turn in [*group.turns, *(turn for turn, _ in group.newcomers)]:
+        for one in [*group.underway, *(one for one, _ in group.newcomers)]:
             try:
-                if turn.request.cancelled is not None and turn.request.cancelled():
-                    made[turn.number] = Step(self.nothing(), math.nan, "cancelled")
+                if one.request.cancelled is not None and one.request.cancelled():
+                    made[one.number] = Step(self.nothing(), math.nan, "cancelled")
             except Exception as error:  # noqa: BLE001 (the caller's own function; who asked gets what it raised)
-                made[turn.number] = Step(self.nothing(), math.nan, None, error)
-        self.keep(group, [turn for turn in group.turns if turn.number not in made])
+                made[one.number] = Step(self.nothing(), math.nan, None, error)
+        self.keep(group, [one for one in group.underway if one.number not in made])
         group.newcomers = [pair for pair in group.newcomers if pair[0].number not in made]
 
     def nothing(self) -> Tensor:
         """No frame."""
         return self.parts.mean_D.new_zeros(0, self.parts.backbone.config.latent_dim)
 
-    def keep(self, group: Group, turns: list[Turn]) -> None:
+    def keep(self, group: Group, underway: list[Underway]) -> None:
         """Go on with these."""
         if group.speaking is not None:
-            rows = [row for row, turn in enumerate(group.turns) if turn in turns]
+            rows = [row for row, one in enumerate(group.underway) if one in underway]
             group.speaking.keep_rows(rows) if rows else None
             group.speaking = group.speaking if rows else None
-        group.turns = turns
+        group.underway = underway
 
     def arrive(self, group: Group, sampler: Sampler) -> None:
         """Let those under way hear their last patch, and put newcomers beside them."""
         if group.speaking is not None:
-            group.speaking.advance([next(turn.words) for turn in group.turns])
+            group.speaking.advance([next(one.words) for one in group.underway])
         if group.newcomers:
             openings = [opening for _, opening in group.newcomers]
             if isinstance(group.speaking, StaticSpeaking):
@@ -182,30 +182,30 @@ class Batch:
                 group.speaking = static or together([begin(self.parts, sampler, one) for one in openings])
             else:
                 group.speaking = together([group.speaking, *(begin(self.parts, sampler, one) for one in openings)])
-            group.turns += [turn for turn, _ in group.newcomers]
+            group.underway += [one for one, _ in group.newcomers]
             group.newcomers = []
 
     def speak(self, group: Group, speaking: Speaking | StaticSpeaking, made: dict[int, Step]) -> None:
         """Make a patch out of noise, ask the stop head whether it is the last, and see who has ended."""
-        speaking.sample([turn.draws for turn in group.turns])
+        speaking.sample([one.draws for one in group.underway])
         probabilities, finite = speaking.stop_probability().tolist(), speaking.finite().tolist()
         latent_BKD = speaking.spoken()
         going = []
-        for turn, probability, sound, latent_KD in zip(group.turns, probabilities, finite, latent_BKD, strict=True):
+        for one, probability, sound, latent_KD in zip(group.underway, probabilities, finite, latent_BKD, strict=True):
             if not sound:
-                made[turn.number] = Step(self.nothing(), math.nan, None, not_finite())
+                made[one.number] = Step(self.nothing(), math.nan, None, not_finite())
                 continue
-            if turn.redo_tail:
-                turn.redo_tail = False
-                going.append(turn)
+            if one.redo_tail:
+                one.redo_tail = False
+                going.append(one)
                 continue
-            turn.spoken += 1
-            finish: FinishReason | None = "length" if turn.spoken == turn.limit else None
-            if probability > turn.request.stop_threshold:
+            one.spoken += 1
+            finish: FinishReason | None = "length" if one.spoken == one.limit else None
+            if probability > one.request.stop_threshold:
                 finish = "stop"
-            made[turn.number] = Step(latent_KD, probability, finish)
+            made[one.number] = Step(latent_KD, probability, finish)
             if finish is None:
-                going.append(turn)
+                going.append(one)
         self.keep(group, going)
 
 

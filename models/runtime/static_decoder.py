@@ -14,7 +14,7 @@ from models.runtime.graphs import Recorder
 
 
 class StaticVoice:
-    """The buffers of one step of a stream, and the steps. What a stream carries lies here while it is its turn."""
+    """The buffers of one step of a stream, and the steps. What a stream carries lies here while it holds them."""
 
     def __init__(self, vae: AudioVAE, *, patch: int, pool: object = None, backend: str | None = None) -> None:
         """`patch`: frames a step. `backend`: see Recorder."""
@@ -25,7 +25,7 @@ class StaticVoice:
             self.waves = {name: self.decoded(name, carry) for name in ("first", "next", "end")}
         self.carry = {key: value.clone() for key, value in carry.items()}
         self.recorder = Recorder(weight.device, pool, backend)
-        self.turn: weakref.ref[StaticDecoder] | None = None
+        self.holder: weakref.ref[StaticDecoder] | None = None
         self.lock = threading.Lock()
         """Held for a step and all that is laid out for it, since streams of several threads share the buffers."""
 
@@ -52,16 +52,16 @@ class StaticVoice:
         self.recorder.run(name, partial(self.step, name), kept=list(self.carry.values()))
         return self.waves[name][0].clone()
 
-    def give_turn(self, decoder: "StaticDecoder") -> None:
+    def give_to(self, decoder: "StaticDecoder") -> None:
         """Lay out what a stream carries, and put away what another one does."""
-        before = None if self.turn is None else self.turn()
+        before = None if self.holder is None else self.holder()
         if before is decoder:
             return
         if before is not None:
             before.carried = [value.clone() for value in self.carry.values()]
         if decoder.carried is not None:
             torch._foreach_copy_(list(self.carry.values()), decoder.carried)
-        self.turn = weakref.ref(decoder)
+        self.holder = weakref.ref(decoder)
 
 
 class StaticDecoder:
@@ -70,7 +70,7 @@ class StaticDecoder:
     def __init__(self, voice: StaticVoice) -> None:
         self.voice = voice
         self.carried: list[Tensor] | None = None
-        """What the stream carries, while another one has its turn."""
+        """What the stream carries, while another one holds the buffers."""
         self.begun, self.closed = False, False
 
     def push(self, latent_KD: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class StaticDecoder:
         name = "next" if self.begun else "first"
         self.begun = True
         with self.voice.lock:
-            self.voice.give_turn(self)
+            self.voice.give_to(self)
             self.voice.latent_1KD.copy_(latent_KD[None], non_blocking=True)
             return self.voice.run(name)
 
@@ -95,5 +95,5 @@ class StaticDecoder:
         if not self.begun:
             return self.voice.latent_1KD.new_zeros(0)
         with self.voice.lock:
-            self.voice.give_turn(self)
+            self.voice.give_to(self)
             return self.voice.run("end")

@@ -58,7 +58,7 @@ def test_head(official: Load, fixture: Read, close: Close, name: str, part: str,
     real = recorded["seq_mask"]
     modulation = head.modulation(recorded["t"], speaker_BH=recorded["g_cond"], duration_B=duration_B)
     mask = recorded["attn_mask"][:, None]
-    found = head(recorded["fm_seq"], turn=head.turn(recorded["pos_ids"]), mask=mask, modulation=modulation)
+    found = head(recorded["fm_seq"], rotary=head.rotary(recorded["pos_ids"]), mask=mask, modulation=modulation)
     close(found[real], recorded[out][real])
     # the first utterance, through our own layout of [C|Z]
     conditions = {"time_B": recorded["t"], "speaker_BH": recorded["g_cond"], "duration_B": duration_B}
