@@ -61,10 +61,10 @@ def resolve(folder: str, name: str) -> ModuleType:
     return importlib.import_module(f"{folder}.{name}")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing where no known word is near."""
+def did_you_mean(word: str, known: Iterable[str], *, ending: str = "") -> str:
+    """`; did you mean 'x'?`, or nothing where no known word is near. `ending`: what is said behind each of them."""
     near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0] + ending!r}?" if near else ""
 
 
 def entry_of(folder: str) -> Any:
@@ -98,10 +98,8 @@ def load(kind: type[M], path: str | Path, overrides: Mapping[str, str] | None = 
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        beside = {p.stem: p.name for p in sorted(path.parent.glob("*.yaml"))} if path.parent.is_dir() else {}
-        near = difflib.get_close_matches(path.stem, beside, n=1)
-        told = f"; did you mean {beside[near[0]]!r}?" if near else ""
-        raise ManifestError(str(path), [f"no such file{told}"]) from None
+        beside = sorted(other.stem for other in path.parent.glob("*.yaml"))
+        raise ManifestError(str(path), [f"no such file{did_you_mean(path.stem, beside, ending='.yaml')}"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(str(path), [f"cannot be read: {error}"]) from None
     try:

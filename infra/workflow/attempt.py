@@ -101,7 +101,7 @@ def open_run(planned: NodePlan, around: Around, number: int) -> JournalRun:
     slot, node = planned.slot, planned.node
     assert slot is not None
     run_id = str(slot.state().get("run") or new_id())
-    slot.set_state(
+    slot.begin(
         node=node.name,
         kind=node.kind,
         workflow=around.workflow,
@@ -110,10 +110,6 @@ def open_run(planned: NodePlan, around: Around, number: int) -> JournalRun:
         differs=slot.state().get("differs") or differs(planned),
         run=run_id,
         attempt=number,
-        status="running",
-        started=time.time(),
-        pid=os.getpid(),
-        host=os.uname().nodename,
     )
     known = About(run_id, name_apart(node.name, planned.changes), around.experiment, node.kind, around.parent)
     run = JournalRun(slot.journal, known)

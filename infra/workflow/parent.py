@@ -1,7 +1,6 @@
 """The run of a workflow, above the runs of its nodes: begun or gone on with, and ended with a picture of the graph."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,17 +77,7 @@ def open_parent(
         slot = Slot(store.root / WORKFLOWS / workflow / run_id[:16])
         own(owned(slot.folder / ".lock"))
     number = int(slot.state().get("attempt", 0)) + 1
-    slot.set_state(
-        node=workflow,
-        kind="workflow",
-        what=what,
-        run=run_id,
-        attempt=number,
-        status="running",
-        started=time.time(),
-        pid=os.getpid(),
-        host=os.uname().nodename,
-    )
+    slot.begin(node=workflow, kind="workflow", what=what, run=run_id, attempt=number)
     name = f"{workflow} {time.strftime('%Y-%m-%d %H:%M')}"
     run = JournalRun(slot.journal, About(run_id, name, experiment, "workflow"))
     run.start(attempt=number)

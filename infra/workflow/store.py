@@ -68,6 +68,10 @@ class Slot:
         write_json(self.folder / "state.json", state)
         return state
 
+    def begin(self, **about: Any) -> None:
+        """Note that this process is at work here from now on."""
+        self.set_state(**about, status="running", started=time.time(), pid=os.getpid(), host=os.uname().nodename)
+
     def commit_record(self) -> dict[str, Any] | None:
         """COMMIT.json, if the artifact is whole."""
         return read_json(self.folder / "COMMIT.json")
