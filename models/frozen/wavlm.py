@@ -1,4 +1,4 @@
-"""WavLM hidden states as a frozen teacher, from a local transformers directory with safetensors weights."""
+"""WavLM hidden states as a frozen teacher, from a local transformers folder: model.safetensors or pytorch_model.bin."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,9 @@ from torch.nn import functional
 from models.frozen import WeightsError, local_file
 from models.speaker.campplus import Resample
 
-FIX = "get microsoft/wavlm-large (safetensors) by hand and name its folder; nothing is downloaded here"
+FIX = "get microsoft/wavlm-large by hand and name its folder; nothing is downloaded here"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""The first that is there; the second, as the large one was released, is read as tensors alone."""
 
 
 class WavLM(nn.Module):
@@ -21,8 +23,7 @@ class WavLM(nn.Module):
         """Raises: WeightsError where a file or a tensor is missing, or the folder is no WavLM's."""
         super().__init__()
         root = local_file(folder, what="WavLM", fix=FIX)
-        for name in ("config.json", "model.safetensors"):
-            local_file(root / name, what="WavLM file", fix=FIX)
+        local_file(root / "config.json", what="WavLM file", fix=FIX)
         model = loaded(root)
         deepest = model.config.num_hidden_layers
         if not 0 <= layer <= deepest:
@@ -76,22 +77,27 @@ def loaded(root: Path) -> Any:
 
     Raises: WeightsError
     """
+    import pickle
+
     from safetensors import SafetensorError
     from transformers import WavLMModel
 
     kind = stated(root / "config.json").get("model_type", "wavlm")
     if kind != "wavlm":
         raise WeightsError(f"{root / 'config.json'} is of a {kind}, and no wavlm; {FIX}")
+    weights = next((root / name for name in WEIGHTS if (root / name).is_file()), None)
+    if weights is None:
+        raise WeightsError(f"no {' or '.join(WEIGHTS)} in {root}; {FIX}")
     try:
         model, told = WavLMModel.from_pretrained(
-            root, local_files_only=True, use_safetensors=True, output_loading_info=True
+            root, local_files_only=True, use_safetensors=weights.name == WEIGHTS[0], output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise WeightsError(f"{root} cannot be loaded as a WavLM: {error}; {FIX}") from None
     missing = sorted(set(told["missing_keys"]) - {"masked_spec_embed"})  # of masked training alone
     if missing:
         shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
-        raise WeightsError(f"{root / 'model.safetensors'} lacks {len(missing)} tensors ({shown}); {FIX}")
+        raise WeightsError(f"{weights} lacks {len(missing)} tensors ({shown}); {FIX}")
     return model
 
 

@@ -53,7 +53,7 @@ class Config(audiovae.Config):
     """Settings of stage 1, and of what reads the latents."""
 
     wavlm: Path | None = None
-    """A folder with WavLM weights (transformers, safetensors); without one the alignment is not part of the stage."""
+    """A folder with WavLM weights, as the hub has them; without one the alignment is not part of the stage."""
     wavlm_layer: int = Field(default=23, ge=0)
     wavlm_weight: NotNegative = 1.0
     """This and the next three are HoliTok's; dots.tts gives none."""

@@ -67,10 +67,31 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no WavLM at .*nowhere.*nothing is downloaded"):
         WavLM(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"no model\.safetensors or pytorch_model\.bin in"):
         WavLM(tmp_path)
     with pytest.raises(WeightsError, match="no layer 23"):
         WavLM(save(tmp_path / "wavlm", norm="layer"))
+
+
+def test_the_layout_of_the_released_large_one_gives_the_same_and_runs_no_code(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = save(tmp_path / "wavlm", norm="layer")
+    wave_BS, length_B = torch.randn(1, 9600), torch.tensor([9600])
+    expected = WavLM(folder, layer=2).features(wave_BS, length_B, hop=1920)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    old = {"0": "weight_g", "1": "weight_v"}
+    start = "encoder.pos_conv_embed.conv.parametrizations.weight.original"
+    released = {
+        f"encoder.pos_conv_embed.conv.{old[name[-1]]}" if name.startswith(start) else name: value
+        for name, value in tensors.items()
+    }
+    torch.save(released, folder / "pytorch_model.bin")
+    assert torch.equal(WavLM(folder, layer=2).features(wave_BS, length_B, hop=1920), expected)
+    torch.save({"encoder": tmp_path}, folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="cannot be loaded as a WavLM"):
+        WavLM(folder, layer=2)
 
 
 def test_a_tensor_that_is_not_there_is_not_made_up(tmp_path: Path) -> None:
