@@ -33,11 +33,17 @@ class Paraformer:
         return [self.transcribe(wave_S) for wave_S in waves]
 
     def transcribe(self, wave_S: Wave) -> Heard:
-        """The text, without the spaces between its characters; empty for less than 0.2 s."""
+        """The text, without the spaces between its characters; empty for less than 0.2 s.
+
+        Empty too where a Paraformer with timestamps finds none of its tokens in the sound: FunASR breaks off there.
+        """
         if len(wave_S) < SHORTEST:
             return Heard(text="", language="zh")
-        with quiet():
-            found = self._model.generate(input=[wave_S.astype(np.float32)], key=["clip"])
+        try:
+            with quiet():
+                found = self._model.generate(input=[wave_S.astype(np.float32)], key=["clip"])
+        except IndexError:  # the first peak of the second predictor, which has none
+            found = []
         text = str(found[0].get("text", "")) if found else ""
         return Heard(text=BETWEEN_HAN.sub("", text).strip(), language="zh")
 

@@ -14,7 +14,7 @@ from models.frozen.paraformer import Paraformer
 from models.frozen.paraformer import recognizer as paraformer
 from models.frozen.sensevoice import SenseVoice, untagged
 from models.frozen.sensevoice import recognizer as sensevoice
-from tests.checkpoints import write_ct_punc, write_paraformer, write_sensevoice
+from tests.checkpoints import TIMED, write_ct_punc, write_paraformer, write_sensevoice
 
 NOISE = [np.random.default_rng(seed).normal(0, 0.1, size=n).astype(np.float32) for seed, n in ((0, 16000), (1, 40000))]
 
@@ -55,6 +55,17 @@ def test_paraformer_refuses_weights_that_are_not_those_of_its_config(tiny_parafo
     torch.save({**stored, name: torch.zeros(3)}, tmp_path / "model.pt")
     with pytest.raises(WeightsError, match="is no whole FunASR model"):
         paraformer(tmp_path)(NOISE[:1], [None])
+
+
+def test_a_paraformer_with_timestamps_hears_no_text_where_it_finds_none_of_its_tokens_in_the_sound(
+    tmp_path: Path,
+) -> None:
+    folder = write_paraformer(tmp_path, TIMED)
+    assert Paraformer(folder)(NOISE)[1].text, "with these weights there are tokens"
+    stored = torch.load(folder / "model.pt", weights_only=True)
+    stored["predictor.cif_output2.bias"].fill_(-100)
+    torch.save(stored, folder / "model.pt")
+    assert [item.text for item in Paraformer(folder)(NOISE)] == ["", ""]
 
 
 def test_a_missing_paraformer_folder_is_a_sentence(tmp_path: Path) -> None:
