@@ -1,6 +1,8 @@
 """Ray Train starts the workers of a stage, and starts them again where one dies: the only file that knows how."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,23 @@ def fit(errand: Errand, *, name: str) -> None:
 
     Raises: TrainingFailedError when they died more often than the manifest allows, and none said why in a sentence.
     """
-    settle()
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import TrainingFailedError
+
+    with settled(elastic=errand.manifest.min_workers is not None):
+        try:
+            trainer_of(errand, name=name).fit()
+        except TrainingFailedError:
+            if not (Path(errand.work) / STOPPED).exists():
+                raise
+
+
+def trainer_of(errand: Errand, *, name: str) -> Any:
+    """Ray Train's trainer of the stage."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     manifest = errand.manifest
     gpus = manifest.device == "cuda"
-    trainer = lean_trainer()(
+    return lean_trainer()(
         train_worker,
         train_loop_config=errand.to_dict(),
         scaling_config=ScalingConfig(
@@ -44,26 +57,32 @@ def fit(errand: Errand, *, name: str) -> None:
             ),
         ),
     )
-    try:
-        trainer.fit()
-    except TrainingFailedError:
-        if not (Path(errand.work) / STOPPED).exists():
-            raise
 
 
-def settle() -> None:
-    """Settings of Ray Train that it reads from the environment alone; what the person has set stays."""
+@contextmanager
+def settled(*, elastic: bool) -> Iterator[None]:
+    """Settings of Ray Train that it reads from the environment alone; what the person has set stays.
+
+    Workers wait for room so long: 60 s by default, and a busy machine then starts them for ever. An elastic stage that
+    lost a machine asks for as many as before, since Ray misses the machine only later: it is not to wait for it long.
+    """
     import ray
 
     chosen = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 by default: a busy machine then starts workers for ever
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "90" if elastic else "600",
         "RAY_TRAIN_METRICS_ENABLED": "0",
     }
     if len(ray.nodes()) == 1:
         chosen["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-    for name, value in chosen.items():
-        os.environ.setdefault(name, value)  # noqa: TID251 - there is no other way to say it
+    told = os.environ  # noqa: TID251 - there is no other way to say it
+    ours = {name: value for name, value in chosen.items() if name not in told}
+    told.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            told.pop(name, None)
 
 
 def lean_trainer() -> Any:

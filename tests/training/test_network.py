@@ -10,7 +10,7 @@ import pytest
 
 from infra.workflow.node import Refused
 from training.network import GLOO, interface_of, torch_config
-from training.ray_train import train_worker
+from training.ray_train import settled, train_worker
 
 
 class Here:
@@ -49,6 +49,22 @@ def test_worker_that_does_not_see_the_store_says_so_and_where(tmp_path: Path) ->
         Refused, match=f"{re.escape(os.uname().nodename)} does not see {re.escape(str(work))}: the store"
     ):
         train_worker({"work": str(work)})
+
+
+WAIT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+def test_elastic_stage_does_not_wait_ten_minutes_for_a_machine_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.nodes", list)
+    monkeypatch.delenv(WAIT, raising=False)
+    for elastic, seconds in ((True, "90"), (False, "600")):
+        with settled(elastic=elastic):
+            assert os.environ[WAIT] == seconds
+        assert WAIT not in os.environ
+    monkeypatch.setenv(WAIT, "30")
+    with settled(elastic=True):
+        assert os.environ[WAIT] == "30"
+    assert os.environ[WAIT] == "30"
 
 
 def test_an_address_of_no_interface_names_none() -> None:
