@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from infra.digests import glance
-from infra.manifest import Manifest, did_you_mean, entry_of, load, resolve
+from infra.manifest import Manifest, entry_of, load
+from training.rules import contradictions
 
 MODELS = Path(__file__).resolve().parents[1] / "manifests" / "models"
 
@@ -197,76 +198,13 @@ class StageManifest(Manifest):
 
     @model_validator(mode="after")
     def fits_together(self) -> "StageManifest":
-        """Rules that join two fields, all of them in one sentence each."""
-        wrong = []
-        if self.schedule.warmup_steps >= self.steps:
-            wrong.append(f"schedule.warmup_steps ({self.schedule.warmup_steps}) must be below steps ({self.steps})")
-        if self.schedule.shape == "exponential" and self.schedule.final_lr <= 0:
-            wrong.append("schedule.final_lr must be above 0 for an exponential decay")
-        if self.data.min_clip_seconds >= self.data.max_clip_seconds:
-            wrong.append("data.min_clip_seconds must be below data.max_clip_seconds")
-        if self.engine.name == "deepspeed" and self.engine.zero_stage > zero_limit(self.objective.name):
-            wrong.append(
-                f"engine.zero_stage {self.engine.zero_stage} gives wrong gradients with objective "
-                f"{self.objective.name!r}; use {zero_limit(self.objective.name)} or less"
-            )
-        if self.engine.offload and (self.engine.name == "plain" or self.engine.zero_stage == 0):
-            wrong.append("engine.offload needs engine.name: deepspeed and engine.zero_stage: 1, 2 or 3")
-        if self.engine.compile and self.device == "cpu":
-            wrong.append("engine.compile needs device: cuda; on a CPU it would only cost time")
-        if self.engine.compile and self.engine.name == "deepspeed" and self.engine.zero_stage == 3:
-            wrong.append("engine.compile does not work with engine.zero_stage 3, which cuts the weights; use 2 or less")
-        if self.launcher == "in_process" and (self.workers > 1 or self.engine.name != "plain"):
-            wrong.append("launcher in_process needs workers: 1 and engine.name: plain")
-        if self.min_workers is not None and (self.min_workers > self.workers or self.launcher != "ray"):
-            wrong.append(
-                f"min_workers ({self.min_workers}) must be at most workers ({self.workers}), with launcher ray"
-            )
-        known = players_of(self.objective.name)
-        for player in self.optimizer.players:
-            if known and player not in known:
-                wrong.append(
-                    f"optimizer.players: no player {player!r}{did_you_mean(player, known)}; there are: {known}"
-                )
-        roles = [part.role for part in self.data.mixture]
-        if len(set(map(str, self.data.mixture))) < len(roles):
-            wrong.append("data.mixture: the same part is named twice")
-        if any(part.reads == "caption" for part in self.data.mixture) and not needs_text(self.objective.name):
-            wrong.append(
-                f"data.mixture: reads: caption is for a backbone; objective {self.objective.name!r} reads none"
-            )
+        """Rules that join two fields (training.rules), all of them in one sentence each."""
+        wrong = list(contradictions(self))
         if self.model is not None and self.model not in model_names():
             wrong.append(f"model: no {self.model!r} in manifests/models; there are: {', '.join(model_names())}")
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
-
-
-def players_of(objective: str) -> tuple[str, ...]:
-    """Players that the file of an objective declares (`PLAYERS`), in update order; empty where it does not say."""
-    return tuple(getattr(resolve("training.objectives", objective), "PLAYERS", ()))
-
-
-def zero_limit(objective: str) -> int:
-    """The highest ZeRO stage that is right for an objective.
-
-    ZeRO-3 gave a silently wrong gradient where one player looks at another's raw module, so it is never right for two
-    players; of the others, the file of the objective has to say `ZERO_LIMIT = 3`.
-    """
-    declared = int(getattr(resolve("training.objectives", objective), "ZERO_LIMIT", 2))
-    return min(declared, 2) if len(players_of(objective)) > 1 else declared
-
-
-def needs_text(objective: str) -> bool:
-    """Does the objective learn from text (`NEEDS_TEXT`)? Then samples without one are left out."""
-    return bool(getattr(resolve("training.objectives", objective), "NEEDS_TEXT", False))
-
-
-def least_seconds(objective: Any) -> float:
-    """What a clip takes of a step at least (`least_seconds` of the objective's file, of its settings): of an objective
-    that takes crops of one length, so much, the silence behind a short one included."""
-    found = getattr(resolve("training.objectives", objective.name), "least_seconds", None)
-    return 0.0 if found is None else float(found(objective.settings))
 
 
 class ModelManifest(Manifest):

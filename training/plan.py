@@ -14,7 +14,8 @@ from training.compute import lines as about_compute
 from training.data.batching import plan_of, sources_of
 from training.data.collate import PATCH, RATE_HZ
 from training.data.stream import about_held_out, seconds_of
-from training.manifest import StageManifest, load_model, players_of
+from training.declared import players_of
+from training.manifest import StageManifest, load_model
 from training.roles import misfits
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from infra.manifest import ManifestError
 from models.runtime.bundle import Bundle, BundleError, load_bundle, new_bundle
 from training.data.collate import FRAME, PATCH, RATE_HZ
-from training.manifest import ModelManifest, StageManifest, load_model, players_of
+from training.declared import players_of
+from training.manifest import ModelManifest, StageManifest, load_model
 
 if TYPE_CHECKING:
     from models.backbone.config import ModelConfig

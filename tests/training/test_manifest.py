@@ -11,7 +11,8 @@ from infra.manifest import ManifestError, digest, load, parse
 from infra.workflow.graph import build
 from infra.workflow.manifest import WorkflowManifest
 from pipelines.manifest import CorpusManifest
-from training.manifest import MODELS, StageManifest, identity, least_seconds, load_model, zero_limit
+from training.declared import least_seconds, zero_limit
+from training.manifest import MODELS, StageManifest, identity, load_model
 from training.roles import misfits
 from training.schedule import lr_at
 

@@ -7,7 +7,7 @@ import pytest
 from infra.cli import main
 from infra.mistakes import sentence_of
 from infra.workflow.node import Made
-from training.launch import SENTENCES
+from training.ends import SENTENCES
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from infra.objects import Place
 from training.data.mixture import shares
 from training.data.permutation import Permutation, seed_of
 from training.data.stream import Source, open_sources
-from training.manifest import Data, StageManifest, least_seconds, needs_text
+from training.declared import least_seconds, needs_text
+from training.manifest import Data, StageManifest
 
 POOL = 16_384
 """Samples that are sorted together, about. Padding falls with it, and the first batch of a start costs its sorting."""
