@@ -44,7 +44,7 @@ def line_of(row: Mapping[str, Any]) -> bytes:
 def stamp(recording: Recording, files: Files) -> str:
     """What tells one version of a file from the next without reading it; its hash where that is known."""
     try:
-        facts = files.facts(str(files.file_of(recording.uri))) if recording.uri else None
+        facts = files.facts(files.file_of(recording.uri)) if recording.uri else None
     except (OSError, ValueError):
         facts = None
     written = facts.st_mtime_ns if facts is not None and stat.S_ISREG(facts.st_mode) else None

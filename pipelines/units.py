@@ -95,8 +95,10 @@ def ends(recording: Recording, size: int, *, most: float) -> bool:
     """Does a unit of this size end with the recording? Where its name says so, once a quarter is filled; on average
     another quarter later.
     """
+    if size < most / 4:
+        return False
     chance = int(digest(recording.name)[:8], 16) / 2**32
-    return size >= most / 4 and chance < recording.bytes / (most / 4)
+    return chance < recording.bytes / (most / 4)
 
 
 def unit_of(recordings: list[Recording], *, files: Files | None = None) -> Unit:

@@ -25,6 +25,9 @@ TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool,), "str | None": (str, NoneType), "dict[str, typing.Any]": (dict,),
     "float | None": (int, float, NoneType),
 }  # fmt: skip
+EXACT = {key: TYPES[kind] for key, kind in KNOWN.items()}
+"""What JSON may give for a key; `true` is no number."""
+NEEDED = {"uri", "name", "bytes"}
 
 
 class Config(Manifest):
@@ -62,7 +65,7 @@ def confined(recording: Recording, outside: Callable[[str], str], files: Files) 
     if recording.fault is not None:
         return recording
     try:
-        why = outside(str(files.file_of(recording.uri)))
+        why = outside(files.file_of(recording.uri))
     except Unreadable as error:
         return replace(recording, fault=f"failed:outside: {error}")
     if not why:
@@ -94,12 +97,14 @@ def read(line: str, *, where: str, base: Path) -> Recording:
         raise Refused(f"{where}: not JSON ({error})") from None
     if not isinstance(facts, dict):
         raise Refused(f"{where}: a recording is a table of keys, but is {type(facts).__name__}")
-    if unknown := sorted(facts.keys() - KNOWN):
+    if not facts.keys() <= KNOWN.keys():
+        unknown = sorted(facts.keys() - KNOWN)
         raise Refused(f"{where}: no such key: {unknown[0]}{did_you_mean(unknown[0], KNOWN)}; put it into `extra`")
-    if missing := sorted({"uri", "name", "bytes"} - facts.keys()):
+    if not facts.keys() >= NEEDED:
+        missing = sorted(NEEDED - facts.keys())
         raise Refused(f"{where}: {missing[0]} is missing")
     for key, value in facts.items():
-        if not isinstance(value, TYPES[KNOWN[key]]) or (isinstance(value, bool) and "bool" not in KNOWN[key]):
+        if type(value) not in EXACT[key]:
             raise Refused(f"{where}: {key} is to be {KNOWN[key]}, but is {str(value)[:60]!r}")
     if not (facts.get("fault") or "failed:").startswith(("dropped:", "failed:")):
         raise Refused(f"{where}: fault begins with dropped: or failed:, but is {facts['fault'][:60]!r}")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,13 @@ BATCH = 4096
 
 def filled_in(recording: Recording, *, license: str, source: str, language: str | None) -> Recording:
     """The recording, with what is said of all of them where it says nothing itself."""
-    return replace(
-        recording,
-        license=license if recording.license == "unknown" else recording.license,
-        source=recording.source or source,
-        language=recording.language or language,
-    )
+    told: dict[str, Any] = {
+        "license": license if recording.license == "unknown" else recording.license,
+        "source": recording.source or source,
+        "language": recording.language or language,
+    }
+    same = all(getattr(recording, name) == value for name, value in told.items())
+    return recording if same else replace(recording, **told)
 
 
 def admitted(recordings: Iterable[Recording], *, allow_evaluation: bool) -> Iterator[Recording]:

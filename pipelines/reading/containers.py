@@ -64,18 +64,26 @@ def parse_uri(uri: str, *, is_folder: Callable[[str], bool] = os.path.isdir) -> 
 
     Raises: Unreadable for URLs and commands.
     """
+    found = archive_in(uri, is_folder=is_folder)
+    if found is None:
+        return Uri(Path(uri))
+    if found.re is MEMBER:
+        return Uri(Path(found["path"]), found["member"], int(found["offset"]), int(found["length"]))
+    group, row = int(found["group"]), int(found["row"])
+    return Uri(Path(found["path"]), group=group, row=row, column=found["column"])
+
+
+def archive_in(uri: str, *, is_folder: Callable[[str], bool]) -> re.Match[str] | None:
+    """The match of MEMBER or CELL, where a `uri` leads into a file.
+
+    Raises: Unreadable for URLs and commands.
+    """
     if PROTOCOL.match(uri):
         raise Unreadable("it is a URL or a command, not a file")
-    member, cell = MEMBER.fullmatch(uri), CELL.fullmatch(uri)
-    found = member or cell
+    found = MEMBER.fullmatch(uri) or CELL.fullmatch(uri)
     if found and is_folder(uri[: uri.index("/", found.end("path"))]) and os.path.isfile(uri):
-        return Uri(Path(uri))  # folders may be called like archives
-    if found := member:
-        return Uri(Path(found["path"]), found["member"], int(found["offset"]), int(found["length"]))
-    if found := cell:
-        group, row = int(found["group"]), int(found["row"])
-        return Uri(Path(found["path"]), group=group, row=row, column=found["column"])
-    return Uri(Path(uri))
+        return None  # folders may be called like archives
+    return found
 
 
 def file_of(uri: str) -> Path:
@@ -91,14 +99,15 @@ class Files:
         self.is_folder = lru_cache(64)(os.path.isdir)
         self.facts = lru_cache(64)(facts_of_file)
 
-    def file_of(self, uri: str) -> Path:
-        """See `file_of`."""
-        return parse_uri(uri, is_folder=self.is_folder).path
+    def file_of(self, uri: str) -> str:
+        """See `file_of`; as text, since a Path takes longer to make than all the rest."""
+        found = archive_in(uri, is_folder=self.is_folder)
+        return uri if found is None else found["path"]
 
     def written(self, uri: str) -> int | None:
         """When the file, or the archive around it, was last written, in nanoseconds; None where there is none."""
         try:
-            facts = self.facts(str(self.file_of(uri)))
+            facts = self.facts(self.file_of(uri))
         except (OSError, ValueError):
             return None
         return None if facts is None else facts.st_mtime_ns
