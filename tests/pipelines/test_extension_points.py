@@ -2,12 +2,12 @@
 
 import importlib
 import inspect
-from dataclasses import fields
 
 import pytest
 
 from infra.manifest import Manifest, names_in
-from pipelines.row import Segment, score_owner
+from pipelines.row import OWNERS, score_owner
+from tests.sounds import clip_of
 
 PUBLIC = {"readers": "recordings", "transforms": "Transform", "filters": "keep"}
 FILES = [(folder, name) for folder in PUBLIC for name in names_in(f"pipelines.{folder}")]
@@ -34,13 +34,8 @@ def test_filter_judges_a_score_that_a_segment_has(name: str) -> None:
 @pytest.mark.parametrize("name", names_in("pipelines.filters"))
 def test_filter_stands_a_segment_that_nobody_scored(name: str) -> None:
     module = importlib.import_module(f"pipelines.filters.{name}")
-    bare = Segment(
-        key="k", corpus="c", recording="r", recording_sha256="0", license="l", source="s", start_sample=0,
-        end_sample=16000, rate_hz=16000, channels=1, seconds=1.0,
-    )  # fmt: skip
-    assert module.keep(bare, module.Config()) in (True, False)
+    assert module.keep(clip_of().segment, module.Config()) in (True, False)
 
 
 def test_every_score_has_an_owner_that_exists() -> None:
-    owners = {item.metadata["by"] for item in fields(Segment) if "by" in item.metadata}
-    assert owners <= set(names_in("pipelines.transforms"))
+    assert {owner for owner in OWNERS.values() if owner} <= set(names_in("pipelines.transforms"))

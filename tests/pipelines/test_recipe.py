@@ -40,6 +40,14 @@ def test_code_counts_and_comments_do_not(checkout: Path, file: str) -> None:
     assert digest_of(settings) != first
 
 
+def test_the_record_of_a_segment_is_no_code_of_the_transforms_that_import_it(checkout: Path) -> None:
+    with (checkout / "pipelines/transforms/enhance.py").open("a") as file:
+        file.write("from pipelines.row import Segment\n")
+    before = digest_of({})
+    (checkout / "pipelines/row.py").write_text("class Segment: ...\n")
+    assert digest_of({}) == before
+
+
 def test_files_are_named_anywhere_in_the_settings() -> None:
     assert recipe.files_named({"routes": {"en": ["moonshine", "faster_whisper"], "zh": ["moonshine"]}}) == [
         "models/frozen/faster_whisper.py",
