@@ -23,7 +23,7 @@ from infra.log import clock, hush, say
 from infra.manifest import Manifest
 from infra.mistakes import last_line
 from infra.scratch import scratch
-from infra.storage import ROOT
+from infra.storage import ROOT, require_free
 from infra.workflow.node import Refused
 
 INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -40,6 +40,8 @@ QUIET = {
 }
 """Ray reads these from the environment alone. The health check paces `ray.train.report` (2 s by default)."""
 
+SESSION_MB = 64
+"""Free, where a local Ray lies: with less it waits half a minute for its own servers, and tells nothing of the disk."""
 
 T = TypeVar("T")
 
@@ -222,6 +224,8 @@ def options(manifest: ClusterManifest, *, scratch: Path) -> dict[str, Any]:
         folder = manifest.temp_dir or sessions_folder()
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
+        elsewhere = "name another folder by temp_dir in the manifest of the cluster, or by TMPDIR"
+        require_free(folder, megabytes=SESSION_MB, what="Ray", instead=elsewhere)
         chosen |= {"include_dashboard": False, "_temp_dir": str(folder)}
         chosen |= {"num_cpus": manifest.cpus, "num_gpus": manifest.gpus}
         if manifest.object_store_mb is not None:

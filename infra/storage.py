@@ -152,14 +152,12 @@ def out_of_sight(folder: str | Path) -> str:
     return f"{os.uname().nodename} does not see {folder}: the store must be a folder that all machines see"
 
 
-def require_free(folder: Path, *, megabytes: int, what: str) -> None:
+def require_free(folder: Path, *, megabytes: int, what: str, instead: str = "name another store") -> None:
     """Refuse before the work where the disk has no room for it."""
     at = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(at).free // 2**20
     if free < megabytes:
-        raise Refused(
-            f"{folder}: {free} MB free, but {what} needs {megabytes} MB; free some space, or name another store"
-        )
+        raise Refused(f"{folder}: {free} MB free, but {what} needs {megabytes} MB; free some space, or {instead}")
 
 
 class Seekable(io.RawIOBase):

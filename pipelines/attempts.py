@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from infra.storage import named
+
 ATTEMPTS = "attempts"
 """Folder of the attempts of the running job; those of an earlier one say nothing, since a person may have ended it."""
 
@@ -39,7 +41,7 @@ class Attempts:
     def __enter__(self) -> "Attempts":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = io.FileIO(self.path, "a")
-        self.file.write(b"\ntry\n")
+        self.note("\ntry\n")
         self.enabled = faulthandler.is_enabled()
         faulthandler.enable(file=self.file, all_threads=False)
         return self
@@ -50,7 +52,7 @@ class Attempts:
             with contextlib.suppress(ValueError, OSError):
                 faulthandler.enable(file=sys.__stderr__)
         if kind is not None:
-            self.file.write(b"stopped\n")
+            self.note("stopped\n")
         self.file.close()
         if kind is None:
             self.path.unlink(missing_ok=True)
@@ -58,9 +60,14 @@ class Attempts:
     @contextlib.contextmanager
     def mark(self, name: str) -> Iterator[None]:
         """Say what is being done, for as long as it is; the system keeps what is written when this process dies."""
-        self.file.write(f"begin {name}\n".encode())
+        self.note(f"begin {name}\n")
         yield
-        self.file.write(f"end {name}\n".encode())
+        self.note(f"end {name}\n")
+
+    def note(self, text: str) -> None:
+        """At once."""
+        with named(self.path):
+            self.file.write(text.encode())
 
 
 def strikes(text: str) -> Counter[str]:

@@ -6,6 +6,7 @@ Ray is the scheduler, not the carrier: what travels are paths and counts.
 import json
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,7 @@ class UnitWorker:
         """What the disk says, for a person, with the name of another machine; empty for errors that are our own."""
         if self.host and (unseen := out_of_sight(self.work)):
             return unseen
+        error.filename = error.filename or tempfile.gettempdir()  # what we write is named: this was a library, or a log
         told = os_error_sentence(error)
         return f"{self.host}: {told}" if told and self.host else told or ""
 

@@ -37,6 +37,14 @@ def test_a_local_cluster_is_quiet_and_small(tmp_path: Path) -> None:
     assert "runtime_env" not in told
 
 
+def test_a_folder_without_room_for_ray_is_named_before_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.cluster.SESSION_MB", 10**9)
+    with pytest.raises(Refused, match=f"{tmp_path}: .* MB free, but Ray needs .* or by TMPDIR"):
+        options(ClusterManifest(temp_dir=tmp_path), scratch=tmp_path)
+
+
 def test_a_joined_cluster_gets_the_code_unless_it_already_has_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

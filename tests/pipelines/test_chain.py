@@ -271,5 +271,6 @@ def test_disk_without_room_is_a_sentence_and_the_unit_is_done_later(unit: Unit, 
     assert exit_code(child) == 0  # what it tells is short: a pipe holds it
     status = json.loads(told.get())
     assert "raise it (ulimit -f) and run the same command again" in status["stop"]
+    assert f"({tmp_path / 'units'}" in status["stop"]
     assert final_units(tmp_path, chain=chain_of().fingerprint) == set()
     assert chain_of().run_unit(unit, tmp_path) is not None
