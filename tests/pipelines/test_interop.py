@@ -204,7 +204,7 @@ def test_energon_reads_it_in_place_and_not_what_was_taken_down(root: Path, corpu
         (root / FILE).unlink()
 
 
-def test_jsonl_is_the_training_manifest_of_dots_tts(corpus: Corpus, root: Path, tmp_path: Path) -> None:
+def test_jsonl_is_the_training_manifest_of_dots_tts(corpus: Corpus, tmp_path: Path) -> None:
     assert jsonl(corpus, tmp_path) == 6
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     for line, row in zip(lines, corpus.rows, strict=True):

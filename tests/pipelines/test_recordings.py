@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from infra.manifest import ManifestError, load, parse
+from infra.manifest import ManifestError, parse
 from infra.workflow.node import Job, Outcome, Refused
 from pipelines.catalog import Faults
 from pipelines.readers import jsonl
@@ -160,11 +160,6 @@ def test_a_folder_without_sound_is_refused_with_a_sentence(tmp_path: Path, files
 def test_a_folder_and_synthetic_settings_together_are_a_mistake() -> None:
     with pytest.raises(ManifestError, match="not both"):
         parse(RecordingsManifest, {"folder": "x", "synthetic": {"voices": 2}}, where="x.yaml")
-
-
-@pytest.mark.parametrize("name", ["synthetic", "folder"])
-def test_the_manifests_of_the_project_load(name: str) -> None:
-    load(RecordingsManifest, ROOT / "manifests" / "recordings" / f"{name}.yaml")
 
 
 def row(

@@ -167,7 +167,7 @@ def member(name: str, *, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfi
     ],
 )
 def test_member_that_is_no_plain_file_of_a_sample_is_refused(
-    corpus: Path, tmp_path: Path, canary: Path, members: list[tuple[str, bytes, str]]
+    corpus: Path, tmp_path: Path, members: list[tuple[str, bytes, str]]
 ) -> None:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -236,7 +236,7 @@ def test_size_that_leads_out_of_the_sample_is_refused(size: bytes) -> None:
         {"licenses": None},
     ],
 )
-def test_card_that_names_other_places_is_refused(corpus: Path, canary: Path, change: dict[str, Any]) -> None:
+def test_card_that_names_other_places_is_refused(corpus: Path, change: dict[str, Any]) -> None:
     card = json.loads((corpus / "corpus.json").read_text())
     inside = change.pop("shards", {})
     card["shards"] = [{**card["shards"][0], **inside}]

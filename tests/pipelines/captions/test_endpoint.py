@@ -73,7 +73,7 @@ def test_gemini_style_is_asked_with_sound_and_schema_and_the_key_is_not_in_the_a
     assert "additionalProperties" not in body["generationConfig"]["responseSchema"]
 
 
-def test_a_contradiction_between_caption_and_measures_is_in_the_row(server: Server, endpoint: Make) -> None:
+def test_a_contradiction_between_caption_and_measures_is_in_the_row(endpoint: Make) -> None:
     clip = clip_of(1, snr_db=3.0, language="de")
     done = Transform(Config(endpoint=endpoint()))([clip])[0]
     assert isinstance(done, Clip)
@@ -299,7 +299,7 @@ def test_mistakes_of_a_manifest_are_told_at_once(tmp_path: Path) -> None:
 KNOWN: dict[str, Any] = {"url": "https://host/v1", "model": "m", "folder": "/captions", "budget": {"requests": 1}}
 
 
-def test_the_file_of_answers_holds_no_key(server: Server, endpoint: Make, tmp_path: Path) -> None:
+def test_the_file_of_answers_holds_no_key(endpoint: Make, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sesame")
     cfg = endpoint(key_file=tmp_path / "key")
     transform = Transform(Config(endpoint=cfg))

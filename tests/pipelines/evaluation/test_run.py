@@ -89,7 +89,7 @@ def test_missing_weights_of_a_metric_are_told_before_anything_is_spoken(
         evaluate(manifest, tmp_path, bundle=bundle, data=corpus)
 
 
-def test_missing_prompt_of_a_list_is_counted_not_skipped(corpus: Path, bundle: Path, tmp_path: Path) -> None:
+def test_missing_prompt_of_a_list_is_counted_not_skipped(bundle: Path, tmp_path: Path) -> None:
     listing = tmp_path / "meta.lst"
     listing.write_text("utt1|what it says|gone.wav|say this\n")
     manifest = {**SPEECH, "speech": {"list_file": str(listing), "list_language": "en"}}
