@@ -29,9 +29,9 @@ class Ancestor:
     inputs: Mapping[str, "Ancestor"] = field(default_factory=dict)
 
 
-def find(store: Store, reference: str) -> Slot:
+def find(store: Store, reference: str, *, kind: str | None = None) -> Slot:
     """The slot that a person means: a path, the name of a node or of a corpus (its newest artifact), `name@digest`,
-    a run or a fingerprint.
+    a run or a fingerprint. With `kind`, of artifacts of that kind alone: a catalog may be called like its corpus.
 
     Raises: Refused, a sentence that lists what there is.
     """
@@ -39,7 +39,8 @@ def find(store: Store, reference: str) -> Slot:
     if path.exists():
         return slot_of_path(store, path.resolve())
     name, _, wanted = reference.partition("@")
-    whole = [(slot, record) for slot in store.slots() if (record := slot.commit_record()) is not None]
+    every = [(slot, record) for slot in store.slots() if (record := slot.commit_record()) is not None]
+    whole = [(slot, record) for slot, record in every if kind is None or record["kind"] == kind]
     for names in (names_of_node, names_of_corpus):
         for slot, record in whole:
             if name in names(record) and str(record["digest"]).startswith(wanted):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from infra.log import counted
 from infra.manifest import names_in, resolve
 from infra.storage import write_atomic
 from pipelines.audit.coded import Coded, Mask
@@ -77,7 +78,7 @@ def header(card: Facts) -> str:
 def about(card: Facts, funnel: Facts) -> str:
     """Name, purpose, size."""
     size = sum(shard["bytes"] for shard in card["shards"]) / 1e6
-    samples = f"{card['samples']:,} samples, {len(card['shards'])} shards"
+    samples = f"{card['samples']:,} samples, {counted(len(card['shards']), 'shard')}"
     lines = {
         "version": f"`{card['name']}@{card['digest']}`, schema `{card['schema']}`",
         "audio": f"{duration(card['hours'])} in {samples}, {size:,.1f} MB",

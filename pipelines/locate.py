@@ -23,11 +23,12 @@ def corpus_at(word: str) -> Path:
     Raises: CorpusError
     """
     from infra.ancestry import find
+    from infra.workflow.elsewhere import SELECTIONS
     from infra.workflow.manifest import NAME
     from infra.workflow.node import Refused
     from infra.workflow.single import STORE
     from infra.workflow.store import Store
-    from pipelines.policy.views import CARD, SELECTIONS
+    from pipelines.policy.views import CARD
     from pipelines.shards import CorpusError
 
     path = Path(word)
@@ -42,7 +43,7 @@ def corpus_at(word: str) -> Path:
     if found:
         return found[0]
     with contextlib.suppress(Refused):
-        place = find(Store(STORE), word).out
+        place = find(Store(STORE), word, kind="corpus").out
         if (place / "corpus.json").is_file():
             return place
     raise CorpusError(f"{word}: neither a folder, nor a corpus that was built here; `stipple corpus build` makes one")

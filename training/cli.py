@@ -148,8 +148,11 @@ def plan(args: argparse.Namespace) -> int:
     corpora = corpora_of(args.data)
     for line in lines(
         manifest,
-        data={role: place if "://" in str(place) else place_named(place, store) for role, place in corpora.items()},
-        start_from=args.start_from and place_named(args.start_from, store),
+        data={
+            role: place if "://" in str(place) else place_named(place, store, kind="corpus")
+            for role, place in corpora.items()
+        },
+        start_from=args.start_from and place_named(args.start_from, store, kind="train"),
         storage=storage_of(args),
         cluster=load(ClusterManifest, named),
         named=shown(named),
@@ -190,7 +193,7 @@ def stage_at(word: Path) -> Path:
     from infra.workflow.single import STORE
     from infra.workflow.store import Store
 
-    return word if word.exists() else place_named(word, Store(STORE)).parent
+    return word if word.exists() else place_named(word, Store(STORE), kind="train").parent
 
 
 def export(args: argparse.Namespace) -> int:

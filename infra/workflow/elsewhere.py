@@ -14,21 +14,23 @@ from infra.workflow.store import Store
 if TYPE_CHECKING:
     from infra.buckets import Storage
 
+SELECTIONS = "_selections"
+"""The store's folder of views, each under its name: no node can be called so."""
 ELSEWHERE = "_elsewhere"
 """The store's folder of links to bundles and corpora that it did not make."""
 
 
-def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None, bare: bool = False) -> Made:
+def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = None, kind: str | None = None) -> Made:
     """The artifact that a path lies in, or that a name of the store means. A corpus from elsewhere is known by the
     digest that it says itself, as in a store: no shard is read, and what is taken down of it later does not make
     another one of it. A bundle from elsewhere is known by the digest of its files. So is any folder or file that is
-    none of them, where it may be `bare`.
+    none of them, where the `kind` that is wanted is recordings.
 
     Raises: Refused where there is none of them.
     """
     if "://" in str(place):
         return published_at(str(place), store, storage=storage)
-    path = place_named(place, store).resolve()
+    path = place_named(place, store, kind=kind).resolve()
     try:
         made = slot_of_path(store, path).made()
     except Refused:
@@ -42,7 +44,9 @@ def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = 
                 raise Refused(f"{card}: torn, or no card of a corpus; it says neither name nor digest")
             digest = str(told["digest"])
             return Made(kind="corpus", name=str(told["name"]), out=path, digest=digest, fingerprint=digest, run="")
-    if not bare and not any((path / inner / "config.json").is_file() for inner in ("", "bundle", "out/bundle")):
+    if kind != "recordings" and not any(
+        (path / inner / "config.json").is_file() for inner in ("", "bundle", "out/bundle")
+    ):
         raise Refused(
             f"{path}: neither in an artifact of the store {store.root}, nor a corpus (it has no corpus.json and no "
             "selection.json), nor a bundle (it has no config.json)"
@@ -54,7 +58,7 @@ def artifact_at(place: str | Path, store: Store, *, storage: "Storage | None" = 
     return Made(kind="train", name=path.name, out=out, digest=digest, fingerprint=digest, run="")
 
 
-def place_named(word: str | Path, store: Store) -> Path:
+def place_named(word: str | Path, store: Store, *, kind: str | None = None) -> Path:
     """The path, where it is there; else what a name, `name@digest`, run or fingerprint of the store means: its folder.
 
     Raises: Refused
@@ -62,8 +66,11 @@ def place_named(word: str | Path, store: Store) -> Path:
     path = Path(word)
     if path.exists():
         return path
+    view = store.root / SELECTIONS / str(word)
+    if kind == "corpus" and view.is_dir():
+        return view
     try:
-        return find(store, str(word)).out
+        return find(store, str(word), kind=kind).out
     except Refused as error:
         raise Refused(f"{path}: no such file or folder, and {error}") from None
 
@@ -73,7 +80,7 @@ def bundle_named(word: str | Path, store: Store) -> str | Path:
 
     Raises: Refused
     """
-    return word if "/" in str(word) else place_named(word, store)
+    return word if "/" in str(word) else place_named(word, store, kind="train")
 
 
 def link_to(path: Path, *, at: Path) -> None:

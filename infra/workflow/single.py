@@ -38,6 +38,11 @@ class Where:
     kinds: Mapping[str, str] = field(default_factory=KINDS.copy)
 
 
+def kind_of(role: str) -> str:
+    """The kind of artifact that a name of the store means in this role."""
+    return "recordings" if role == "recordings" else "corpus" if role.partition("_")[0] == "data" else "train"
+
+
 def single(
     kind: str,
     manifest_path: str | Path,
@@ -60,7 +65,7 @@ def single(
         load(WorkflowManifest, manifest_path)
     store = Store(where.store.resolve())
     given = {
-        role: artifact_at(place, store, storage=where.storage, bare=role == "recordings")
+        role: artifact_at(place, store, storage=where.storage, kind=kind_of(role))
         for role, place in (inputs or {}).items()
     }
     try:

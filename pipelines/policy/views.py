@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 FORMAT = "stipple-selection/1"
 CARD = "selection.json"
 TABLE = "selection.parquet"
-SELECTIONS = "_selections"
-"""Of a store: no node can have this name."""
 
 BATCH = 65_536
 

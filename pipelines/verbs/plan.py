@@ -103,6 +103,7 @@ def most_common(counts: "Counter[str]") -> str:
 
 def work_to_do(chain: "Chain", units: "Planned") -> Iterator[str]:
     """What is taken over from earlier builds of this corpus in the store, and why each transform has to run."""
+    from infra.log import counted
     from infra.workflow.single import STORE
     from pipelines.locate import node_name
     from pipelines.reuse import earlier_results, reasons_to_run, unseen
@@ -125,4 +126,5 @@ def work_to_do(chain: "Chain", units: "Planned") -> Iterator[str]:
     for name, spec in chain.specs.items():
         left = len(units) - (whole if why[name] else len(earlier))
         reason = f" ({why[name]})" if left and why[name] not in ("", "new") else ""
-        yield f"  {name:<{width}} {spec.fingerprint}  {f'run on {left} units{reason}' if left else 'all taken over'}"
+        told = f"run on {counted(left, 'unit')}{reason}" if left else "all taken over"
+        yield f"  {name:<{width}} {spec.fingerprint}  {told}"

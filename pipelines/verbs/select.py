@@ -74,11 +74,11 @@ def main(args: argparse.Namespace) -> int:
 def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
     """What a policy keeps; written as a view where a place for it is named."""
     from infra.manifest import ManifestError, load
+    from infra.workflow.elsewhere import SELECTIONS
     from infra.workflow.single import STORE
     from pipelines.manifest import CorpusManifest
     from pipelines.policy.licenses import refused
     from pipelines.policy.selection import policy_facts, table, tally, write_selection
-    from pipelines.policy.views import SELECTIONS
     from pipelines.shards import open_corpus
 
     if args.policy is None and where is None and not args.allow:
