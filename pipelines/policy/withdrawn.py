@@ -39,6 +39,10 @@ class Withdrawn:
     def __bool__(self) -> bool:
         return bool(self.tombstones)
 
+    def words(self) -> set[str]:
+        """Of the row of a segment that was taken down, one column at least is one of these."""
+        return {*self._spans, *(value for known in self._of.values() for value in known)}
+
     def of(self, row: Mapping[str, Any]) -> Tombstone | None:
         """The tombstone of a segment's row; None where nobody took it down."""
         for column, known in self._of.items():
