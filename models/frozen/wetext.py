@@ -8,8 +8,11 @@ from typing import Any
 from models.frozen import fingerprint_of, wheel_file
 
 LANGUAGES = ("zh", "en")
-MANDARIN_NUMBER = re.compile(r"[$¥€£]?\d[\da-zA-Z.,:/%$¥€£℃°年月日号时点分秒-]*[\u4e00-\u9fff]?")
-"""A number, its date, time or unit, and the character behind it: "2个" is not read as "2" is."""
+MANDARIN_NUMBER = re.compile(
+    r"(?:(?<![\da-zA-Z+-])[-+])?[$¥€£]?\d[\da-zA-Z.,:/%$¥€£℃°年月日号时点分秒~+×÷=-]*[\u4e00-\u9fff]?"
+)
+"""A number with its sign, date, time or unit, and those that it is reckoned with; and the character behind it: "2个" is
+not read as "2" is."""
 
 
 class Normalizer:

@@ -12,7 +12,7 @@ from typing import Any
 from models.frozen.wetext import LANGUAGES as NORMALIZED
 from models.frozen.wetext import Normalizer
 
-RULES = "text/5"
+RULES = "text/6"
 
 HAN = "\u3400-\u9fff\uf900-\ufaff"
 FULL_WIDTH_LANGUAGES = frozenset({"zh", "yue", "ja"})
@@ -91,8 +91,14 @@ def tts_form(text: str, *, language: str | None, sentence_case: bool = True, fin
 
 
 def in_sentence_case(text: str, *, language: str | None) -> str:
-    """A text without small letters, or without capitals, with a capital at its beginning; all others as they are."""
+    """A text without small letters, or without capitals, with a capital at its beginning; all others as they are.
+
+    So are those of a script without capitals: GPT in a Chinese sentence is written as it should be.
+    """
     if not (text.isupper() and len(text) > 3) and not text.islower():
+        return text
+    letters = [c for c in text if c.isalpha()]
+    if 2 * sum(c.lower() != c.upper() for c in letters) <= len(letters):
         return text
     text = text.lower()
     if language == "en":
