@@ -1,7 +1,7 @@
 """Whisper by CTranslate2: the same networks, another engine; from a converted folder on this machine, int8 on a CPU."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,9 @@ class FasterWhisper:
 
         Log probability is the mean over windows; no speech is that of the window that has most of it.
         """
-        named = [OWN.get(language or "", language) for language in languages]
-        asked = [language if language in self._tokens else None for language in named]
-        unknown = [number for number, language in enumerate(asked) if language is None]
-        guesses = self.languages([waves[number] for number in unknown])
-        found = dict(zip(unknown, [OWN.get(guess.language, guess.language) for guess in guesses], strict=True))
-        told = [found[number] if language is None else language for number, language in enumerate(asked)]
+        asked = [OWN.get(language or "", language or "") for language in languages]
+        guessed = self._guessed([wave_S for wave_S, code in zip(waves, asked, strict=True) if code not in self._tokens])
+        told = [code if code in self._tokens else next(guessed)[0] for code in asked]
         windows = [
             (item, start) for item, wave_S in enumerate(waves) for start in range(0, max(1, len(wave_S)), WINDOW)
         ]
@@ -76,14 +73,15 @@ class FasterWhisper:
 
         Raises: WeightsError where the network is for English only, or its conversion lost its languages.
         """
-        known, guesses = self._tokens, []
+        return [Guess(USED.get(code, code), probability) for code, probability in self._guessed(waves)]
+
+    def _guessed(self, waves: Sequence[Wave]) -> Iterator[tuple[str, float]]:
+        """The likeliest language of each waveform, as the network calls it, with its probability."""
+        known = self._tokens
         for some in portions(list(waves), size=self.batch):
             found = self._model.model.detect_language(self._features([wave_S[:WINDOW] for wave_S in some]))
-            likeliest = [
-                next((token[2:-2], sure) for token, sure in choices if token[2:-2] in known) for choices in found
-            ]
-            guesses += [Guess(USED.get(name, name), float(sure)) for name, sure in likeliest]
-        return guesses
+            for choices in found:
+                yield next((token[2:-2], float(sure)) for token, sure in choices if token[2:-2] in known)
 
     def _features(self, waves: Sequence[Wave]) -> Any:
         """Log-mel spectrograms of windows filled up with silence, in CTranslate2's storage: [B, mels, 3000]."""

@@ -41,7 +41,7 @@ def test_languages_that_whisper_calls_otherwise_are_told_to_it_as_here(
 ) -> None:
     other = FasterWhisper(converted)
     monkeypatch.setattr("whisper.detect_language", lambda *_: pytest.fail("it was to be told"))
-    monkeypatch.setattr(other, "languages", lambda waves: [pytest.fail("it was to be told")] if waves else [])
+    monkeypatch.setattr(other, "_guessed", lambda waves: iter([pytest.fail("it was to be told")] if waves else []))
     for model in (Whisper(tiny), other):
         assert model(NOISE[:1], [code])[0].language == answer
 
