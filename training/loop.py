@@ -68,16 +68,30 @@ class Worker:
         manifest = self.manifest = self.errand.manifest
         self.work = Path(self.errand.work)
         self.checkpoints = self.work / "checkpoints"
-        module = resolve("training.objectives", manifest.objective.name)
         refuse_replaced(self.errand.folders, digests=self.errand.digests)
         sources = sources_of(manifest, folders=self.errand.folders, memory=self.work / heard.FOUND)
         self.cards = Cards(source.corpus for source in sources)
         self.plan = plan_of(manifest, sources)
-        bundle = starting_bundle(manifest, start_from=self.errand.start_from)
         self.background = Background()
-        self.objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
-        for note in getattr(self.objective, "notes", ()):
+        self.objective = self.make_objective()
+        self.make_ready()
+        if manifest.try_heaviest and self.world.first(not self.checkpoints.exists()):
+            try_heaviest(self)
+        self.engines = self.make_engines()
+
+    def make_objective(self) -> Objective:
+        """What is optimized, with the networks that it begins with."""
+        manifest = self.manifest
+        module = resolve("training.objectives", manifest.objective.name)
+        bundle = starting_bundle(manifest, start_from=self.errand.start_from)
+        objective: Objective = module.Objective(manifest.objective.settings, bundle, seed=manifest.seed)
+        for note in getattr(objective, "notes", ()):
             self.say(note)
+        return objective
+
+    def make_ready(self) -> None:
+        """The networks as the manifest's engine has them compute, on the device."""
+        manifest = self.manifest
         refuse_dropout(self.objective.players, stage=manifest.stage)
         if manifest.engine.compile:
             compile_blocks(self.networks(), stage=manifest.stage)
@@ -87,9 +101,6 @@ class Worker:
             torch.set_float32_matmul_precision("high")
         for network in self.networks():
             network.to(self.world.device)
-        if manifest.try_heaviest and self.world.first(not self.checkpoints.exists()):
-            try_heaviest(self)
-        self.engines = self.make_engines()
 
     def networks(self) -> list[torch.nn.Module]:
         """All that the objective holds: players, and what is frozen beside them."""

@@ -102,7 +102,8 @@ def intervals(facts: Mapping[str, Any]) -> str:
         "many voices. In brackets the 95 % interval of the mean: percentiles of a bootstrap that draws whole voices "
         f"({settings['resamples']} times, seed {settings['seed']}), because what one voice says is not independent; "
         "where no speaker is known, a recording stands for one, and speech without a prompt for itself. Of fewer than "
-        "some 20 voices it is too narrow. It says nothing of other kinds of text and recording than these."
+        "some 20 voices it is too narrow; where all values are the same it has no width, which is no certainty. It "
+        "says nothing of other kinds of text and recording than these."
     )
 
 
