@@ -64,7 +64,8 @@ def os_error_sentence(error: OSError) -> str | None:
     if error.errno == errno.EFBIG:
         return f"a file would grow over this system's limit{where}: raise it (ulimit -f) and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
+        told = f"not allowed to write or read here{where}: {os.strerror(error.errno)}"
+        return f"{told}; have its rights changed, or name another place"
     if error.errno == errno.ENOTDIR:
         return f"a file is where a folder should be{where}: name another place"
     if error.errno == errno.EISDIR:
@@ -74,7 +75,8 @@ def os_error_sentence(error: OSError) -> str | None:
     if error.errno == errno.ELOOP:
         return f"a link leads back to itself{where}: name what it should lead to"
     if error.errno in (errno.EIO, errno.ESTALE):
-        return f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}; look after it"
+        told = f"the disk, or the network behind it, fails{where}: {os.strerror(error.errno)}"
+        return f"{told}; look after it and run the same command again"
     if error.errno == errno.EADDRINUSE:
         return "the port is in use: stop what listens on it, or name another port"
     if error.errno in (errno.EMFILE, errno.ENFILE):

@@ -186,7 +186,7 @@ def opened(root: Path) -> Checkpoint | str:
 def file_facts(path: Path) -> dict[str, Any] | None:
     """Size and sha256 of a file; None where there is none."""
     try:
-        with path.open("rb") as file:
+        with named(path), path.open("rb") as file:
             state = hashlib.file_digest(file, "sha256")
             return {"bytes": file.tell(), "sha256": state.hexdigest()}
     except FileNotFoundError:

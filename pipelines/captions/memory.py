@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from infra.storage import named
+
 
 @dataclass(frozen=True)
 class Spent:
@@ -105,7 +107,8 @@ class Memory:
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "answers.jsonl").open("a+b") as file:
+        path = self.folder / "answers.jsonl"
+        with named(path), path.open("a+b") as file:
             yield file
 
     def _line(self, file: BinaryIO, key: str) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from infra.storage import named
 from pipelines.row import Recording, facts_of
 
 PIECE = 50_000
@@ -62,7 +63,7 @@ def ordered(recordings: Iterable[Recording], *, folder: Path) -> Ordered:
 
 def write(path: Path, recordings: Iterable[Recording]) -> None:
     """Add them to a piece."""
-    with path.open("ab") as file:
+    with named(path), path.open("ab") as file:
         for recording in recordings:
             file.write(json.dumps(facts_of(recording)).encode() + b"\n")
 

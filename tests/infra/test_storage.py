@@ -107,7 +107,8 @@ def test_a_url_is_no_new_folder_of_this_machine(tmp_path: Path, monkeypatch: pyt
 def test_what_the_machine_refuses_is_a_sentence(tmp_path: Path) -> None:
     assert "disk is full" in str(os_error_sentence(OSError(errno.ENOSPC, "")))
     assert "port is in use" in str(os_error_sentence(OSError(errno.EADDRINUSE, "")))
-    assert "Input/output error" in str(os_error_sentence(OSError(errno.EIO, "")))
+    assert "Input/output error; look after it and run" in str(os_error_sentence(OSError(errno.EIO, "")))
+    assert "Read-only file system; have its rights" in str(os_error_sentence(OSError(errno.EROFS, "")))
     assert "a file is where a folder should be (a/b)" in str(os_error_sentence(OSError(errno.ENOTDIR, "", "a/b")))
     assert os_error_sentence(OSError(errno.ENOENT, "")) is None
     assert "full (b.tar)" in str(os_error_sentence(OSError(errno.ENOSPC, "", "b.tar.1f.tmp", None, "b.tar")))

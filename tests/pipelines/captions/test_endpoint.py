@@ -307,3 +307,10 @@ def test_the_file_of_answers_holds_no_key(endpoint: Make, tmp_path: Path) -> Non
     text = (cfg.folder / "answers.jsonl").read_text()
     assert "sesame" not in text + transform.fingerprint + cfg.model_dump_json()
     assert [list(json.loads(line)) for line in text.splitlines()] == [["spent"], ["spent"], ["key", "answer"]]
+
+
+def test_answers_that_a_full_disk_does_not_take_are_named(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as told:
+        Memory(tmp_path, Caps()).settle(Spent(1))
+    assert told.value.filename == str(tmp_path / "answers.jsonl")
