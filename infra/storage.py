@@ -117,25 +117,25 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with named(folder):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder)
 
 
 def sync_tree(folder: Path) -> None:
     """Make every file under `folder` durable, so that a commit never points at bytes that a power cut can take."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                with named(path):
-                    os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync(path)
     sync_folder(folder)
+
+
+def sync(path: Path) -> None:
+    """Make what the kernel holds of a file or a folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with named(path):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def empty_folder(folder: Path) -> None:

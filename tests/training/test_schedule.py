@@ -1,5 +1,7 @@
 """The learning rate at the corners of a stage."""
 
+import math
+
 import pytest
 
 from training.manifest import Schedule
@@ -36,3 +38,12 @@ def test_exponential_falls_by_the_same_factor_every_step() -> None:
 
 def test_constant_stays() -> None:
     assert {at(step) for step in (0, 1, 500, 999)} == {2e-4}
+
+
+def test_each_shape_is_where_its_name_says_after_a_quarter_of_its_way() -> None:
+    shares = {shape: at(250, lr=1.0, shape=shape, final_lr=0.01) for shape in ("linear", "cosine", "exponential")}
+    assert shares == {
+        "linear": pytest.approx(1 - 0.99 / 4),
+        "cosine": pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2),
+        "exponential": pytest.approx(0.01**0.25),
+    }
