@@ -32,7 +32,9 @@ LEDGER_COLUMNS = ("unit", "transform", "fingerprint", "status", "reason", "reaso
 `reasons` the names of all of them."""
 
 ROW_GROUP = 8192
-"""Rows of the ledger that are in memory at a time."""
+"""Rows of the ledger that are in memory at a time, as they are written."""
+BATCH = 2**18
+"""Rows that are read at a time: with all columns some 300 MB, and tombstones are made ready for each."""
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,28 @@ def ledger_writer(path: Path) -> Iterator[Callable[[Any], None]]:
 def unreadable(path: Path, error: Exception) -> CorpusError:
     """What to say of a file of a finished corpus that is missing or torn."""
     return CorpusError(f"{path}: cannot be read ({error}); put a copy back, or build the corpus again")
+
+
+def ledger_tables(root: Path, *names: str, rows: int | None = None) -> Iterator[Any]:
+    """The ledger of the corpus in `root`, some rows at a time, as pyarrow.Tables: these columns in this order, without
+    those that it lacks; all of them where none is named. One table comes at least.
+
+    Raises: CorpusError
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    path = root / "ledger.parquet"
+    try:
+        with parquet.ParquetFile(path, memory_map=True) as file:
+            stored = file.schema_arrow.names
+            columns = [name for name in names or stored if name in stored]
+            batches = file.iter_batches(rows or BATCH, columns=columns) if file.metadata.num_rows else ()
+            schema = pyarrow.schema([file.schema_arrow.field(name) for name in columns])
+            for batch in batches or [pyarrow.RecordBatch.from_pylist([], schema=schema)]:
+                yield pyarrow.Table.from_batches([batch.select(columns)])
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise unreadable(path, error) from None
 
 
 def read_ledger(root: Path) -> list[dict[str, Any]]:

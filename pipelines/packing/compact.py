@@ -12,7 +12,7 @@ from infra.locks import new_folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
 from pipelines.funnel import Funnel
-from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_table, ledger_writer
+from pipelines.ledger import ROW_GROUP, RecordingFact, ledger_table, ledger_tables, ledger_writer
 from pipelines.packing.cutting import plan
 from pipelines.packing.finish import finish
 from pipelines.packing.index import Rows
@@ -22,7 +22,6 @@ from pipelines.packing.parts import segment_columns
 from pipelines.packing.tar import BLOCK
 from pipelines.packing.writer import write_shard
 from pipelines.policy.redaction import Redactor, recordings_taken_down_in, redactor_of
-from pipelines.policy.scored import schema_of
 from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.views import corpus_and_selection, refuse_if_hidden_since
 from pipelines.policy.withdrawn import Withdrawn
@@ -131,8 +130,8 @@ def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:
     seen = {row["key"]: row["tier"] for row in corpus.rows.columns("key", "tier").to_pylist()}
     funnel = Funnel(list(before.get("by_transform") or {"select": {}}))
     with ledger_writer(out / "ledger.parquet") as put:
-        for rows in ledger_batches(place):
-            rows = [fate_now(row, withdrawn, seen, redactor=redactor, gone=gone) for row in rows]
+        for table in ledger_tables(place, rows=ROW_GROUP):
+            rows = [fate_now(row, withdrawn, seen, redactor=redactor, gone=gone) for row in table.to_pylist()]
             put(ledger_table(rows))
             funnel.add(facts_of(rows), rows)
     new = funnel.facts()
@@ -144,16 +143,6 @@ def write_ledger_of(place: Path, out: Path, corpus: Corpus) -> dict[str, Any]:
     facts = {**before, **new, **counted}
     write_json(out / "funnel.json", facts)
     return facts
-
-
-def ledger_batches(place: Path) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the ledger, some thousand at a time."""
-    from pyarrow import parquet
-
-    schema_of(place)
-    with parquet.ParquetFile(place / "ledger.parquet") as file:
-        for batch in file.iter_batches(batch_size=ROW_GROUP):
-            yield batch.to_pylist()
 
 
 def facts_of(rows: list[dict[str, Any]]) -> list[RecordingFact]:

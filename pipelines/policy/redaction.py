@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.ledger import read_ledger, unreadable
+from pipelines.ledger import ledger_tables, read_ledger
 from pipelines.packing.parts import segment_columns
 from pipelines.policy.tombstones import TAKEDOWN, Tombstone, tombstones_of
 from pipelines.policy.withdrawn import NEEDED, Withdrawn
@@ -18,9 +18,6 @@ UNREDACTED = ("key", "corpus", "recording_sha256", "license", "language", "given
 """What a ledger goes on telling of a segment that was taken down, beside what became of it."""
 REDACTED = "(taken down)"
 """What its recording and its source are called."""
-
-BATCH = 2**19
-"""Rows of a ledger that are looked at together: some 200 MB, and tombstones are made ready for each."""
 
 Row = Mapping[str, Any]
 
@@ -85,17 +82,7 @@ def tombstone_tables(root: Path, *more: str) -> Iterator[Any]:
 
     Raises: CorpusError
     """
-    import pyarrow
-    from pyarrow import parquet
-
-    path = root / "ledger.parquet"
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = [name for name in (*NEEDED, "pcm_sha256", *more) if name in file.schema_arrow.names]
-            for batch in file.iter_batches(BATCH, columns=names):
-                yield pyarrow.Table.from_batches([batch])
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise unreadable(path, error) from None
+    return ledger_tables(root, *NEEDED, "pcm_sha256", *more)
 
 
 def named_in(root: Path, withdrawn: Withdrawn, *more: str) -> Any:

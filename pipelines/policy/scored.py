@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.manifest import ManifestError, did_you_mean
-from pipelines.ledger import unreadable
+from pipelines.ledger import ledger_tables, unreadable
 from pipelines.policy.tombstones import tombstones_of
 from pipelines.policy.withdrawn import NEEDED, Withdrawn
 from pipelines.row import Segment
@@ -16,8 +16,6 @@ from pipelines.shards import read_card
 
 MADE = ("chars_per_second", "hours")
 """Computed from other columns when asked for."""
-BATCH = 2**18
-"""Rows of a ledger that are read at a time: with all columns some 300 MB, and tombstones are made ready for each."""
 LISTS = ("reasons", "xvector")
 """Columns that are no single value."""
 FOREIGN = ("duplicate", "takedown", "license", "near_duplicate", "evaluation_overlap")
@@ -63,13 +61,10 @@ def read_scored(root: Path, names: Iterable[str]) -> Scored:
 
 
 def scored_parts(root: Path, names: Iterable[str]) -> Iterator[Scored]:
-    """The same, BATCH rows at a time; one part at least.
+    """The same, some rows at a time; one part at least.
 
     Raises: CorpusError; ManifestError where a name is no score.
     """
-    import pyarrow
-    from pyarrow import parquet
-
     card = read_card(root)
     stored = schema_of(root).names
     asked = set(names)
@@ -86,16 +81,8 @@ def scored_parts(root: Path, names: Iterable[str]) -> Iterator[Scored]:
         manifest = json.loads((root / "funnel.json").read_text(encoding="utf-8")).get("manifest")
     except (OSError, ValueError):
         manifest = None
-    try:
-        with parquet.ParquetFile(root / "ledger.parquet", memory_map=True) as file:
-            schema = file.schema_arrow
-            schema = pyarrow.schema([schema.field(name) for name in sorted(needed)])
-            batches = file.iter_batches(BATCH, columns=sorted(needed)) if file.metadata.num_rows else ()
-            for batch in batches or [pyarrow.RecordBatch.from_pylist([], schema=schema)]:
-                table = derived(pyarrow.Table.from_batches([batch.select(schema.names)]), asked, withdrawn)
-                yield Scored(card["name"], card["digest"], manifest, table)
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise unreadable(root / "ledger.parquet", error) from None
+    for table in ledger_tables(root, *sorted(needed)):
+        yield Scored(card["name"], card["digest"], manifest, derived(table, asked, withdrawn))
 
 
 def derived(table: Any, asked: Set[str], withdrawn: Withdrawn) -> Any:

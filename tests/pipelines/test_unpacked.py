@@ -10,14 +10,28 @@ import pytest
 
 from pipelines import assemble
 from pipelines import unpacked as module
-from pipelines.ledger import Array, Fate, RecordingFact, Sound, UnitResult, load, result_path, save, sound_path
+from pipelines.ledger import (
+    Array,
+    Fate,
+    RecordingFact,
+    Sound,
+    UnitResult,
+    ledger_tables,
+    load,
+    read_ledger,
+    result_path,
+    save,
+    sound_path,
+)
 from pipelines.packing.writer import write_shard
 from pipelines.policy.redaction import REDACTED
 from pipelines.policy.repeated import keys_in, repeated_keys
 from pipelines.row import as_row
 from pipelines.sealing import SoundFile
+from pipelines.shards import CorpusError
 from pipelines.unpacked import KeptSample, KeptSamples, UnitSounds, line_of, lines_table
 from tests.pipelines.corpora import segment
+from tests.pipelines.packable import write_ledger
 
 CHAIN = "0123456789ab"
 
@@ -141,3 +155,19 @@ def test_a_row_is_read_once_for_its_shard(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module.os, "pread", pread)
     write_shard(tmp_path / "packed", 0, whole)
     assert len(read) == 2 * len(whole), "its line, and its sound"
+
+
+def test_ledger_is_read_some_rows_at_a_time_in_the_order_of_the_columns_asked_for(tmp_path: Path) -> None:
+    rows = [{**as_row(segment(number)), "item_seconds": 1.0, "reasons": []} for number in range(7)]
+    empty = dict.fromkeys(("unit", "transform", "fingerprint", "status", "reason", "tier"))
+    write_ledger(tmp_path / "ledger.parquet", [{**row, **empty} for row in rows])
+    parts = list(ledger_tables(tmp_path, "seconds", "no such column", "key", rows=3))
+    assert [part.num_rows for part in parts] == [3, 3, 1]
+    assert {tuple(part.column_names) for part in parts} == {("seconds", "key")}
+    assert [key for part in parts for key in part["key"].to_pylist()] == [row["key"] for row in rows]
+    assert [row for part in ledger_tables(tmp_path) for row in part.to_pylist()] == read_ledger(tmp_path)
+    write_ledger(tmp_path / "ledger.parquet", [])
+    assert [(part.num_rows, part.column_names) for part in ledger_tables(tmp_path, "key")] == [(0, ["key"])]
+    (tmp_path / "ledger.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorpusError, match="cannot be read"):
+        next(ledger_tables(tmp_path))

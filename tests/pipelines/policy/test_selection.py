@@ -13,8 +13,9 @@ from infra.storage import read_json, write_json
 from infra.workflow.elsewhere import artifact_at
 from infra.workflow.node import Refused
 from infra.workflow.store import Store
+from pipelines import ledger
 from pipelines.packing import index
-from pipelines.policy import scored, selection, views
+from pipelines.policy import selection, views
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.selection import policy_facts, tally, write_selection
 from pipelines.policy.takedown import take_down, tombstone_for, touched
@@ -62,7 +63,7 @@ def test_a_view_is_the_same_however_few_rows_are_read_at_a_time(
         corpus, tmp_path / "whole", where=read_condition("mos_overall>=3.25", known={"mos_overall"}, where="")
     )
     seen = open_corpus(tmp_path / "whole")
-    for module in (selection, views, index, scored):
+    for module in (selection, views, index, ledger):
         monkeypatch.setattr(module, "BATCH", 3)
     parts = select(
         corpus, tmp_path / "parts", where=read_condition("mos_overall>=3.25", known={"mos_overall"}, where="")

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from infra.objects import Folder
 from infra.storage import write_json
 from infra.workflow.node import Refused
+from pipelines import ledger
 from pipelines.ledger import read_ledger
 from pipelines.packing import index
 from pipelines.packing.index import Rows
@@ -253,7 +254,7 @@ def test_takedown_and_readers_go_over_ledger_and_index_and_hold_neither(
     plain = in_store(tmp_path / "other", "toy")
     assert taken(plain, "recording", "r2.wav") == 10
     monkeypatch.setattr(index, "BATCH", 5)
-    monkeypatch.setattr(redaction, "BATCH", 5)
+    monkeypatch.setattr(ledger, "BATCH", 5)
     monkeypatch.setattr(Rows, "columns", lambda *words: pytest.fail("whole columns of the index are read"))
     monkeypatch.setattr(parquet, "read_table", lambda *words, **more: pytest.fail("a whole table is read"))
     assert taken(root, "recording", "r2.wav") == 10
