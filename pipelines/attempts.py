@@ -52,7 +52,8 @@ class Attempts:
             with contextlib.suppress(ValueError, OSError):
                 faulthandler.enable(file=sys.__stderr__)
         if kind is not None:
-            self.note("stopped\n")
+            with contextlib.suppress(OSError):  # of a full disk: what stopped it is what has to be told
+                self.note("stopped\n")
         self.file.close()
         if kind is None:
             self.path.unlink(missing_ok=True)
