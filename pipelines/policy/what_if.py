@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from infra.manifest import ManifestError
 from pipelines.funnel import duration
 from pipelines.policy.conditions import Condition, holds
-from pipelines.policy.scored import Scored, hours_by, read_scored, total_hours
+from pipelines.policy.scored import Scored, hours_by, scored_parts, total_hours
 
 GROUPS = {"language": "language_or_given", "source": "source", "tier": "tier"}
 """How the hours are told apart -> column; the tier is the one that the corpus was built with."""
@@ -24,17 +24,25 @@ def what_if(root: Path, *, kept: Condition, where: Condition | None = None) -> d
     Raises: CorpusError, ManifestError
     """
     names = {*kept.names, *(where.names if where else ()), "source", "tier", "status"}
-    scored = read_scored(root, names)
-    table = scored.judged if where is None else scored.judged.filter(holds(where, scored.judged))
-    passing = [holds(part, table, unknown=None) for part in kept.parts]
-    names_of_parts = [part.text for part in kept.parts]
-    return {
-        "corpus": f"{scored.name}@{scored.digest}",
-        "what_if": kept.text,
-        "where": where.text if where else None,
-        "hours_in": total_hours(scored.table),
-        **answer(table, dict(zip(names_of_parts, passing, strict=True))),
-    }
+    told: dict[str, Any] = {}
+    for scored in scored_parts(root, names):
+        table = scored.judged if where is None else scored.judged.filter(holds(where, scored.judged))
+        passing = {part.text: holds(part, table, unknown=None) for part in kept.parts}
+        told = added(told, {"hours_in": total_hours(scored.table), **answer(table, passing)})
+    for name in GROUPS:
+        ranked = sorted(told[f"by_{name}"].items(), key=lambda pair: (-pair[1]["scored"], pair[0]))
+        told[f"by_{name}"] = dict(ranked)
+    corpus = f"{scored.name}@{scored.digest}"
+    return {"corpus": corpus, "what_if": kept.text, "where": where.text if where else None, **told}
+
+
+def added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of tables of numbers, number by number; what one of them lacks is as in the other."""
+    sums = {**one, **other}
+    for name in one.keys() & other.keys():
+        both = one[name], other[name]
+        sums[name] = added(*both) if isinstance(both[0], Mapping) else both[0] + both[1]
+    return sums
 
 
 def answer(table: Any, passing: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,11 +85,10 @@ def answer(table: Any, passing: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hours_by_group(whole: Mapping[str, float], left: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Group -> hours scored, kept and lost, most hours first."""
-    ranked = sorted(whole.items(), key=lambda pair: (-pair[1], pair[0]))
+    """Group -> hours scored, kept and lost."""
     return {
         name: {"scored": hours, "kept": left.get(name, 0.0), "lost": hours - left.get(name, 0.0)}
-        for name, hours in ranked
+        for name, hours in whole.items()
     }
 
 

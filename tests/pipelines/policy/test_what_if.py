@@ -1,11 +1,13 @@
 """What-if: hours kept and lost by stored scores, and the same answer as the policy itself would give."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from infra.manifest import ManifestError
+from pipelines import ledger
 from pipelines.policy.conditions import read_condition
 from pipelines.policy.scored import read_scored, score_names
 from pipelines.policy.select import judge
@@ -59,6 +61,15 @@ def test_hours_are_told_by_condition_language_source_and_tier(corpus: Path) -> N
     told = table_of(facts)
     assert "mos_overall >= 3" in told
     assert "2 segments" in told
+
+
+def test_answer_is_the_same_however_few_rows_are_read_at_a_time(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [("mos_overall >= 3 and snr_db >= 20", None), ("snr_db >= 20", "language == 'zh'"), ("utmos >= 3", None)]
+    whole = [ask(corpus, *words) for words in asked]
+    for rows in (1, 2, 5):
+        monkeypatch.setattr(ledger, "BATCH", rows)
+        parts = [ask(corpus, *words) for words in asked]
+        assert json.dumps(parts) == json.dumps(whole), "in the same order, too"
 
 
 def test_where_narrows_what_is_looked_at(corpus: Path) -> None:
