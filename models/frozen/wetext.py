@@ -39,7 +39,7 @@ class Normalizer:
             return text
         if language == "zh":
             return MANDARIN_NUMBER.sub(lambda number: str(self._grammars["zh"].normalize(number.group())), text)
-        return str(self._grammars[language].normalize(text))
+        return str(self._grammars[language].normalize(" ".join(text.split())))  # a tab at its beginning is an error
 
     @cached_property
     def _grammars(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def test_chinese_can_be_brought_into_one_script() -> None:
         ("嗯我在2022年5月3日买了2个苹果啊", "zh", "嗯我在二零二二年五月三日买了两个苹果啊。"),
         ("温度从-5到+3℃，大约1~2天，1+1=2", "zh", "温度从负五到正三摄氏度，大约一到两天，一加一等于二。"),
         ("他今天下午说到GPT-4和C++11", "zh", "他今天下午说到GPT-四和C++十一。"),
+        ("\t5 apples\nand 2 pears", "en", "Five apples and two pears."),
         ("Room 12 costs $5, isn't it?", "en", "Room twelve costs five dollars, isn't it?"),
         ("Zimmer 12", "de", "Zimmer 12."),
     ],
