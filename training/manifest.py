@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from infra.digests import glance
 from infra.manifest import Manifest, entry_of, load
@@ -216,6 +216,16 @@ class ModelManifest(Manifest):
     """A folder with an official tokenizer; None builds the byte-level one."""
     speaker: Path | None = None
     """An official speaker_encoder.safetensors; None draws random weights."""
+
+    @field_validator("config")
+    @classmethod
+    def holds(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Raises: ValueError naming every value of the wrong type or sign."""
+        from models.runtime.configuration import wrong_values
+
+        if wrong := wrong_values(config):
+            raise ValueError("; ".join(wrong))
+        return config
 
 
 def model_names() -> list[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from infra.manifest import ManifestError
 from models.runtime.bundle import Bundle, BundleError, load_bundle, new_bundle
+from models.runtime.files import as_bundle_error
 from training.data.collate import FRAME, PATCH, RATE_HZ
 from training.declared import players_of
 from training.manifest import ModelManifest, StageManifest, load_model
@@ -38,18 +39,22 @@ def other_sound(config: "ModelConfig") -> str:
 
 
 def config_of_model(name: str, model: ModelManifest) -> "ModelConfig":
-    """The configuration that a file of manifests/models states.
+    """The configuration that a file of manifests/models states, of which networks can be made.
 
     Raises: ManifestError where it cannot be used.
     """
+    import torch
+
+    from models.backbone.backbone import Backbone
     from models.backbone.config import ModelConfig
 
     try:
-        config = ModelConfig.from_dicts(model.config, model.llm)
-        wrong = other_sound(config)
-    except (TypeError, ValueError, KeyError) as error:
-        wrong = str(error)
-    if wrong:
+        with as_bundle_error("no networks can be made of it"), torch.device("meta"):
+            config = ModelConfig.from_dicts(model.config, model.llm)
+            Backbone(config)
+    except BundleError as error:
+        raise ManifestError(f"manifests/models/{name}.yaml", [str(error)]) from None
+    if wrong := other_sound(config):
         raise ManifestError(f"manifests/models/{name}.yaml", [wrong])
     return config
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from models.backbone.linear import Linear
 from models.backbone.state import LanguageState
 from models.backbone.static import StaticLanguage
 from models.backbone.static_llm import behind_static
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Config
 
 NOT_OF_THE_NETWORK = ("model_type", "attn_implementation", "_attn_implementation")
 """Keys of llm_config.json that say what computes, not what is computed."""
@@ -33,6 +36,7 @@ class LanguageModel(nn.Module):
             raise ValueError("llm_config.json: use_sliding_window is true, and no release has windows; set it to false")
         given = {key: value for key, value in config.items() if key not in NOT_OF_THE_NETWORK}
         self.config = Qwen2Config(**given, attn_implementation="sdpa")  # our masks are boolean
+        check_heads(self.config)
         self.model = Qwen2Model(self.config)
         for module in list(self.model.modules()):
             for name, child in module.named_children():
@@ -124,3 +128,13 @@ def load_pretrained(llm: LanguageModel, folder: Path) -> int:
         raise ValueError(f"{folder} does not fit llm_config: {len(wrong)} tensors differ, the first is {wrong[0]}")
     llm.load_state_dict({key: given[key] for key in own})
     return rows
+
+
+def check_heads(config: "Qwen2Config") -> None:
+    """Raises: ValueError for heads that transformers builds, and that fail at the first token."""
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    if heads % groups:
+        raise ValueError(f"llm_config.json: num_attention_heads {heads} is no multiple of num_key_value_heads {groups}")
+    if head_dim % 2:
+        raise ValueError(f"llm_config.json: {heads} heads of {head_dim} cannot be rotated; their width must be even")

@@ -30,16 +30,23 @@ def read_config(root: Path) -> "ModelConfig":
     Raises: BundleError naming every value of the wrong type or sign.
     """
     from models.audiovae.config import OFFICIAL_DEFAULTS
-    from models.backbone.config import TABLES, ModelConfig
+    from models.backbone.config import ModelConfig
 
     raw, raw_llm = files.read_json(root / CONFIG), files.read_json(root / LLM_CONFIG)
-    kinds = {"": ModelConfig, **{name: kind for name, (_, kind) in TABLES.items()}}
-    blocks = {"": raw, **{name: raw[name] for name in TABLES if raw.get(name) is not None}}
-    if wrong := [line for name, block in blocks.items() for line in problems(block, kinds[name], name)]:
+    if wrong := wrong_values(raw):
         raise files.BundleError(f"{unusable(root)}: {'; '.join(wrong)}")
     with files.as_bundle_error(unusable(root)):
         raw["vocoder"] = {**OFFICIAL_DEFAULTS, **(raw.get("vocoder") or {})}
         return ModelConfig.from_dicts(raw, raw_llm)
+
+
+def wrong_values(raw: Mapping[str, Any]) -> list[str]:
+    """What config.json has that cannot be, a few words each: values of the wrong type or sign."""
+    from models.backbone.config import TABLES, ModelConfig
+
+    kinds = {"": ModelConfig, **{name: kind for name, (_, kind) in TABLES.items()}}
+    blocks = {"": raw, **{name: raw[name] for name in TABLES if raw.get(name) is not None}}
+    return [line for name, block in blocks.items() for line in problems(block, kinds[name], name)]
 
 
 def problems(block: Any, kind: type, name: str) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from infra.journal import About, JournalRun
 from infra.manifest import ManifestError, load
@@ -13,7 +15,7 @@ from models.runtime.bundle import BundleError, save_bundle
 from tests.small import small_bundle
 from training import plan
 from training.launch import run
-from training.manifest import StageManifest, load_model
+from training.manifest import ModelManifest, StageManifest, load_model
 from training.report import of_bar
 from training.start import config_of_model, stop_unless_fit
 
@@ -57,6 +59,26 @@ def test_a_model_of_another_rate_is_refused_before_it_hears_anything() -> None:
     vocoder = {**tiny.config["vocoder"], "sample_rate": 24000}
     with pytest.raises(ManifestError, match=r"mine\.yaml: 1 problem\n  this model takes 24000 Hz"):
         config_of_model("mine", tiny.model_copy(update={"config": {**tiny.config, "vocoder": vocoder}}))
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "said"),
+    [
+        ("config", {"DiT": {"num_layers": "abc"}}, r"DiT\.num_layers is 'abc', which is not of its type"),
+        ("config", {"DiT": {"num_heads": 5}, "patch_size": 0}, "patch_size is 0, but must be positive"),
+        ("config", {"DiT": {"hidden_size": 96, "num_heads": 5}}, "hidden_size 96 is not a multiple of num_heads 5"),
+        ("llm", {"hidden_size": "x"}, "no networks can be made of it: invalid literal"),
+        ("llm", {"num_attention_heads": 5}, "num_attention_heads 5 is no multiple of num_key_value_heads 2"),
+        ("llm", {"num_attention_heads": 32}, "32 heads of 3 cannot be rotated"),
+    ],
+)
+def test_a_model_of_which_no_networks_can_be_made_is_a_sentence(
+    tmp_path: Path, table: str, changed: dict[str, Any], said: str
+) -> None:
+    values = load_model("tiny").model_dump(mode="json")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**values, table: {**values[table], **changed}}))
+    with pytest.raises(ManifestError, match=said):
+        config_of_model("mine", load(ModelManifest, tmp_path / "mine.yaml"))
 
 
 def test_the_plan_of_a_stage_reads_no_weights_of_the_bundle_that_it_starts_from(tmp_path: Path) -> None:
