@@ -1,8 +1,9 @@
-"""`stipple eval run`: score one bundle by one manifest, outside a workflow but by its rules."""
+"""`stipple eval`: score a bundle by a manifest, outside a workflow but by its rules; compare two evaluations."""
 
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from infra.examples import add_examples
@@ -12,7 +13,7 @@ SUMMARY = "score a checkpoint: make speech or reconstructions, measure, and writ
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`stipple eval run MANIFEST --of BUNDLE --data CORPUS [--out DIR]`."""
+    """`stipple eval run MANIFEST --of BUNDLE --data CORPUS [--out DIR]`, `stipple eval compare FIRST SECOND`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     one = actions.add_parser("run", help="run one evaluation", description="Run one evaluation and print its numbers.")
     one.add_argument("manifest", type=Path, help="a manifest in manifests/eval/")
@@ -32,9 +33,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "eval run manifests/eval/reconstruction.yaml --of BUNDLE --data CORPUS",
         "eval run manifests/eval/speech.yaml --of BUNDLE --data CORPUS --out report",
     )
+    two = actions.add_parser(
+        "compare",
+        help="which of two bundles is better, on the lines that both spoke",
+        description="Pair two evaluations line by line, and say in what the second is better.",
+    )
+    two.add_argument("first", type=Path, metavar="FIRST", help="folder of an evaluation, or its name in the store")
+    two.add_argument("second", type=Path, metavar="SECOND", help="the same of another bundle")
+    two.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    add_examples(two, "eval compare speech_before speech_after")
 
 
 def main(args: argparse.Namespace) -> int:
+    """Exit codes: 0 done, 1 refused."""
+    return {"run": evaluate, "compare": compare}[args.action](args)
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Print what the second does better than the first."""
+    from infra.workflow.elsewhere import place_named
+    from infra.workflow.single import STORE
+    from infra.workflow.store import Store
+    from pipelines.evaluation import compare
+
+    places = [place_named(word, Store(STORE), kind="eval") for word in (args.first, args.second)]
+    found = compare.compare(*map(compare.scores_in, places))
+    if args.json:
+        print(json.dumps({**asdict(found), "verdicts": {one.name: one.verdict for one in found.measures}}, indent=1))
+    else:
+        print("\n".join(compare.told(found)))
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
     """Print the table of means to stdout, and where the report lies."""
     from infra.locks import new_folder
     from infra.workflow.elsewhere import bundle_named
