@@ -112,16 +112,18 @@ def load(kind: type[M], path: str | Path, overrides: Mapping[str, str] | None = 
 class Loader(yaml.SafeLoader):
     """YAML in which a key stands once: of two, the first would be lost without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A table as it is written: once merged (`<<`), it may have a key again that it states otherwise."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.value in seen:
                 told = f"the key {key.value!r} stands twice in one table"
-                raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+                raise yaml.composer.ComposerError(None, None, told, key.start_mark)
             seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        return node
 
 
 def read_yaml(text: str) -> object:

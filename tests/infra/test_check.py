@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra import check
-from infra.manifest import Manifest, ManifestError, load, parse
+from infra.manifest import Manifest, ManifestError, load, parse, read_yaml
 from infra.workflow.manifest import WorkflowManifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,3 +93,8 @@ def test_a_file_that_yaml_cannot_read_is_one_sentence(tmp_path: Path, text: str,
         load(Manifest, tmp_path / "m.yaml")
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith(told)
+
+
+def test_a_key_may_be_stated_otherwise_than_in_the_tables_that_are_merged() -> None:
+    text = "one: &one {a: 1, b: 1}\ntwo: {inner: &two {<<: *one, a: 2}}\nthree: {<<: *two, b: 3}\n"
+    assert read_yaml(text) == {"one": {"a": 1, "b": 1}, "two": {"inner": {"a": 2, "b": 1}}, "three": {"a": 2, "b": 3}}
