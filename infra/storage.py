@@ -139,10 +139,13 @@ def sync(path: Path) -> None:
 
 
 def empty_folder(folder: Path) -> None:
-    """Make `folder` exist and hold nothing."""
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    """Make `folder` exist and hold nothing. One that is there is kept: its rights, its lock, a link to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for inside in folder.iterdir():
+        if inside.is_dir() and not inside.is_symlink():
+            shutil.rmtree(inside)
+        else:
+            inside.unlink()
 
 
 def out_of_sight(folder: str | Path) -> str:

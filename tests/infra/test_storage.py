@@ -169,6 +169,13 @@ def test_a_new_folder_that_cannot_be_filled_can_be_given_again(tmp_path: Path) -
             with pytest.raises(OSError, match="full"):
                 half_filled(tmp_path / name)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"]
+    (tmp_path / "empty").chmod(0o2770)
+    (tmp_path / "link").symlink_to("empty")
+    before = (tmp_path / "empty").stat()
+    with pytest.raises(OSError, match="full"):
+        half_filled(tmp_path / "link")
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert (tmp_path / "empty").stat()[:3] == before[:3], "its rights, and the folder itself"
 
 
 def half_filled(folder: Path) -> None:
