@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -83,46 +82,6 @@ def test_partial_bundle_of_an_audiovae_stage_reloads_with_its_training_parts(tmp
     assert again.backbone is None
     assert again.latent_mean_D is None
     assert torch.equal(again.training["discriminator"]["weight"], torch.ones(2))
-
-
-def test_bundle_is_never_written_over_something(small: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "note.txt").write_text("mine")
-    with pytest.raises(BundleError, match="not an empty folder"):
-        save_bundle(small, tmp_path / "taken")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
-
-
-def test_failed_save_leaves_nothing_behind(small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("models.runtime.files.os.fsync", refuse)
-    with pytest.raises(BundleError, match="No space left"):
-        save_bundle(small, tmp_path / "bundle")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_that_refuses_any_file_of_a_bundle_is_a_sentence(
-    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What each file is written by raises something else: torch, safetensors, tokenizers in Rust."""
-    make = Path.mkdir
-    save_bundle(small, tmp_path / "whole")
-    for name in sorted(path.relative_to(tmp_path / "whole").as_posix() for path in (tmp_path / "whole").rglob("*")):
-
-        def mkdir(self: Path, *args: Any, name: str = name, **facts: Any) -> None:
-            make(self, *args, **facts)
-            if self.name.startswith(".bundle.") and not (self / name).is_symlink():
-                (self / name).symlink_to("/dev/full")  # takes no byte
-
-        if name.endswith(".safetensors"):
-            continue  # written beside its place, and moved there
-        with monkeypatch.context() as patch:
-            patch.setattr("pathlib.Path.mkdir", mkdir)
-            with pytest.raises(BundleError, match=r"could not be written to .*/bundle: .*No space left"):
-                save_bundle(small, tmp_path / "bundle")
-        assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_vocoder_keys_that_a_file_lacks_take_the_official_defaults(broken: Path) -> None:
