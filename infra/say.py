@@ -121,7 +121,7 @@ def main(args: argparse.Namespace) -> int:
 def loaded(args: argparse.Namespace) -> "Bundle":
     """The bundle, where it is to speak; what does not fit it is told before, since a large one takes a while.
 
-    Raises: BundleError, RequestError.
+    Raises: BundleError, RequestError; Refused where the store has nothing of that name.
     """
     from infra.workflow.elsewhere import bundle_named
     from infra.workflow.single import STORE
