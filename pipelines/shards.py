@@ -83,11 +83,13 @@ class Corpus:
         key, members = self.members(number)
         try:
             record = json.loads(bytes(members["json"]))
-            wave_S, rate_hz = wave_in(members["flac"]) if wave else (np.zeros(0, np.float32), int(record["rate_hz"]))
+            wave_S, rate_hz = np.zeros(0, np.float32), int(record["rate_hz"])
+            if wave:
+                wave_S, rate_hz = wave_in(members["flac"])
             latents = array_in(members, "latent", ndim=3)
             mean_FD, log_std_FD = (None, None) if latents is None else latents
             xvector_E = array_in(members, SPK, ndim=1)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise self.damaged(number, f"sample {key} cannot be read ({error!s})") from None
         return Sample(key, wave_S, rate_hz, record, mean_FD, log_std_FD, xvector_E)
 

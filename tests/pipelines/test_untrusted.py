@@ -213,6 +213,15 @@ def test_bombs_are_refused_before_they_go_off(corpus: Path) -> None:
             open_corpus(corpus).sample(0)
 
 
+@pytest.mark.parametrize("record", [b"[1]", b"3", b'"rate_hz"', b"null", b"{}", b'{"rate_hz": 1e999}'])
+@pytest.mark.parametrize("wave", [True, False])
+def test_record_that_is_no_table_with_a_rate_is_refused(corpus: Path, record: bytes, wave: bool) -> None:
+    flac = bytes(open_corpus(corpus).members(0)[1]["flac"])
+    rewritten(corpus, [(member("abcdefgh.flac"), flac), (member("abcdefgh.json"), record)])
+    with pytest.raises(CorpusError, match="cannot be read"):
+        open_corpus(corpus).sample(0, wave=wave)
+
+
 @pytest.mark.parametrize("size", [b"-0000001000", b"77777777777", b"0x100000000", b"           "])
 def test_size_that_leads_out_of_the_sample_is_refused(size: bytes) -> None:
     head = bytearray(tarfile.TarInfo("abcdefgh.flac").tobuf(tarfile.USTAR_FORMAT))
