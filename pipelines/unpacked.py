@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from infra.storage import named
 from pipelines.judging import Row, row_of
 from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
@@ -108,8 +110,11 @@ class KeptSamples:
         self.writers: dict[str, Any] = {}
 
     def add(self, lines: Any) -> None:
-        """Samples that are kept, as a table (`lines_table`)."""
-        self.waiting.append(lines)
+        """Samples that are kept, as a table (`lines_table`).
+
+        Copied: a table out of a task lies among all that the task returned, which Ray keeps for as long as it is held.
+        """
+        self.waiting.append(lines.take(np.arange(lines.num_rows)))
         self.count += lines.num_rows
         self.held += lines.num_rows
         if self.held >= PIECE:

@@ -1,11 +1,15 @@
 """Samples wait in files: however many there are, they come out in order, whole, and few are in memory at a time."""
 
+import gc
 import hashlib
+import pickle
 import tracemalloc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines import assemble
@@ -104,6 +108,23 @@ def test_no_more_samples_are_in_memory_than_wait_for_their_file(
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert min(most[1:]) - most[0] < 30 * 5000
+
+
+def test_samples_that_wait_do_not_hold_what_came_with_them_out_of_a_task(tmp_path: Path) -> None:
+    """Pickled as Ray does: the buffers of a table lie apart, in memory that is free when nobody looks at it."""
+    (fate,) = unit_of(tmp_path, "u0", range(1)).fates
+    line = line_of(fate, {**as_row(segment(0)), "tier": "gold"}, unit="u0", rights={})
+    apart: list[pickle.PickleBuffer] = []
+    told = pickle.dumps(lines_table([line]), protocol=5, buffer_callback=apart.append)
+    memory = [np.frombuffer(bytes(buffer), dtype=np.uint8) for buffer in apart]
+    held = [weakref.ref(part) for part in memory]
+    samples = KeptSamples(tmp_path, corpus="toy", chain=CHAIN)
+    samples.add(pickle.loads(told, buffers=memory))
+    memory.clear()
+    gc.collect()
+    assert held
+    assert not any(part() is not None for part in held)
+    assert [sample.key for sample in samples] == [line.key]
 
 
 def test_sound_of_a_row_is_found_in_the_result_of_its_unit_and_of_what_was_taken_down_nowhere(tmp_path: Path) -> None:
