@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from infra.log import clock
+from infra.log import clock, counted
 from infra.waiting import Silence
 from pipelines.funnel import duration
 
@@ -72,9 +72,7 @@ def waiting_told(progress: Progress, *, room: Callable[[], int], after_seconds: 
                 silence.heard()
             elif quiet := silence.told():
                 workers = room()
-                there = (
-                    f"for {workers} worker{'s' * (workers != 1)}" if workers else "for no worker: waiting for a machine"
-                )
+                there = f"for {counted(workers, 'worker')}" if workers else "for no worker: waiting for a machine"
                 progress.say(f"no unit has ended for {quiet}; the cluster has room {there}")
 
     watcher = threading.Thread(target=watch, daemon=True, name="waiting")

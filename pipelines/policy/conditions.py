@@ -139,8 +139,8 @@ def holds(condition: Condition, table: Any, *, unknown: bool | None = False) -> 
         return found if unknown is None else compute.fill_null(found, unknown)
     except (pyarrow.ArrowException, OverflowError, UnicodeError) as error:
         told = " ".join(str(error).split())[:160]
-        if isinstance(error, pyarrow.ArrowNotImplementedError):
-            names = sorted({part.id for part in ast.walk(condition.tree) if isinstance(part, ast.Name)})
+        names = sorted({part.id for part in ast.walk(condition.tree) if isinstance(part, ast.Name)})
+        if names and isinstance(error, pyarrow.ArrowNotImplementedError):
             told = ", ".join(f"{name} is {kind_of(table[name].type)}" for name in names)
         raise ManifestError("condition", [f"{condition.text}: cannot be compared ({told})"]) from None
 

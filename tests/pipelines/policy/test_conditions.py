@@ -65,6 +65,7 @@ def test_condition_keeps_what_is_true_and_knows_what_is_not_known(text: str, kep
         ("language in [utmos]", "a list holds numbers or quoted words"),
         ("language > 3", "cannot be compared (language is words"),
         ("language in [1, 2]", "cannot be compared"),
+        ("3 < 'a'", "cannot be compared (Function"),
         ("[1] == rate_hz", "can only stand behind `in`"),
         ("utmos > [1]", "can only stand behind `in`"),
         ("rate_hz * 99999999999999999999 > 1", "cannot be compared"),
