@@ -22,7 +22,7 @@ VERSIONS = {
 """Kind -> libraries whose minor version changes its numbers: of an evaluation, also those that bring the weights of its
 judges. A corpus names its models in its own identity."""
 
-DECIDES_NOTHING = frozenset({"cli.py", "verbs"})
+DECIDES_NOTHING = frozenset({"cli.py", "compare.py", "verbs"})
 """Files and folders that no artifact depends on (commands), left out where a whole folder is named."""
 
 NOT_MADE = "(not made yet)"
