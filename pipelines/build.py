@@ -2,7 +2,8 @@
 
     recordings -> units -> [probe, segment, ... one actor, one unit at a time] -> annotations, one sealed file a unit
     annotations -> verdicts -> ledger, funnel -> shards, index, corpus.json -> audit page
-Ray is not started when every unit is final.
+Ray is started where a unit is not final, and where recordings or samples are so many that tasks find the verdicts and
+write the shards (pipelines/in_order.py).
 """
 
 import shutil

@@ -146,7 +146,7 @@ class Segment:
     hypotheses: tuple[str, ...] | None = by("transcribe")
     """What each recognizer heard, in the order of the route."""
     hypotheses_by: tuple[str, ...] | None = by("transcribe")
-    """The names of these recognizers."""
+    """The names of the recognizers whose `hypotheses` these are."""
     pairwise_cer: tuple[float, ...] | None = by("transcribe")
     """Character error rates, row after row: of every text (column) against every text (row), given text first."""
     pairwise_wer: tuple[float, ...] | None = by("transcribe")
@@ -154,7 +154,7 @@ class Segment:
     cer_mean: float | None = by("transcribe")
     """Mean of `pairwise_cer` without its diagonal; None for less than two texts."""
     wer_mean: float | None = by("transcribe")
-    """The same of `pairwise_wer`."""
+    """Mean of `pairwise_wer` without its diagonal; None for less than two texts."""
     edge_cer: float | None = by("transcribe")
     """Of the first or last 12 characters of `text` against what others heard, the worse end, mean over the others."""
     length_ratio: float | None = by("transcribe")
@@ -178,13 +178,15 @@ class Segment:
     language_audio: str | None = by("language")
     """Likeliest language of the sound, where a network listened, however sure it is."""
     language_audio_probability: float | None = by("language")
-    """How sure the network is, 0 to 1; so of the texts below."""
+    """How sure the network is of `language_audio`, 0 to 1."""
     language_text: str | None = by("language")
     """Likeliest language of the given text, however sure the model is; None for very short ones."""
     language_text_probability: float | None = by("language")
+    """How sure the model is of `language_text`, 0 to 1."""
     language_of_text: str | None = by("language_check")
     """Likeliest language of `text`, recognized or given."""
     language_of_text_probability: float | None = by("language_check")
+    """How sure the model is of `language_of_text`, 0 to 1."""
     language_agrees: bool | None = by("language_check")
     """Whether `text` is in `language`; None where one of them is not known well enough."""
     align_score: float | None = by("align")
@@ -194,9 +196,9 @@ class Segment:
     words: tuple[str, ...] | None = by("align")
     """As spoken, numbers spelled out."""
     word_starts: tuple[float, ...] | None = by("align")
-    """Seconds from the start of the segment."""
+    """Of each of `words`, in seconds from the start of the segment."""
     word_ends: tuple[float, ...] | None = by("align")
-    """So too."""
+    """Of each of `words`, in seconds from the start of the segment."""
     word_scores: tuple[float, ...] | None = by("align")
     """Of each word; one that the dictionary lacks is read by rough rules, and not counted in the two above."""
     uncovered_seconds: float | None = by("align")
@@ -208,7 +210,7 @@ class Segment:
     upsampled: bool | None = by("bandwidth")
     """The recording once had a lower rate than it has now."""
     upsampled_from_hz: int | None = by("bandwidth")
-    """That rate."""
+    """The lower rate that an upsampled recording once had."""
     loudness_lufs: float | None = by("loudness")
     """Integrated (ITU-R BS.1770); None for silence, and for less than 0.4 s."""
     peak: float | None = by("loudness")
@@ -218,11 +220,13 @@ class Segment:
     snr_db: float | None = by("loudness")
     """Speech over background, by the energies of frames of 20 ms; 80 at most."""
     mos_overall: float | None = by("mos")
-    """Mean opinion, 1 to 5, as DNSMOS P.835 predicts it; so the next two."""
+    """Mean opinion, 1 to 5, as DNSMOS P.835 predicts it."""
     mos_signal: float | None = by("mos")
+    """Mean opinion of the speech alone, 1 to 5, as DNSMOS P.835 predicts it."""
     mos_background: float | None = by("mos")
+    """Mean opinion of the background, 1 to 5, as DNSMOS P.835 predicts it; 5 is none that disturbs."""
     mos_by: str | None = by("mos")
-    """Which network."""
+    """Which network predicted the three mean opinions."""
     utmos: float | None = by("utmos")
     """Mean opinion, 1 to 5, as UTMOS22 predicts it."""
     speaker: str | None = by("speaker")
@@ -230,8 +234,9 @@ class Segment:
     speaker_by: str | None = by("speaker")
     """The embedder: each has a scale of its own for the two cosines."""
     speaker_cosine_mean: float | None = by("speaker")
-    """Of windows of the clip to the mean of all; like the next, None for a clip of one window."""
+    """Of windows of the clip to the mean of all; None for a clip of one window."""
     speaker_cosine_min: float | None = by("speaker")
+    """Of the window that is least like the mean of all; None for a clip of one window."""
     speaker_split_gain: float | None = by("speaker")
     """How far apart the voices on both sides of the best cut lie, less what one voice varies; 1 is too far for most."""
     xvector: tuple[float, ...] | None = by("speaker")
@@ -241,6 +246,7 @@ class Segment:
     caption: str | None = by("caption")
     """How it sounds, in one or two English sentences."""
     caption_short: str | None = by("caption")
+    """How it sounds, in a few English words."""
     caption_tags: tuple[str, ...] | None = by("caption")
     """`pitch:low`, `rate:fast` ...: aspect and word."""
     caption_by: str | None = by("caption")
@@ -250,7 +256,7 @@ class Segment:
     latents_by: str | None = by("latents")
     """Digest of the encoder (models.runtime.latents) whose latents go with the sample, where its shard has them."""
     latent_frames: int | None = by("latents")
-    """How many these are, 25 a second."""
+    """How many frames of latents the sample has, 25 a second."""
 
     def having(self, facts: Mapping[str, Any]) -> "Segment":
         """The same segment with other facts: `dataclasses.replace`, which goes over all fields, takes 20 times as long.

@@ -68,6 +68,7 @@ def test_every_field_is_in_the_card_with_who_sets_it(corpus: Path) -> None:
     assert (told["caption_tags"].type, told["caption_tags"].by) == ("tuple[str, ...]", "caption")
     assert told["key"].meaning.startswith("26 letters and digits")
     assert set(told) == set(segment(0))
+    assert [one.name for one in told.values() if one.by and not one.meaning] == []
     assert "| `pitch_hz` | float | caption |" in card_of(corpus)
 
 
