@@ -233,7 +233,8 @@ def ledger_schema() -> Any:
 
 
 def ledger_table(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows of the ledger as a pyarrow.Table; where the fate is a whole recording's, columns of segments may be missing.
+    """Rows of the ledger as a pyarrow.Table. Columns may be missing: those of segments where the fate is a whole
+    recording's, and those that an older ledger lacks; what the ledger has no column for is left out.
 
     `Table.from_pylist`, which asks each row for each column, takes twice as long.
     """
@@ -241,7 +242,7 @@ def ledger_table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
     schema = ledger_schema()
     empty = dict.fromkeys(schema.names)
-    whole = (row if len(row) == len(empty) else {**empty, **row} for row in rows)
+    whole = (row if row.keys() >= empty.keys() else {**empty, **row} for row in rows)
     columns = list(zip(*map(itemgetter(*schema.names), whole), strict=True)) or [()] * len(schema)
     arrays = [pyarrow.array(column, item.type) for column, item in zip(columns, schema, strict=True)]
     return pyarrow.Table.from_arrays(arrays, schema=schema)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from infra.cli import main
 from infra.workflow.node import Refused
@@ -105,6 +106,16 @@ def test_command_speaks_of_no_takedown_where_there_was_none(tmp_path: Path, caps
     told = capsys.readouterr().out
     assert "9 samples in 1 shard, from toy@" in told
     assert "taken down" not in told
+
+
+def test_ledger_with_columns_of_another_time_becomes_one_of_today(corpus: Path, tmp_path: Path) -> None:
+    """As many columns as today, and not the same ones."""
+    before = parquet.read_table(corpus / "ledger.parquet")
+    names = ["of_old" if name == "utmos" else name for name in before.column_names]
+    parquet.write_table(before.rename_columns(names), corpus / "ledger.parquet")
+    compact(corpus, tmp_path / "new", soft_bytes=1 << 20)
+    assert parquet.read_schema(tmp_path / "new" / "ledger.parquet").names == before.column_names
+    assert [row["key"] for row in read_ledger(tmp_path / "new")] == before["key"].to_pylist()
 
 
 def test_arrays_beside_the_sound_go_along(tmp_path: Path) -> None:
