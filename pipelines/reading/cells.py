@@ -58,14 +58,30 @@ class Cells:
 
 def rows_of(path: Path, *, group: int, column: str) -> Iterator[Any]:
     """The cells of a column in one row group of a parquet file, or in one record batch of an Arrow file."""
-    head, *inner = column.split(".")
     with path.open("rb") as file:
         parquet = file.read(4) == b"PAR1"
     for batch in parquet_batches(path, group, column) if parquet else [arrow_batch(path, group)]:
-        array = batch.column(head)
-        for name in inner:
-            array = array.field(name)
-        yield from array
+        yield from in_column(batch, column)
+
+
+def in_column(batch: Any, column: str) -> Any:
+    """The array of `raw` or `audio.bytes`; the name of the column may have dots itself.
+
+    Raises: ValueError, KeyError
+    """
+    import pyarrow
+
+    names = column.split(".")
+    heads = (count for count in range(len(names), 0, -1) if ".".join(names[:count]) in batch.schema.names)
+    count = next(heads, 0)
+    if not count:
+        raise ValueError(f"no column {column} in it")
+    array = batch.column(".".join(names[:count]))
+    for name in names[count:]:
+        if not pyarrow.types.is_struct(array.type):
+            raise ValueError(f"no {name} in a column of {array.type}")
+        array = array.field(name)
+    return array
 
 
 def parquet_batches(path: Path, group: int, column: str) -> Iterator[Any]:

@@ -193,11 +193,12 @@ def test_gzip_bomb_is_found_without_reading_it_all(tmp_path: Path) -> None:
 
 def audio_table() -> pyarrow.Table:
     cells = [{"bytes": random_bytes(1000 + n), "path": f"{n}.wav"} for n in range(100)]
-    return pyarrow.table({"audio": cells, "raw": [cell["bytes"] for cell in cells], "n": list(range(100))})
+    raw, numbers = [cell["bytes"] for cell in cells], list(range(100))
+    return pyarrow.table({"audio": cells, "raw": raw, "n": numbers, "n.audio": cells, "n.raw": raw})
 
 
 @pytest.mark.parametrize("kind", ["parquet", "stream", "file"])
-@pytest.mark.parametrize("column", ["audio.bytes", "raw"])
+@pytest.mark.parametrize("column", ["audio.bytes", "raw", "n.audio.bytes", "n.raw"])
 def test_cells_are_found_where_they_lie(tmp_path: Path, kind: str, column: str) -> None:
     table = audio_table()
     path = tmp_path / ("x.parquet" if kind == "parquet" else "x.arrow")
@@ -229,6 +230,15 @@ def test_cell_that_is_not_there_is_a_sentence(tmp_path: Path, group: int, row: i
     pyarrow.parquet.write_table(pyarrow.table({"audio": cells, "n": list(range(10))}), tmp_path / "x.parquet")
     with pytest.raises(BadCell, match=why):
         read(cell_uri(tmp_path / "x.parquet", group=group, row=row, column=column))
+
+
+@pytest.mark.parametrize(("column", "why"), [("n.bytes", "no bytes in a column of int64"), ("m", "no column m in it")])
+def test_column_of_an_arrow_file_that_is_not_there_is_a_sentence(tmp_path: Path, column: str, why: str) -> None:
+    table = pyarrow.table({"n": [1]})
+    with pyarrow.ipc.new_stream(tmp_path / "x.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(BadCell, match=why):
+        read(cell_uri(tmp_path / "x.arrow", group=0, row=0, column=column))
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
