@@ -14,7 +14,7 @@ from infra.storage import write_atomic
 from pipelines.audit.coded import Coded, Mask
 from pipelines.audit.columns import UNKNOWN, Columns
 from pipelines.audit.pictures import short
-from pipelines.audit.scores import in_order, limits, name_of
+from pipelines.audit.scores import known_first, limits, name_of
 from pipelines.documented import documented
 from pipelines.funnel import duration
 from pipelines.markdown import escaped, table
@@ -203,7 +203,7 @@ def reasons(funnel: Facts) -> str:
 def quality(columns: Columns) -> str:
     """How the scores of kept samples are spread."""
     rows = []
-    for score in in_order(columns.score_names):
+    for score in known_first(columns.score_names):
         values = columns.numbers(score)[columns.kept]
         values = values[np.isfinite(values)]
         if len(values):

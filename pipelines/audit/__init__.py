@@ -19,7 +19,7 @@ from pipelines.audit.funnel import cube, funnel_section
 from pipelines.audit.labels import labels_section
 from pipelines.audit.picks import Pick, picks
 from pipelines.audit.pictures import histogram
-from pipelines.audit.scores import in_order, limits, name_of
+from pipelines.audit.scores import known_first, limits, name_of
 from pipelines.audit.sections import failures_section, head, legend, predicted_section, sources_section, truth_section
 from pipelines.audit.sheets import PageSounds, Row, length, numbers, place, sheet, text
 from pipelines.shards import read_card
@@ -55,7 +55,7 @@ def write_audit(
     sample = sample_rows(columns, digest=card["digest"])
     rows = columns.shown([*sample, *(int(row) for pick in chosen for row in pick.rows)])
     sounds = PageSounds(sound_of, [float(row.get("seconds") or 0.0) for row in rows.values()])
-    drawn = in_order(columns.score_names)
+    drawn = known_first(columns.score_names)
     bins = [bin_ for score in drawn if (bin_ := binned(columns, score, limits=found))]
     listed = [clip for row in sample if (clip := clip_told(sounds, rows[row])) is not None]
     parts = [head(card, funnel, columns), menu(), review_section(), told_reports(corpus)]

@@ -83,7 +83,7 @@ def name_of(score: str) -> tuple[str, str]:
     return score.replace("_", " "), unit
 
 
-def in_order(scores: list[str]) -> list[str]:
+def known_first(scores: list[str]) -> list[str]:
     """Well-known scores first."""
     known = [score for score in SCORES if score in scores]
     return [*known, *(score for score in scores if score not in SCORES)]
