@@ -2,8 +2,10 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -20,6 +22,7 @@ from pipelines.packing.verify import verify
 from pipelines.policy import selection
 from pipelines.policy.selection import tally, write_selection
 from pipelines.policy.takedown import take_down, tombstone_for, touched
+from pipelines.policy.views import CARD
 from pipelines.sealing import SoundFile
 from pipelines.shards import CorpusError, open_corpus
 from tests.pipelines.corpora import corpus_of, manifest_of, segment
@@ -104,7 +107,7 @@ def test_of_two_versions_that_are_written_into_one_folder_at_once_one_is_refused
 def test_a_view_that_is_written_by_one_while_another_writes_or_reads_it_is_whole(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
-    view, usual = tmp_path / "view", selection.write_json
+    view, usual = tmp_path / "view", selection.replacing
     found: list[object] = []
 
     def write(minimum: int) -> None:
@@ -112,20 +115,23 @@ def test_a_view_that_is_written_by_one_while_another_writes_or_reads_it_is_whole
         write_selection(view, corpus, tally(corpus, policy=policy), name="view", policy={"min": minimum})
 
     def beside() -> None:
-        monkeypatch.setattr(selection, "write_json", usual)
+        monkeypatch.setattr(selection, "replacing", usual)
         if other == "written":
             write(4)
         found.append(len(open_corpus(view)))
 
-    def table_first(path: Path, value: object) -> None:
+    @contextmanager
+    def table_first(path: Path) -> Iterator[BinaryIO]:
         """The table of the view is there, and its card is not yet."""
-        thread.start()
-        thread.join(1.0)  # it ends in the middle of us, or it waits for us
-        usual(path, value)
+        with usual(path) as file:
+            yield file
+            if path.name == CARD:
+                thread.start()
+                thread.join(1.0)  # it ends in the middle of us, or it waits for us
 
     write(1)
     thread = threading.Thread(target=beside)
-    monkeypatch.setattr(selection, "write_json", table_first)
+    monkeypatch.setattr(selection, "replacing", table_first)
     write(3)
     thread.join()
     assert found == [2 if other == "written" else 3]
