@@ -21,10 +21,14 @@ def paint(text: str, color: str, *, stream: TextIO | None = None) -> str:
 
 
 def say(line: str) -> None:
-    """One line of progress, whole, at once. No work ends because nobody can read it any more: a terminal that was
-    closed, a pipe whose reader has gone."""
+    """One line of progress, whole, at once. No work ends because nobody can read it any more (a terminal that was
+    closed, a pipe whose reader has gone), or because a signal is told of in the midst of a line that nobody reads yet.
+    """
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except RuntimeError:  # a reentrant call: the line that the signal came into holds the buffer
+            os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="backslashreplace"))
 
 
 def sayer(name: str, *, width: int = 0) -> Callable[[str], None]:

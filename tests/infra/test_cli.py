@@ -6,18 +6,21 @@ import itertools
 import os
 import resource
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from infra import cli
 from infra.mistakes import MISTAKES, last_line, sentence_of
 from infra.workflow.fingerprint import code_of
 from infra.workflow.node import Refused
-from tests.processes import PATIENCE_SECONDS
+from tests.processes import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "commands.txt"
@@ -203,6 +206,31 @@ def test_no_color_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert paint("x", "red") == "x"
+
+
+def test_a_signal_is_told_of_in_the_midst_of_a_line_that_nobody_reads_yet(popen: Callable[..., Any]) -> None:
+    code = """if True:
+        import os, signal
+        from infra.log import say
+        def told(*_):
+            os.write(1, b"signal")
+            say("told to stop")
+        signal.signal(signal.SIGUSR1, told)
+        os.write(1, b"ready!")
+        for step in range(20000):
+            say(f"step {step}")
+    """
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    words = {"cwd": ROOT, "env": buffered, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = popen([sys.executable, "-c", code], **words)
+    assert running.stdout.read(6) == b"ready!"
+    until(lambda: psutil.Process(running.pid).status() == psutil.STATUS_SLEEPING, what="a full pipe", process=running)
+    running.send_signal(signal.SIGUSR1)
+    assert running.stdout.read(6) == b"signal"
+    lines = running.stderr.read().splitlines()
+    assert running.wait(timeout=PATIENCE_SECONDS) == 0
+    assert len(lines) == 20001
+    assert b"told to stop" in b"".join(lines)  # within the line that it came into
 
 
 def test_threads_wait_as_the_person_said_or_briefly() -> None:
