@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infra.log import clock, say
@@ -14,19 +14,27 @@ EVERY_SECONDS = 10.0
 def told_while(what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
     """Say at once what is done, and every few seconds that it still is."""
     say(what)
-    begun, done = time.monotonic(), threading.Event()
+    begun = time.monotonic()
 
-    def remind() -> None:
+    def remind(done: threading.Event) -> None:
         while not done.wait(every_seconds):
             say(f"{what}: {clock(time.monotonic() - begun)} so far")
 
-    thread = threading.Thread(target=remind, daemon=True, name="reminder")
-    thread.start()
+    with beside(remind, name="reminder"):
+        yield
+
+
+@contextmanager
+def beside(watch: Callable[[threading.Event], None], *, name: str) -> Iterator[None]:
+    """Let a thread watch what is done in the block; `watch` is given the event that ends it, and is waited for."""
+    done = threading.Event()
+    watcher = threading.Thread(target=watch, args=(done,), daemon=True, name=name)
+    watcher.start()
     try:
         yield
     finally:
         done.set()
-        thread.join()
+        watcher.join()
 
 
 class Silence:

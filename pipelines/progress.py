@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from infra.log import clock, counted
-from infra.waiting import Silence
+from infra.waiting import Silence, beside
 from pipelines.funnel import duration
 
 
@@ -60,9 +60,8 @@ class Progress:
 def waiting_told(progress: Progress, *, room: Callable[[], int], after_seconds: float = 60.0) -> Iterator[None]:
     """While it lasts: where no unit ends for a while, say so, and for how many workers (`room`) the cluster has room;
     at once where it has for none. Nothing ends because of it: machines may be coming."""
-    done = threading.Event()
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         silence, units = Silence(after_seconds=after_seconds), 0
         if not room():
             progress.say("the cluster has room for no worker; waiting for a machine")
@@ -75,10 +74,5 @@ def waiting_told(progress: Progress, *, room: Callable[[], int], after_seconds: 
                 there = f"for {counted(workers, 'worker')}" if workers else "for no worker: waiting for a machine"
                 progress.say(f"no unit has ended for {quiet}; the cluster has room {there}")
 
-    watcher = threading.Thread(target=watch, daemon=True, name="waiting")
-    watcher.start()
-    try:
+    with beside(watch, name="waiting"):
         yield
-    finally:
-        done.set()
-        watcher.join()

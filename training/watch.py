@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from infra.cluster import room
-from infra.waiting import Silence
+from infra.waiting import Silence, beside
 from infra.workflow.node import Job
 from training import report
 from training.manifest import StageManifest
@@ -22,17 +23,11 @@ NOTES = "worker.log"
 @contextmanager
 def watching(job: Job, manifest: StageManifest) -> Iterator[None]:
     """Report step, loss and remaining time from losses.jsonl while the workers write it."""
-    done = threading.Event()
-    watcher = threading.Thread(target=watch, args=(job, manifest, done), daemon=True, name=f"watch {job.name}")
-    watcher.start()
-    try:
+    with beside(partial(watch, job=job, manifest=manifest), name=f"watch {job.name}"):
         yield
-    finally:
-        done.set()
-        watcher.join()
 
 
-def watch(job: Job, manifest: StageManifest, done: threading.Event) -> None:
+def watch(done: threading.Event, *, job: Job, manifest: StageManifest) -> None:
     """Say what the workers say; of their steps, one line every few seconds, and the first one at once."""
     at, fresh, silence = 0.0, False, Silence()
     (job.work / NOTES).unlink(missing_ok=True)
