@@ -95,6 +95,8 @@ def main(args: argparse.Namespace) -> int:
         return listed(store, uri)
     if args.action == "open":
         return opened(uri, port=args.port)
+    if not following and not journals(store.root):
+        raise Refused(f"{store.root}: no run is noted in it; name the store by --store, or run a workflow first")
     store.reap(say)
     return follow(store, uri) if following else ship(store, uri, anew=args.action == "rebuild")
 

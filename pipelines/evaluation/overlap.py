@@ -44,14 +44,18 @@ def tree_of(made: Made, store: Store | None) -> Ancestor:
         except Refused:
             pass
     card = read_json(made.out / "bundle" / "stipple.json") or {}
-    inputs = {role: named(role, facts) for role, facts in card.get("parents", {}).items()}
+    parents = card.get("parents")
+    told = parents.items() if isinstance(parents, Mapping) else ()
+    inputs = {role: parent for role, facts in told if (parent := named(role, facts)) is not None}
     return Ancestor(made.name, made.kind, made.digest, made.run, None, inputs=inputs)
 
 
-def named(role: str, facts: Mapping[str, Any]) -> Ancestor:
-    """A parent that a card names."""
+def named(role: str, facts: Any) -> Ancestor | None:
+    """A parent that a card names; None where it does not say which."""
+    if not isinstance(facts, Mapping) or not facts.get("digest"):
+        return None
     kind = "train" if role == "start_from" else "corpus"
-    return Ancestor(str(facts["name"]), kind, str(facts["digest"]), str(facts["run"]), None)
+    return Ancestor(str(facts.get("name") or role), kind, str(facts["digest"]), str(facts.get("run") or ""), None)
 
 
 def all_of(at: Ancestor) -> Iterator[Ancestor]:

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="CONDITION", help="of these segments only")
     parser.add_argument("--language", metavar="CODE", help="with --target-hours: in this language only")
     parser.add_argument(
-        "--by", default="mos_overall", metavar="A,B", help="with --target-hours: scores to set thresholds on"
+        "--by", metavar="A,B", help="with --target-hours: scores to set thresholds on (default: mos_overall)"
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     add_examples(
@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
     from pipelines.policy.conditions import read_condition
     from pipelines.policy.scored import score_names
 
+    check_together(args)
     root = corpus_at(args.corpus)
     asked = (args.what_if, args.sweep, args.target_hours, args.policy, args.where, args.out, args.name)
     if args.allow and not any(asked):
@@ -69,6 +70,27 @@ def main(args: argparse.Namespace) -> int:
     if args.target_hours is not None:
         return run_target(args, root, where)
     return run_view(args, root, where)
+
+
+def check_together(args: argparse.Namespace) -> None:
+    """Is every word read that was said?
+
+    Raises: ManifestError for those that the question leaves aside.
+    """
+    from infra.manifest import ManifestError
+
+    question = next((name for name in ("what_if", "sweep", "target_hours") if getattr(args, name) is not None), None)
+    unread = [] if question is None else ["out", "name", "allow"]
+    unread += [] if question == "target_hours" else ["by", "language"]
+    if aside := [flag(name) for name in unread if getattr(args, name)]:
+        asked = "without --target-hours" if question is None else f"with {flag(question)}"
+        told = f"{', '.join(aside)} would not be read {asked}; leave it out, or ask one after the other"
+        raise ManifestError("command line", [told])
+
+
+def flag(name: str) -> str:
+    """The word on the command line that sets it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def run_view(args: argparse.Namespace, root: Path, where: Any) -> int:
@@ -195,7 +217,7 @@ def run_target(args: argparse.Namespace, root: Path, where: Any) -> int:
     from pipelines.policy.targets import target, yaml_of
     from pipelines.shards import read_card
 
-    scores = [word.strip() for word in args.by.split(",") if word.strip()]
+    scores = [word.strip() for word in ("mos_overall" if args.by is None else args.by).split(",") if word.strip()]
     if not scores or not args.target_hours > 0:  # not a number is not more than 0 either
         raise ManifestError("--target-hours", ["wants more than 0 hours, and at least one score in --by"])
     found = target(root, hours=args.target_hours, scores=scores, language=args.language, where=where)

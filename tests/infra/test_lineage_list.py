@@ -32,3 +32,12 @@ def test_list_of_no_store_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFi
     assert (
         "none: no store there; `stipple run manifests/workflows/quickstart.yaml` makes one" in capsys.readouterr().err
     )
+
+
+def test_what_is_no_store_is_not_shipped_and_gets_no_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for action in ("ship", "rebuild"):
+        assert main(["lineage", action, "--store", str(tmp_path)]) == 1
+        assert "no run is noted in it; name the store by --store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

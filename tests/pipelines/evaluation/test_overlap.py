@@ -53,3 +53,14 @@ def test_card_of_a_bundle_from_elsewhere_tells_what_it_was_trained_on(tmp_path: 
     found = overlap(cast(Job, SimpleNamespace(inputs={"bundle": bundle, "data": data})))
     assert found.found == ["corpus renamed@cccccccc"]
     assert found.unseen[1].startswith("t@tttttttt is not in the store")
+
+
+def test_card_that_does_not_say_which_its_parents_are_leaves_it_unknown(tmp_path: Path) -> None:
+    (tmp_path / "b" / "bundle").mkdir(parents=True)
+    bundle = Made(kind="train", name="b", out=tmp_path / "b", digest="b" * 9, fingerprint="f", run="")
+    data = Made(kind="corpus", name="c", out=tmp_path / "c", digest="c" * 9, fingerprint="f", run="")
+    for parents in ({"data": {"name": "c"}}, {"data": "c"}, ["c"]):
+        (tmp_path / "b" / "bundle" / "stipple.json").write_text(json.dumps({"parents": parents}))
+        found = overlap(cast(Job, SimpleNamespace(inputs={"bundle": bundle, "data": data})))
+        assert found.found == []
+        assert found.unseen[0] == "b@bbbbbbbb is not in the store, so that nothing says what it was trained on"

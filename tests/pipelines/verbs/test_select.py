@@ -45,6 +45,13 @@ def test_sweep_and_target_and_calibrate_print_numbers(corpus: str, capsys: pytes
     ("words", "code", "told"),
     [
         (["select", "{}", "--what-if", "moss>=3"], 2, "no score 'moss'"),
+        (["select", "{}", "--what-if", "mos_overall>=3", "--out", "x"], 2, "--out would not be read with --what-if"),
+        (
+            ["select", "{}", "--sweep", "mos_overall", "2:4:1", "--by", "snr_db"],
+            2,
+            "--by would not be read with",
+        ),
+        (["select", "{}", "--where", "snr_db>3", "--by", "x"], 2, "--by would not be read without --target-hours"),
         (["select", "{}", "--sweep", "mos_overal", "1:2:0.5"], 2, "did you mean 'mos_overall'"),
         (["select", "{}", "--sweep", "mos_overall", "1:2"], 2, "is not FROM:TO:STEP"),
         (["select", "{}", "--sweep", "mos_overall", "1:2:0"], 2, "is not FROM:TO:STEP"),
