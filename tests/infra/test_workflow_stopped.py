@@ -117,7 +117,8 @@ def test_a_terminal_that_is_closed_lets_the_job_at_work_save_first(
     shutil.copy(empty_mlflow, toys / "mlflow.db")
     words = [sys.executable, str(HERE / "toy_stipple.py"), "w.yaml", "--set", "two.steps=2000"]
     words += ["--set", "two.seconds_per_step=0.1"]
-    own = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    own = "import fcntl, os, signal, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    own += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # the tests themselves may run under nohup
     own += "os.execv(sys.argv[1], sys.argv[1:])"
     try:
         terminal, inside = os.openpty()
