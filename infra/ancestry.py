@@ -41,9 +41,9 @@ def find(store: Store, reference: str, *, kind: str | None = None) -> Slot:
     name, _, wanted = reference.partition("@")
     every = [(slot, record) for slot in store.slots() if (record := slot.commit_record()) is not None]
     whole = [(slot, record) for slot, record in every if kind is None or record["kind"] == kind]
-    for names in (names_of_node, names_of_corpus):
+    for name_in in (name_of_node, name_of_corpus):
         for slot, record in whole:
-            if name in names(record) and str(record["digest"]).startswith(wanted):
+            if name_in(record) == name and str(record["digest"]).startswith(wanted):
                 return slot
     for slot, record in whole:
         if len(name) >= 6 and (str(record["run"]).startswith(name) or str(record["fingerprint"]).startswith(name)):
@@ -53,14 +53,14 @@ def find(store: Store, reference: str, *, kind: str | None = None) -> Slot:
     raise Refused(f"no {reference!r} in {store.root}; {there}")
 
 
-def names_of_node(record: Mapping[str, Any]) -> tuple[str, ...]:
+def name_of_node(record: Mapping[str, Any]) -> str:
     """What a workflow calls it."""
-    return (str(record["name"]),)
+    return str(record["name"])
 
 
-def names_of_corpus(record: Mapping[str, Any]) -> tuple[str, ...]:
+def name_of_corpus(record: Mapping[str, Any]) -> str | None:
     """What a corpus calls itself: its card, its pages and `stats` say `name@digest` by it."""
-    return (str(record["manifest"].get("name", "")),) if record["kind"] == "corpus" else ()
+    return str(record["manifest"].get("name", "")) if record["kind"] == "corpus" else None
 
 
 def slot_of_path(store: Store, path: Path) -> Slot:

@@ -268,8 +268,7 @@ def limitations(funnel: Facts, columns: Columns) -> Iterator[str]:
     top = [(language.names[code], language.codes == code) for code in language.common(columns.kept, most=8)]
     yield f"- Audio by language: {', '.join(f'{name} {part(rows)}' for name, rows in top)}."
     for name in columns.score_names:
-        missing = ~np.isfinite(columns.numbers(name))
-        if name in EXPECTED and (columns.kept & missing).any():
+        if name in EXPECTED and (columns.kept & (missing := ~np.isfinite(columns.numbers(name)))).any():
             yield f"- {part(missing)} of the kept audio has no `{name}`."
     if (coverage := funnel.get("speech_coverage")) is not None:
         yield f"- {coverage:.1%} of the speech that was detected lies in segments; the rest was cut away."

@@ -15,6 +15,8 @@ from pipelines.row import OWNERS, SCHEMA, score_owner
 
 RECORD = "pipelines/row.py"
 """What every transform imports and what decides no result: SCHEMA stands for it."""
+CUT_BY = (None, *FIRST)
+"""Owners of the fields that a segment has when it is cut."""
 NAMED = ("models/frozen", "pipelines/diarizers")
 """Folders of which a setting names a file: no import leads there."""
 
@@ -68,7 +70,7 @@ def recipe(manifest: CorpusManifest, *, weights: Mapping[str, str]) -> dict[str,
         found[entry.name] = TransformSpec(
             name=entry.name,
             sets=tuple(getattr(module, "SETS", ())),
-            hides=tuple(name for name, owner in OWNERS.items() if owner not in (None, *FIRST) and name not in visible),
+            hides=tuple(name for name, owner in OWNERS.items() if owner not in CUT_BY and name not in visible),
             changes_wave=bool(getattr(module, "CHANGES_WAVE", False)),
             whole_recordings=bool(getattr(module, "WHOLE_RECORDINGS", False)),
             settings=settings,

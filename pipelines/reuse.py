@@ -16,11 +16,8 @@ import numpy as np
 from infra.storage import read_json, write_json
 from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, final_units, result_path
 from pipelines.manifest import FIRST
-from pipelines.recipe import TransformSpec, changes, fingerprint_of
+from pipelines.recipe import CUT_BY, TransformSpec, changes, fingerprint_of
 from pipelines.row import OWNERS, Segment, Wave, segment_of
-
-CUT_BY = (None, *FIRST)
-"""Owners of the fields that a segment has when it is cut."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ import numpy as np
 
 from infra.storage import named
 from pipelines.judging import Row, row_of
-from pipelines.ledger import Array, Fate, UnitResult, fate_of, load, result_path, sound_path
+from pipelines.ledger import Array, Fate, UnitResult, arrow_table, fate_of, load, result_path, sound_path
 from pipelines.packing.members import record_bytes
 from pipelines.policy.redaction import REDACTED
-from pipelines.row import NAMES
 
 FOLDER = "samples"
 """In the work folder, while a corpus is put together."""
@@ -77,7 +76,7 @@ class StoredLine(NamedTuple):
 
 def line_of(fate: Fate, row: Row, *, unit: str, rights: Row) -> StoredLine:
     """A row that is kept, with the rights that the catalog tells of its recording."""
-    size, sound = record_bytes({name: row[name] for name in NAMES}, tier=row["tier"]), fate.sounds[-1]
+    size, sound = record_bytes(row, tier=row["tier"]), fate.sounds[-1]
     arrays = json.dumps([astuple(array) for array in fate.arrays]) if fate.arrays else ""
     told = (row["key"], row["tier"], unit, rights.get("license"), rights.get("source"), size)
     return StoredLine(*told, *fate.place, sound.offset, sound.flac_bytes, arrays)
@@ -89,9 +88,7 @@ def lines_table(lines: Sequence[StoredLine]) -> Any:
 
     kinds = StoredLine.__annotations__
     schema = pyarrow.schema([(name, pyarrow.int64() if kinds[name] is int else pyarrow.string()) for name in kinds])
-    columns = list(zip(*lines, strict=True)) or [()] * len(schema)
-    arrays = [pyarrow.array(column, item.type) for column, item in zip(columns, schema, strict=True)]
-    return pyarrow.Table.from_arrays(arrays, schema=schema)
+    return arrow_table(lines, schema)
 
 
 class KeptSamples:

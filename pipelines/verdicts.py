@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.funnel import Funnel
+from pipelines.funnel import Funnel, add_up
 from pipelines.hashes import Hash
-from pipelines.judging import Elsewhere, Row, Withheld, given_of, in_order_of_recordings, judged, nowhere, row_of
+from pipelines.judging import Elsewhere, Row, Withheld, given_of, judged, nowhere, row_of
 from pipelines.ledger import UnitResult, ledger_table, load, result_path
 from pipelines.manifest import CorpusManifest
 from pipelines.planned import Group
@@ -97,13 +97,11 @@ def repeats_in(group: Group, *, rules: Rules, repeated: Repeated) -> list[Repeat
             continue
         result = rules.result(unit.id, only=partial(has_key, among=again))
         result.fates = [fate for fate in result.fates if fate.status == "ready"]
-        rights, name = rights_of(unit.recordings), rules.manifest.name
-        told = [rules.elsewhere(row_of(fate, corpus=name, rights=rights)) for fate in in_order_of_recordings(result)]
-        alone = judged(result, rules.manifest, rights=rights, withheld=rules.withheld)
-        for (fate, row), elsewhere in zip(alone, told, strict=True):
+        rights = rights_of(unit.recordings)
+        for fate, row in judged(result, rules.manifest, rights=rights, withheld=rules.withheld):
             if rules.withheld(row) is None:
-                verdict = Verdict(row["tier"], tuple(row["reasons"]))
-                found.append(Repeat(unit.id, fate.place[0], row["key"], None if elsewhere else verdict))
+                verdict = None if rules.elsewhere(row) else Verdict(row["tier"], tuple(row["reasons"]))
+                found.append(Repeat(unit.id, fate.place[0], row["key"], verdict))
     return found
 
 
@@ -155,6 +153,4 @@ def add_costs(total: dict[str, dict[str, float]], result: UnitResult) -> None:
     """Transform -> seconds of wall, processor and accelerator time, audio heard, and what left it."""
     for name in sorted({*result.wall_seconds, *result.counts}):
         told = {cost: getattr(result, cost).get(name, 0.0) for cost in COSTS}
-        entry = total.setdefault(name, {})
-        for key, value in {**told, **result.counts.get(name, {})}.items():
-            entry[key] = entry.get(key, 0) + value
+        add_up(total.setdefault(name, {}), {**told, **result.counts.get(name, {})})

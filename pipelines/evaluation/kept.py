@@ -72,14 +72,12 @@ class Shelf:
             wanting = ask()
             name = name_of(wanting, maker=maker)
             path = self.known.get(name, self.folder / name)
-            found = recall(path, wanting)
+            found, before = recall(path, wanting), True
             if found is None:
-                path = self.folder / name
+                path, before = self.folder / name, False
                 found = wanting if wanting.problem else make(wanting)
                 keep(path, found)
-                tell(number, found, False)
-            else:
-                tell(number, found, True)
+            tell(number, found, before)
             reads.append(partial(read_back, ask, path, found.problem))
         return Utterances(reads)
 

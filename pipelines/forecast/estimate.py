@@ -20,7 +20,7 @@ from pipelines.manifest import CorpusManifest
 from pipelines.packing.members import record_bytes
 from pipelines.packing.tar import padded
 from pipelines.policy.withheld import withholding
-from pipelines.row import Recording, as_row, segment_of
+from pipelines.row import Recording
 from pipelines.units import Unit
 
 LEAST, SHARE = 100, 0.001
@@ -148,6 +148,6 @@ def kept_of(result: UnitResult, manifest: CorpusManifest) -> dict[str, float]:
         if row["status"] == "kept":
             tier = f"tier/{row['tier']}"
             found[tier] = found.get(tier, 0.0) + fate.seconds / 3600
-            record = record_bytes(as_row(segment_of(row)), tier=row["tier"])
+            record = record_bytes(row, tier=row["tier"])
             found["bytes/shards"] += padded(fate.sounds[-1].flac_bytes) + padded(record)
     return found

@@ -26,11 +26,12 @@ def record_of(row: Mapping[str, Any], *, tier: str) -> bytes:
 
 
 def record_bytes(row: Mapping[str, Any], *, tier: str) -> int:
-    """Length of `record_of` of a whole row; this one may leave out what has no value.
+    """Length of `record_of` of a whole row; this one may leave out what has no value, and what is no field of a segment
+    is left out.
 
     Only what has a value is written for it; of the rest, the names are counted.
     """
-    told = {name: value for name, value in row.items() if value is not None and name != "xvector"}
+    told = {name: value for name in NAMES if name != "xvector" and (value := row.get(name)) is not None}
     empty = EMPTY_BYTES - sum(len(name) + NULL_BYTES for name in told)
     return empty + len(canonical({**told, "tier": tier}).encode())
 

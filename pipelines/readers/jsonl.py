@@ -12,6 +12,7 @@ from types import NoneType
 from infra.manifest import Manifest, did_you_mean
 from infra.storage import read_json
 from infra.workflow.node import Refused
+from pipelines.catalog import NEEDED
 from pipelines.readers.folder import SUFFIXES
 from pipelines.reading.containers import Files, Unreadable
 from pipelines.reading.inside import PROTOCOL, Outside, inside
@@ -27,7 +28,6 @@ TYPES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 EXACT = {key: TYPES[kind] for key, kind in KNOWN.items()}
 """What JSON may give for a key; `true` is no number."""
-NEEDED = {"uri", "name", "bytes"}
 
 
 class Config(Manifest):
