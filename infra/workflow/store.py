@@ -22,6 +22,7 @@ from typing import Any
 from infra.journal import JournalRun, about, last_end
 from infra.locks import owned
 from infra.storage import read_json, sync_tree, write_json
+from infra.waiting import beside
 from infra.workflow.fingerprint import Parts
 from infra.workflow.node import Made, Outcome
 
@@ -99,15 +100,8 @@ class Slot:
     @contextlib.contextmanager
     def lease(self, *, waiting: Callable[[str], None]) -> Iterator[None]:
         """Own this folder, waiting for whoever does; touch its state now and then, for those on other hosts."""
-        with owned(self.folder / ".lock", waiting=waiting):
-            ended = threading.Event()
-            thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                thread.join()
+        with owned(self.folder / ".lock", waiting=waiting), beside(self._beat, name=f"lease of {self.folder.name}"):
+            yield
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(15):
