@@ -1,5 +1,7 @@
 """Processes that tests start: none outlives its test, and a slow machine is waited for."""
 
+import resource
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +34,19 @@ def exit_code(child: BaseProcess) -> int | None:
         if child.is_alive():
             child.kill()
             child.join()
+
+
+@contextmanager
+def limited(what: int, most: int) -> Iterator[None]:
+    """This process may have no more of it; a file that would grow beyond is an OSError."""
+    before = resource.getrlimit(what)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """The journal of a run on disk: a record costs little, and what a kill or a full disk cuts takes no other with it."""
 
 import resource
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from infra.journal import JournalWriter, last_end, read_from
+from tests.processes import limited
 
 
 def test_a_record_costs_microseconds_and_survives_a_torn_line(tmp_path: Path) -> None:
@@ -32,15 +32,8 @@ def test_a_record_that_a_full_disk_cut_takes_no_other_with_it(tmp_path: Path) ->
     writer = JournalWriter(tmp_path, "driver")
     writer.record("start", {"attempt": 1})
     size = writer.path.stat().st_size
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
-        with pytest.raises(OSError, match="No space left"):
-            writer.record("tags", {"v": {"a": "b" * 100}})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with limited(resource.RLIMIT_FSIZE, size + 10), pytest.raises(OSError, match="No space left"):
+        writer.record("tags", {"v": {"a": "b" * 100}})
     writer.record("end", {"status": "FAILED"})
     writer.close()
     assert [record["t"] for record in read_from(writer.path, 0)[0]] == ["start", "end"]

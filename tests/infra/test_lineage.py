@@ -2,7 +2,6 @@
 
 import resource
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -30,7 +29,7 @@ from tests.infra.tracker import (
     serve,
     shipped_bytes,
 )
-from tests.processes import PATIENCE_SECONDS
+from tests.processes import PATIENCE_SECONDS, limited
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -218,16 +217,10 @@ def test_a_locked_database_loses_nothing(tmp_path: Path, empty_mlflow: Path, mon
 def test_a_disk_that_fills_while_mlflow_makes_its_database_leaves_none_that_cannot_be_used(tmp_path: Path) -> None:
     store, uri = tmp_path / "store", f"sqlite:///{tmp_path / 'mlflow.db'}"
     journal_of(store, "a")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
+    with limited(resource.RLIMIT_FSIZE, 20_000):
         for _ in range(2):
             with pytest.raises(Unreachable, match="disk"):
                 shipper(store, uri)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
     made = shipper(store, uri)
     assert made.ship_all() == 0
     assert not pending(store, uri)

@@ -1,7 +1,6 @@
 """The chain over a unit, without Ray: fates for all, blame for the guilty, and no unit done twice."""
 
 import faulthandler
-import io
 import json
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ import soundfile
 
 from infra.manifest import parse
 from pipelines import sealing
-from pipelines.attempts import ATTEMPTS, Attempts
+from pipelines.attempts import Attempts
 from pipelines.chain import Chain
 from pipelines.clip import Clip, Decoded, Rejected, Unusable
 from pipelines.ledger import UnitResult, final_units, load, result_path, sound_path
@@ -278,10 +277,13 @@ def test_disk_without_room_is_a_sentence_and_the_unit_is_done_later(unit: Unit, 
 
 
 def test_what_stopped_a_unit_is_told_where_no_mark_can_be_written_of_it(tmp_path: Path) -> None:
-    (tmp_path / ATTEMPTS).mkdir()
-    (tmp_path / ATTEMPTS / "unit.chain").symlink_to("/dev/full")
     attempts = Attempts(tmp_path, unit="unit", chain="chain")
-    attempts.path, attempts.enabled = tmp_path / ATTEMPTS / "unit.chain", False
-    attempts.file = io.FileIO(attempts.path, "a")
-    attempts.__exit__(ValueError, ValueError("the cause"), None)
+
+    def stopped() -> None:
+        with attempts, Path("/dev/full").open("a") as full:
+            os.dup2(full.fileno(), attempts.file.fileno())
+            raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause"):
+        stopped()
     assert attempts.file.closed

@@ -1,12 +1,9 @@
 """Probe: what can be decoded is, exactly; everything else is a reason, and never an exception."""
 
-import contextlib
 import resource
-import signal
 import struct
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from pipelines.reading.decode import opened
 from pipelines.row import Recording
 from pipelines.transforms.probe import Config, Transform
 from tests.pipelines.bad_sound import good
+from tests.processes import limited
 
 Wave = NDArray[np.float32]
 
@@ -279,18 +277,6 @@ def test_a_machine_without_room_is_no_fault_of_the_recording(tmp_path: Path, mon
         Transform(Config())([recording])
     assert told.value.filename == str(tmp_path)
     assert isinstance(Transform(Config())([recording])[0], Decoded)
-
-
-@contextlib.contextmanager
-def limited(what: int, most: int) -> Iterator[None]:
-    before = resource.getrlimit(what)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(what, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(what, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.shared

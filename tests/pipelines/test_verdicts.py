@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.in_order import in_order
 from pipelines.ledger import Fate, RecordingFact, Sound, UnitResult, read_ledger, save, sound_path
 from pipelines.manifest import CorpusManifest
 from pipelines.planned import Planned, planned
+from pipelines.policy.select import Seen
 from pipelines.row import Recording, Segment, as_row, segment_key
 from pipelines.sealing import SoundFile
 from pipelines.shards import CorpusError
@@ -114,8 +116,13 @@ def test_verdicts_are_the_same_for_any_number_of_units_at_a_time(
 
 def test_verdicts_are_those_of_one_row_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = parse(CorpusManifest, MANIFEST, where="toy")
+    seen = Seen()
+    monkeypatch.setattr("pipelines.verdicts.Seen", lambda: seen)
     out = assembled(tmp_path, group=2, monkeypatch=monkeypatch, connect=lambda: None)
     rows = [row for row in read_ledger(out) if row["key"] is not None]
+    often, remembered = Counter(row["key"] for row in rows), seen.kept | seen.refused.keys()
+    assert remembered
+    assert remembered <= {key for key, times in often.items() if times > 1}, "nothing of a key that comes once"
     told = [row for row in rows if row["given_text"] is not None and next(verdicts([row], manifest)).tier is not None]
 
     def elsewhere(row: Any) -> bool:

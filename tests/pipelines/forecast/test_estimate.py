@@ -13,6 +13,7 @@ import soundfile
 from infra.manifest import parse
 from infra.workflow.node import Refused
 from models.frozen import WeightsError
+from pipelines.build import made_chain
 from pipelines.chain import Chain
 from pipelines.forecast.estimate import Estimate, estimate
 from pipelines.forecast.expansion import Amount, Ran, bootstrap_counts, expanded
@@ -99,6 +100,13 @@ def test_the_time_that_was_given_is_kept(recordings: list[Recording], chain: Cha
 def test_nothing_to_sample_is_a_sentence(chain: Chain) -> None:
     with pytest.raises(Refused, match="no recording to draw a sample from"):
         estimate(chain, [], known=known([]))
+
+
+def test_missing_weights_are_a_sentence() -> None:
+    heard = {"name": "transcribe", "routes": {"en": "whisper"}, "checkpoints": {"whisper": "/no/such.pt"}}
+    steps = ["probe", "segment", "language", heard]
+    with pytest.raises(Refused, match=r"no Whisper checkpoint at /no/such\.pt"):
+        made_chain(parse(CorpusManifest, {"name": "toy", "transforms": steps}, where="toy"))
 
 
 def test_weights_that_turn_out_to_be_none_are_a_sentence(recordings: list[Recording], chain: Chain) -> None:
